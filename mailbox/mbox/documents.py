@@ -1,0 +1,299 @@
+"""The schema of every document: its fields, their order, types and defaults; how it is written, read and checked.
+
+Promised: a document written here and read back is equal, byte for byte the same when written again, safe to ``cat``
+(no control or bidi character stands in it unescaped), one field a line, and keeps fields this version does not know.
+A document that does not fit its schema is never half believed: `decode` raises `Unfit` and the caller decides
+(journal, quarantine, refusal).  A document of a newer schema raises `Newer` and is left alone.
+
+One table (`KINDS`) drives encoding, checking, output defaults and the JSON Schema of ``mbox schema``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from json.encoder import encode_basestring as _quote
+from typing import Any, NamedTuple
+
+from .errors import StoreError
+
+FORMAT = 1
+"""The format this version writes, and the highest it reads."""
+
+Document = dict[str, Any]
+
+
+class Unfit(ValueError):
+    """The bytes are not a document of that kind; the message says where and why."""
+
+
+class Newer(StoreError):
+    """The document was written by a newer version; it is left as it is."""
+
+
+class Field(NamedTuple):
+    name: str
+    type: str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    required: bool = False
+
+
+def _f(name: str, type_: str, default: Any = None, choices: tuple[str, ...] = ()) -> Field:
+    return Field(name, type_, default, choices)
+
+
+def _r(name: str, type_: str, choices: tuple[str, ...] = ()) -> Field:
+    return Field(name, type_, None, choices, True)
+
+
+MESSAGE_STATES = ("unread", "read", "acked", "expired", "dead")
+TASK_STATES = ("queued", "claimed", "running", "review", "done", "failed", "deadletter", "cancelled")
+FINAL = frozenset(["done", "failed", "deadletter", "cancelled"])
+"""Task states that nothing leaves by itself."""
+
+KINDS: dict[str, tuple[Field, ...]] = {
+    "message": (
+        _r("msg_id", "str"), _r("thread_id", "str"), _f("parent_id", "str?"), _f("task_id", "str?"),
+        _f("round_id", "str?"), _r("from", "str"), _r("to", "strs"), _f("type", "str", "note"),
+        _f("subject", "str", ""), _f("body", "str", ""), _f("payload", "any"), _f("state_version", "int", 0),
+        _f("priority", "int", 5), _f("needs_ack", "bool", False), _f("hops", "int", 0), _f("key", "str?"),
+        _f("state", "str", "unread", MESSAGE_STATES), _f("deliveries", "int", 0), _f("read_by", "str?"),
+        _f("read_at", "time?"), _f("done_at", "time?"), _r("created_at", "time"), _f("expires_at", "time?"),
+    ),
+    "task": (
+        _r("task_id", "str"), _r("title", "str"), _f("description", "str", ""), _f("stage", "str", ""),
+        _f("status", "str", "queued", TASK_STATES), _f("hold", "str", ""), _f("owner", "str?"),
+        _f("incarnation", "int", 0), _f("reviewer", "str?"), _f("round", "int", 1), _f("depends_on", "strs", []),
+        _f("touched_paths", "strs", []), _f("requires", "strs", []), _f("labels", "strs", []),
+        _f("priority", "int", 5), _f("attempt_count", "int", 0), _f("max_attempts", "int", 3),
+        _f("token", "int", 0), _f("reason", "str", ""), _f("payload", "any"), _f("result", "any"),
+        _r("created_at", "time"), _f("finished_at", "time?"),
+    ),
+    "reservation": (
+        _r("reservation_id", "str"), _r("agent", "str"), _f("incarnation", "int", 0), _r("patterns", "strs"),
+        _f("mode", "str", "exclusive", ("exclusive", "shared")), _f("reason", "str", ""), _f("task_id", "str?"),
+        _f("lease_s", "num", 0), _f("token", "int", 0), _r("created_at", "time"), _f("expires_at", "time?"),
+    ),
+    "lease": (
+        _r("id", "str"), _r("holder", "str"), _f("incarnation", "int", 0), _r("token", "int"),
+        _r("machine", "str"), _r("mono_until", "num"), _r("wall_until", "num"), _r("seconds", "num"),
+    ),
+    "agent": (
+        _r("agent", "str"), _f("role", "str", "worker"), _f("host", "str", ""), _f("model", "str", ""),
+        _f("capabilities", "strs", []), _f("incarnation", "int", 1), _f("reports_to", "str?"), _f("team", "str?"),
+        _r("registered_at", "time"), _f("retired_at", "time?"),
+    ),
+    "heartbeat": (
+        _r("pid", "int"), _r("start_ticks", "int"), _r("machine", "str"), _r("incarnation", "int"),
+        _r("mono", "num"),
+    ),
+    "status": (
+        _r("agent", "str"), _f("state", "str", "idle", ("busy", "idle", "waiting", "ended")), _f("since", "time?"),
+        _f("event", "str", ""), _f("seq_seen", "int", 0), _f("offered", "strs", []), _f("task", "str?"),
+        _f("pane", "str?"),
+    ),
+    "team": (
+        _r("team", "str"), _f("state", "str", "up", ("up", "draining", "down")), _f("members", "any", []),
+        _f("policy", "any"), _f("session", "str", ""), _f("parent", "str?"), _f("orchestrator", "str?"),
+        _r("created_at", "time"),
+    ),
+    "deadletter": (
+        _r("reason", "str"), _f("detail", "str", ""), _f("from_path", "str", ""), _r("first_at", "time"),
+        _f("count", "int", 1), _f("original", "any"),
+    ),
+    "note": (
+        _r("ts", "time"), _r("by", "str"), _f("kind", "str", "note", ("note", "checkpoint")), _f("text", "str", ""),
+        _f("state", "any"),
+    ),
+    "record": (
+        _r("v", "int"), _r("seq", "int"), _r("ts", "time"), _r("by", "str"), _f("inc", "int", 0), _r("op", "str"),
+        _f("on", "strs", []), _f("why", "str", ""), _f("key", "any"), _f("put", "any", []), _f("mv", "any", []),
+        _f("del", "strs", []), _f("lease", "any", []), _r("crc", "str"),
+    ),
+}  # fmt: skip
+
+_UNVERSIONED = frozenset(["heartbeat", "note", "record"])
+"""Kinds without a ``schema`` field: lines of a file whose version stands elsewhere, or ephemeral."""
+
+_ID_FIELD = {"message": "msg_id", "task": "task_id", "reservation": "reservation_id", "agent": "agent", "team": "team"}
+
+STEPS: dict[tuple[str, int], Callable[[Document], Document]] = {}
+"""``(kind, schema) → function`` that makes a document of that schema one of the next.  Empty while format is 1."""
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 27 and value[26] == "Z" and value[10] == "T"
+
+
+def _is_strs(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "str?": lambda value: value is None or isinstance(value, str),
+    "int": lambda value: type(value) is int,
+    "num": lambda value: type(value) in (int, float),
+    "bool": lambda value: type(value) is bool,
+    "strs": _is_strs,
+    "time": _is_time,
+    "time?": lambda value: value is None or _is_time(value),
+    "any": lambda value: True,
+}
+
+_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_spaced = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "), allow_nan=False).encode
+_UNSAFE = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F))}
+_UNSAFE.update({code: f"\\u{code:04x}" for code in (*range(0x2066, 0x206A), 0xFEFF)})
+
+
+def _value(value: Any) -> str:
+    """One value as JSON; the common types without the encoder's overhead."""
+    if type(value) is str:
+        return _quote(value)
+    if value is None:
+        return "null"
+    if type(value) is int:
+        return str(value)
+    return _spaced(value)
+
+
+def _safe(text: str) -> str:
+    """JSON text with every character that a terminal might obey written as an escape."""
+    return text.translate(_UNSAFE) if not text.isascii() or "\x7f" in text else text
+
+
+def compact(value: Any) -> str:
+    """One-line JSON, safe to show."""
+    return _safe(_compact(value))
+
+
+def ordered(kind: str, doc: Mapping[str, Any]) -> Document:
+    """``doc`` with its fields in the order of the schema, missing ones with their defaults, unknown ones last."""
+    out: Document = {} if kind in _UNVERSIONED else {"schema": FORMAT}
+    for name, _type, default, _choices, _required in KINDS[kind]:
+        value = doc.get(name, default)
+        out[name] = list(value) if value is default and type(value) is list else value
+    for name in doc:
+        if name not in out:
+            out[name] = doc[name]
+    return out
+
+
+def new(kind: str, **fields: Any) -> Document:
+    """A document of ``kind`` with ``fields`` and defaults.  A trailing ``_`` is dropped (``from_``)."""
+    return ordered(kind, {name.rstrip("_"): value for name, value in fields.items()})
+
+
+def encode(kind: str, doc: Any) -> bytes:
+    """The bytes of a document: UTF-8, two-space indent, one field a line, final newline; notes: a line an entry."""
+    return render(doc if kind == "notes" else ordered(kind, doc))
+
+
+def render(doc: Any) -> bytes:
+    """`encode` for a document that is in order already."""
+    if isinstance(doc, list):
+        return "".join([compact(line) + "\n" for line in doc]).encode()
+    body = ",\n".join([f'  "{name}": {_value(value)}' for name, value in doc.items()])
+    return _safe(f"{{\n{body}\n}}\n").encode()
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> Document:
+    out = dict(pairs)
+    if len(out) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise Unfit(f"field {next(n for n in names if names.count(n) > 1)!r} stands twice")
+    return out
+
+
+def _loads(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+    except Unfit:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Unfit(f"not JSON: {error}" if data else "the file is empty") from None
+
+
+def decode(kind: str, data: bytes, ident: str = "") -> Any:
+    """The document in ``data``, in schema order and with defaults; `Unfit` or `Newer` if it cannot be believed.
+
+    ``ident`` is the id that the file's name promises.  For notes: the list of entries.
+    """
+    if kind == "notes":
+        return [check("note", _loads(line)) for line in data.splitlines()]
+    doc = check(kind, _loads(data))
+    field = _ID_FIELD.get(kind)
+    if ident and field and doc[field] != ident:
+        raise Unfit(f"{field} is {doc[field]!r} but the file is named {ident!r}")
+    return doc
+
+
+def check(kind: str, value: Any) -> Document:
+    """``value`` as a document of ``kind``: stepped up to this format, complete and of the right types, or `Unfit`."""
+    if not isinstance(value, dict):
+        raise Unfit(f"not a JSON object but {type(value).__name__}")
+    doc = value if kind in _UNVERSIONED else _stepped(kind, value)
+    for name, type_, default, choices, required in KINDS[kind]:
+        if name not in doc:
+            if required:
+                raise Unfit(f"field {name!r} is missing")
+            continue
+        found = doc[name]
+        if not _CHECKS[type_](found):
+            raise Unfit(f"field {name!r} is {_spaced(found)[:40]}, not {_said(type_)}")
+        if choices and found not in choices:
+            raise Unfit(f"field {name!r} is {found!r}, not one of {', '.join(choices)}")
+    return ordered(kind, doc)
+
+
+def _stepped(kind: str, doc: Document) -> Document:
+    schema = doc.get("schema")
+    if type(schema) is not int:
+        raise Unfit("field 'schema' is missing or no number")
+    if schema > FORMAT:
+        raise Newer(f"written by format {schema}, this version knows {FORMAT}; update the toolkit")
+    while schema < FORMAT:
+        step = STEPS.get((kind, schema))
+        if step is None:
+            raise Unfit(f"schema {schema} of {kind} is not known")
+        doc, schema = step(doc), schema + 1
+    return doc
+
+
+def _said(type_: str) -> str:
+    said = {"str": "text", "int": "a whole number", "num": "a number", "bool": "true or false",
+            "strs": "a list of texts", "time": "a UTC time"}  # fmt: skip
+    return said[type_.rstrip("?")] + (" or null" if type_.endswith("?") else "")
+
+
+def defaults(kind: str) -> Document:
+    """The default of each field that has one: what short output leaves out."""
+    return {field.name: field.default for field in KINDS[kind] if not field.required}
+
+
+def json_schema(kind: str) -> Document:
+    """The JSON Schema (2020-12) of a document kind, for ``mbox schema``."""
+    types: dict[str, Document] = {
+        "str": {"type": "string"}, "int": {"type": "integer"}, "num": {"type": "number"}, "any": {},
+        "bool": {"type": "boolean"}, "strs": {"type": "array", "items": {"type": "string"}},
+        "time": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"},
+    }  # fmt: skip
+    properties: Document = {} if kind in _UNVERSIONED else {"schema": {"const": FORMAT}}
+    for field in KINDS[kind]:
+        one = dict(types[field.type.rstrip("?")])
+        if field.choices:
+            one["enum"] = list(field.choices)
+        properties[field.name] = {"anyOf": [one, {"type": "null"}]} if field.type.endswith("?") else one
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": kind,
+        "type": "object",
+        "properties": properties,
+        "required": [name for name in properties if name == "schema" or _field(kind, name).required],
+    }
+
+
+def _field(kind: str, name: str) -> Field:
+    return next(field for field in KINDS[kind] if field.name == name)

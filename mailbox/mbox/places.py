@@ -1,0 +1,219 @@
+"""The layout of ``format.md`` as functions: where each document lives, and what lives at a path.
+
+A path is a string relative to the root, with ``/``.  Nothing else in the package pastes one together, and what a
+journal or an index says is checked here like input before anything is written (`kind`): a record of a cloned store
+cannot name a place outside the layout.
+"""
+
+from __future__ import annotations
+
+from .errors import Corrupt, Usage
+
+MAILBOX = ".mailbox"
+TASKS = ".tasks"
+CONFIG = ".mailbox/config.yaml"
+LOCK = ".mailbox/lock"
+LOGS = ".mailbox/logs"
+INDEX = ".mailbox/cache/index.sqlite"
+SEARCH = ".mailbox/cache/search.sqlite"
+INBOX = ".mailbox/inbox"
+OUTBOX = ".mailbox/outbox"
+AGENTS = ".mailbox/agents"
+ARCHIVE = ".mailbox/archive"
+RESERVATIONS = ".mailbox/reservations"
+LEASES = ".mailbox/leases"
+DEADLETTER = ".mailbox/deadletter"
+HEARTBEATS = ".mailbox/heartbeat"
+TASK_LEASES = ".tasks/leases"
+NOTES = ".tasks/notes"
+LOCKS = ".mailbox/locks"
+
+FOLDERS = (
+    *(f".mailbox/{name}" for name in ("logs", "agents", "inbox", "archive", "outbox", "deadletter", "reservations")),
+    *(f".mailbox/{name}" for name in ("leases", "heartbeat", "status", "locks", "cache", "team", "runs")),
+    *(".tasks", ".tasks/notes", ".tasks/leases"),
+)
+"""What `mbox init` makes, in this order, below ``.mailbox`` itself."""
+
+EPHEMERAL = ("lock", "leases/", "heartbeat/", "status/", "locks/", "cache/", "logs/")
+"""Below ``.mailbox``, never in git (the journal goes to the audit ref, never to a branch)."""
+
+_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+_FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+_DEVICES = frozenset(
+    ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))]
+)
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` is a name: ``[a-z0-9][a-z0-9._-]{0,63}`` and no device name of any system."""
+    return (
+        0 < len(text) <= 64
+        and text[0] in _FIRST
+        and _NAME.issuperset(text)
+        and text.partition(".")[0] not in _DEVICES
+    )
+
+
+def number(ident: str) -> int:
+    """The number in an id that the toolkit made (``m12`` → 12); 0 for an id that a caller gave."""
+    return int(ident[1:]) if ident[:1] in ("m", "t", "r") and ident[1:].isdecimal() and ident.isascii() else 0
+
+
+def _checked(text: str) -> str:
+    if not is_name(text):
+        raise Usage(f"not a name: {text!r} (a-z, 0-9, '.', '_', '-', at most 64, starting with a letter or digit)")
+    return text
+
+
+def agent(name: str) -> str:
+    return f".mailbox/agents/{_checked(name)}.json"
+
+
+def new(name: str, msg_id: str) -> str:
+    return f".mailbox/inbox/{_checked(name)}/new/{_checked(msg_id)}.json"
+
+
+def cur(name: str, msg_id: str) -> str:
+    return f".mailbox/inbox/{_checked(name)}/cur/{_checked(msg_id)}.json"
+
+
+def new_folder(name: str) -> str:
+    return f".mailbox/inbox/{_checked(name)}/new"
+
+
+def cur_folder(name: str) -> str:
+    return f".mailbox/inbox/{_checked(name)}/cur"
+
+
+def archive(name: str, when: str, msg_id: str) -> str:
+    """``when`` is a time stamp; its year and month name the folder."""
+    return f".mailbox/archive/{_checked(name)}/{when[:7]}/{_checked(msg_id)}.json"
+
+
+def archive_folder(name: str) -> str:
+    return f".mailbox/archive/{_checked(name)}"
+
+
+def outbox(name: str, msg_id: str) -> str:
+    return f".mailbox/outbox/{_checked(name)}/{_checked(msg_id)}.json"
+
+
+def outbox_folder(name: str) -> str:
+    return f".mailbox/outbox/{_checked(name)}"
+
+
+def deadletter(ident: str) -> str:
+    return f".mailbox/deadletter/{_checked(ident)}.json"
+
+
+def reservation(ident: str) -> str:
+    return f".mailbox/reservations/{_checked(ident)}.json"
+
+
+def lease(ident: str) -> str:
+    """The lease of a reservation."""
+    return f".mailbox/leases/{_checked(ident)}.json"
+
+
+def read_lease(name: str, msg_id: str) -> str:
+    """The lease of agent ``name`` on a message it has read; ``@`` is in no name, so no two collide."""
+    return f".mailbox/leases/{_checked(msg_id)}@{_checked(name)}.json"
+
+
+def review_lease(task_id: str) -> str:
+    """The reviewer's lease on a task in review."""
+    return f".tasks/leases/{_checked(task_id)}@review.json"
+
+
+def heartbeat(name: str) -> str:
+    return f".mailbox/heartbeat/{_checked(name)}"
+
+
+def named_lock(name: str) -> str:
+    return f".mailbox/locks/{_checked(name)}"
+
+
+def task(task_id: str) -> str:
+    return f".tasks/{_checked(task_id)}.json"
+
+
+def task_lease(task_id: str) -> str:
+    return f".tasks/leases/{_checked(task_id)}.json"
+
+
+def notes(task_id: str) -> str:
+    return f".tasks/notes/{_checked(task_id)}.jsonl"
+
+
+def ident(path: str) -> str:
+    """The id in a document's file name: the last segment without its ending."""
+    return path.rpartition("/")[2].rpartition(".")[0]
+
+
+def _month(text: str) -> bool:
+    return len(text) == 7 and text[4] == "-" and text[:4].isdecimal() and text[5:].isdecimal()
+
+
+def _flat(parts: list[str]) -> str | None:
+    kinds = {
+        "agents": "agent",
+        "reservations": "reservation",
+        "deadletter": "deadletter",
+        "team": "team",
+    }
+    return kinds.get(parts[1]) if len(parts) == 3 else None
+
+
+def _mail(parts: list[str]) -> str | None:
+    match parts[1:-1]:
+        case ["inbox", who, "new" | "cur"] | ["outbox", who]:
+            return "message" if is_name(who) else None
+        case ["archive", who, month]:
+            return "message" if is_name(who) and _month(month) else None
+        case ["runs", run]:
+            return "run" if is_name(run) else None
+        case _:
+            return _flat(parts)
+
+
+def _task(parts: list[str]) -> str | None:
+    match parts[1:-1]:
+        case []:
+            return "task"
+        case ["notes"]:
+            return "notes"
+        case _:
+            return None
+
+
+_known: dict[str, str] = {}
+
+
+def kind(path: str) -> str:
+    """Which document kind ``path`` holds; `Corrupt` for a path that is not one of the layout's places."""
+    folder, _, name = path.rpartition("/")
+    stem, _, ending = name.rpartition(".")
+    found = _known.get(folder)
+    if found is None:
+        parts = path.split("/")
+        by_top = {MAILBOX: _mail, TASKS: _task}.get(parts[0])
+        found = (by_top(parts) if by_top else None) or ""
+        if found:
+            _known[folder] = found
+    if not found or not is_name(stem) or ending != ("jsonl" if found == "notes" else "json"):
+        raise Corrupt(f"{path!r} is not a place in the store's layout; refused")
+    return found
+
+
+def lease_kind(path: str) -> str:
+    """``task``, ``review``, ``reservation`` or ``read``: whose lease lives at ``path``; `Corrupt` if it is none."""
+    folder, _, name = path.rpartition("/")
+    stem, _, ending = name.rpartition(".")
+    first, at, second = stem.partition("@")
+    if ending == "json" and is_name(first) and (not at or is_name(second)):
+        if folder == TASK_LEASES and (not at or second == "review"):
+            return "review" if at else "task"
+        if folder == LEASES:
+            return "read" if at else "reservation"
+    raise Corrupt(f"{path!r} is not a place of a lease; refused")
