@@ -1,0 +1,297 @@
+"""The journal: numbered records in append-only segments; the port that everything else stands on.
+
+Port: `append(expected, record)` adds a record if the journal still ends at ``expected``, else raises `Moved`;
+`read(since)` yields the records after a sequence; `tail()` is where it ends.  Today it is a local file written under
+the store's lock; a replicated log could stand behind the same three calls.
+
+One record is one line of JSON, with a CRC-32 of everything before its last field.  ``seq`` is the last of the numbers
+that the record takes.  A segment is ``logs/NNNNNN.jsonl``; its first record is a header that names the format, the
+lowest version that may write, and the store.
+
+What a crash leaves: after the write and before the newline is on disk, bytes without a newline at the end, which are
+*torn* and are cut by the next writer; a whole line whose CRC is wrong is corruption and is never cut silently, except
+after a machine's death, where a page of the file can be missing (``store.md``, Recovery).
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from binascii import crc32
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from .disk import Disk
+from .documents import compact
+from .errors import Corrupt, StoreError, Unknown
+
+WRITER = 1
+"""The format of records this version writes; a segment whose ``writer_min`` is higher is refused."""
+
+Record = dict[str, Any]
+
+
+class Tail(NamedTuple):
+    """A place in the journal: sequence of the record before it, segment number, byte offset."""
+
+    seq: int
+    segment: int
+    offset: int
+
+
+class Moved(Exception):
+    """The journal no longer ends where the decision was taken; read again and decide again."""
+
+
+class BadLine(ValueError):
+    """A whole line that is no record: corruption."""
+
+
+def encode(record: Record) -> bytes:
+    """The line of a record; ``crc`` is computed here."""
+    text = compact(record)[:-1]
+    return f'{text},"crc":"{crc32(text.encode()):08x}"}}\n'.encode()
+
+
+def decode(line: bytes) -> Record:
+    """The record in a whole line, its CRC checked; `BadLine` otherwise."""
+    body, found, tail = line.rstrip(b"\n").rpartition(b',"crc":"')
+    if not found or tail != b'%08x"}' % crc32(body):
+        raise BadLine("its checksum is wrong")
+    record: Record = json.loads(line)
+    return record
+
+
+def segment_name(number: int) -> str:
+    return f"{number:06d}.jsonl"
+
+
+class Journal:
+    """The segments in ``folder`` (absolute).  Writing belongs to the holder of the store's lock."""
+
+    __slots__ = ("_disk", "_fd", "_open", "folder")
+
+    def __init__(self, folder: str, disk: Disk) -> None:
+        self.folder = folder
+        self._disk = disk
+        self._fd = -1
+        self._open = 0
+
+    # -- where it ends -------------------------------------------------------------------------------------------
+
+    def path(self, segment: int) -> str:
+        return f"{self.folder}/{segment_name(segment)}"
+
+    def segments(self) -> list[int]:
+        """The numbers of the segments, ascending; `Corrupt` if one in between is missing."""
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        found = sorted(int(name[:-6]) for name in names if name.endswith(".jsonl") and name[:-6].isdecimal())
+        if found and found[-1] - found[0] + 1 != len(found):
+            raise Corrupt(f"{self.folder}: a segment between {found[0]:06d} and {found[-1]:06d} is missing")
+        return found
+
+    def size(self, segment: int) -> int:
+        """Bytes in a segment; -1 if it is not there."""
+        try:
+            return os.stat(self.path(segment)).st_size
+        except FileNotFoundError:
+            return -1
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def _segment_fd(self, segment: int) -> int:
+        """A descriptor of the segment's file; opened anew when the file at that path is another one."""
+        path = self.path(segment)
+        if self._fd >= 0 and self._open == segment:
+            here, there = os.fstat(self._fd), os.stat(path)
+            if (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev):
+                return self._fd
+        self.close()
+        self._fd = self._disk.open(path, os.O_RDWR | os.O_APPEND)
+        self._open = segment
+        return self._fd
+
+    def append(self, expected: Tail, record: Record, sync: bool) -> Tail:
+        """Append ``record`` where the journal is known to end, and make it durable if ``sync``; the new end.
+
+        The commit point of a transaction.  `Moved` if the journal does not end at ``expected``.  OSError if nothing
+        was appended; `Unknown` if the record could neither be made durable nor be cut off again.
+        """
+        fd = self._segment_fd(expected.segment)
+        if os.fstat(fd).st_size != expected.offset:
+            raise Moved(self.path(expected.segment))
+        line = encode(record)
+        try:
+            self._disk.write(fd, line)
+            if sync:
+                self._disk.sync(fd)
+        except BaseException as error:
+            self._take_back(fd, expected, error)
+            raise
+        end = expected.offset + len(line)
+        if os.fstat(fd).st_size != end:
+            raise Unknown(
+                f"{self.path(expected.segment)}: the record did not land where it was read; "
+                "this folder is shared by two kernels; the lock does not reach"
+            )
+        return Tail(record["seq"], expected.segment, end)
+
+    def _take_back(self, fd: int, expected: Tail, error: BaseException) -> None:
+        try:
+            self._disk.truncate(fd, expected.offset)
+        except OSError:
+            raise Unknown(
+                f"{self.path(expected.segment)}: {error}; the record could not be taken back, so the outcome is "
+                "unknown; repeating the command with the same --key or --token is safe"
+            ) from error
+
+    def sync(self, segment: int) -> None:
+        """Make what stands in ``segment`` durable."""
+        self._disk.sync(self._segment_fd(segment))
+
+    def begin(self, segment: int, header: Record) -> Tail:
+        """Start ``segment`` with its header record, durable, the folder's entry too.
+
+        An existing file with nothing whole in it (a crash in the middle of this call) is written over.
+        """
+        path = self.path(segment)
+        if self.size(segment) >= 0:
+            self._disk.unlink(path)
+        line = encode(header)
+        fd = self._disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
+        try:
+            self._disk.write(fd, line)
+            self._disk.sync(fd)
+        except BaseException:
+            self._disk.discard(path)
+            raise
+        finally:
+            os.close(fd)
+        self._disk.sync_folder(self.folder)
+        return Tail(header["seq"], segment, len(line))
+
+    def cut(self, segment: int, offset: int) -> None:
+        """Cut a torn tail: everything from ``offset`` on."""
+        fd = self._segment_fd(segment)
+        self._disk.truncate(fd, offset)
+        self._disk.sync(fd)
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def lines(self, segment: int, offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
+        """``(offset, line)`` of every line from ``offset`` up to ``end``; the last one may lack its newline."""
+        try:
+            file = open(self.path(segment), "rb", buffering=1 << 18)
+        except FileNotFoundError:
+            raise StoreError(f"{self.path(segment)} is gone; the store was taken away or back in time") from None
+        with file:
+            file.seek(offset)
+            for line in file:
+                if end is not None and offset + len(line) > end:
+                    return
+                yield offset, line
+                offset += len(line)
+
+    def records(self, start: Tail, end: Tail | None = None) -> Iterator[tuple[Tail, Record]]:
+        """Every record after ``start`` up to ``end``, with the place behind it.  `Corrupt` at a bad line.
+
+        A torn last line (no newline) ends the iteration: it is not a record yet.
+        """
+        last = end.segment if end else None
+        segment, offset, seq = start.segment, start.offset, start.seq
+        while True:
+            stop = end.offset if end and segment == end.segment else None
+            for at, line in self.lines(segment, offset, stop):
+                if not line.endswith(b"\n"):
+                    break
+                record = self._decoded(segment, at, line)
+                seq = record["seq"]
+                yield Tail(seq, segment, at + len(line)), record
+            if segment == last or (last is None and self.size(segment + 1) < 0):
+                return
+            segment, offset = segment + 1, 0
+
+    def _decoded(self, segment: int, offset: int, line: bytes) -> Record:
+        try:
+            return decode(line)
+        except ValueError as error:
+            raise Corrupt(f"{self.path(segment)} at byte {offset}: not a record: {error}") from None
+
+    def backwards(self, end: Tail) -> Iterator[tuple[int, int, bytes]]:
+        """``(segment, offset, line)`` from ``end`` to the start of the journal, newest first."""
+        first = (self.segments() or [end.segment])[0]
+        for segment in range(end.segment, first - 1, -1):
+            size = end.offset if segment == end.segment else self.size(segment)
+            for offset, line in self._lines_backwards(segment, size):
+                yield segment, offset, line
+
+    def _lines_backwards(self, segment: int, size: int) -> Iterator[tuple[int, bytes]]:
+        with open(self.path(segment), "rb") as file:
+            rest, at = b"", size
+            while at > 0:
+                step = min(1 << 18, at)
+                at -= step
+                file.seek(at)
+                rest = file.read(step) + rest
+                head, *whole = rest.splitlines(keepends=True)
+                offset = at + len(rest)
+                for line in reversed(whole):
+                    offset -= len(line)
+                    yield offset, line
+                rest = head
+            if rest:
+                yield 0, rest
+
+    def header(self, segment: int) -> Record:
+        """The first record of a segment, checked for a writer this version can stand beside."""
+        for offset, line in self.lines(segment):
+            header = self._decoded(segment, offset, line)
+            if header.get("writer_min", 0) > WRITER:
+                raise StoreError(
+                    f"{self.path(segment)} was written by format {header.get('format')}; "
+                    f"this version writes {WRITER}; update the toolkit"
+                )
+            return header
+        raise Corrupt(f"{self.path(segment)} is empty")
+
+    def find(self, seq: int, end: Tail) -> Tail:
+        """A place at or shortly before the first record after ``seq``: where to start reading; by bisection."""
+        segments = [number for number in self.segments() if number <= end.segment]
+        while len(segments) > 1 and self.header(segments[len(segments) // 2])["seq"] > seq:
+            segments = segments[: len(segments) // 2]
+        low_segment = segments[0]
+        for number in segments[1:]:
+            if self.header(number)["seq"] > seq:
+                break
+            low_segment = number
+        size = end.offset if low_segment == end.segment else self.size(low_segment)
+        return Tail(seq, low_segment, self._bisect(low_segment, seq, size))
+
+    def _bisect(self, segment: int, seq: int, size: int) -> int:
+        low, high = 0, size
+        with open(self.path(segment), "rb") as file:
+            while high - low > 1 << 16:
+                middle = (low + high) // 2
+                file.seek(middle)
+                file.readline()
+                at = file.tell()
+                line = file.readline()
+                if at >= high or not line.endswith(b"\n") or decode(line)["seq"] > seq:
+                    high = middle
+                else:
+                    low = at
+        return low
+
+
+def space(error: OSError) -> bool:
+    """Whether ``error`` says that there is no room."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,0 +1,259 @@
+"""The one lock of a store, and its mark.
+
+Promised: at most one process holds the lock of the file that stands at ``.mailbox/lock``; the kernel gives it up when
+the process ends, however it ends; waiting is first come, first served as far as the kernel's queue is.  Not promised:
+that it reaches another kernel; the mark is what notices that.
+
+The file exists for ever: it is never deleted, renamed or broken by age.  Whoever has taken the lock checks that the
+descriptor is still the file at that path, because git can delete or replace it (`Lock.check`).
+
+The file's first 512 bytes are the *mark*: how far the files follow the journal.  The next 256 name the holder, for
+people.  Both are one line of JSON padded with spaces, so that one ``pwrite`` replaces them; a reader without the lock
+may see a torn line, which its CRC tells, and reads again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+from binascii import crc32
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from .disk import Disk
+from .errors import LockTimeout, WentBack
+from .host import Host
+from .journal import Tail
+
+try:
+    import fcntl
+except ImportError:  # no flock on this platform: portalocker does it
+    HAVE_FLOCK = False
+else:
+    HAVE_FLOCK = True
+
+MARK_SIZE = 512
+HOLDER_SIZE = 256
+
+HELD_BACK = {
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP", "SIGTTIN", "SIGTTOU", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+}
+"""Signals that stop or end a process: held back while the lock is held."""
+
+
+class Mark(NamedTuple):
+    """How far the files follow the journal, who wrote that, and what recovery needs."""
+
+    tail: Tail
+    machine: str
+    inode: int
+    store: str
+    wall: float
+    synced: float
+    """CLOCK_MONOTONIC of the last fsync of the journal (durability ``fast``)."""
+    checkpoint: int
+    """The segment whose every earlier record is known to be on disk in the files."""
+
+
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _line(value: dict[str, Any], size: int) -> bytes:
+    text = _dumps(value)
+    return f"{text} {crc32(text.encode()):08x}".ljust(size - 1).encode() + b"\n"
+
+
+def _parsed(data: bytes) -> dict[str, Any] | None:
+    text, _, crc = data.rstrip().rpartition(b" ")
+    if not text or crc != b"%08x" % crc32(text):
+        return None
+    value: dict[str, Any] = json.loads(text)
+    return value
+
+
+class Lock:
+    """The lock file at ``path`` (absolute).  Opened once a process; not for use from two threads at a time."""
+
+    __slots__ = ("_backend", "_disk", "_fd", "_host", "path")
+
+    def __init__(self, path: str, disk: Disk, host: Host, backend: str = "") -> None:
+        self.path = path
+        self._disk = disk
+        self._host = host
+        self._backend = backend if HAVE_FLOCK else "portalocker"
+        self._fd = -1
+
+    def open(self, create: bool = False) -> bool:
+        """Open the lock file; with ``create`` make it if it is missing.  Whether it was made."""
+        if self._fd >= 0 and self._is_ours():
+            return False
+        self.close()
+        try:
+            self._fd = self._disk.open(self.path, os.O_RDWR)
+        except FileNotFoundError:
+            if not create:
+                raise
+            self._fd = self._disk.open(self.path, os.O_RDWR | os.O_CREAT)
+            return True
+        return False
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _is_ours(self) -> bool:
+        try:
+            there = os.stat(self.path)
+        except OSError:
+            return False
+        here = os.fstat(self._fd)
+        return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)
+
+    def check(self) -> None:
+        """Raise `WentBack` if the file at the lock's path is no longer the one that is locked."""
+        if not self._is_ours():
+            raise WentBack(
+                f"{self.path} was deleted or replaced while it was locked (git clean, checkout or stash?); "
+                "nothing was written"
+            )
+
+    @property
+    def inode(self) -> int:
+        return os.fstat(self._fd).st_ino
+
+    # -- taking and giving up ------------------------------------------------------------------------------------
+
+    def take(self, wait: float) -> None:
+        """Take the lock within ``wait`` seconds or raise `LockTimeout` naming the holder."""
+        if self._backend == "portalocker":
+            taken = self._poll(_try_portalocker, wait)
+        elif _try_flock(self._fd):
+            taken = True
+        elif threading.current_thread() is threading.main_thread():
+            taken = self._block(wait)
+        else:
+            taken = self._poll(_try_flock, wait)
+        if not taken:
+            raise LockTimeout(f"{self.path}: not had within {wait:g} s; {self.holder()}")
+        holder = {**self._host.process(), "since": round(self._host.wall(), 3)}
+        self._disk.pwrite(self._fd, _line(holder, HOLDER_SIZE), MARK_SIZE)
+
+    def _block(self, wait: float) -> bool:
+        """A blocking flock under an interval timer: the kernel queues the waiters, where polling is unfair."""
+
+        def out_of_time(_signal: int, _frame: object) -> None:
+            raise TimeoutError
+
+        before = signal.signal(signal.SIGALRM, out_of_time)
+        signal.setitimer(signal.ITIMER_REAL, max(wait, 1e-4))
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            return True
+        except TimeoutError:
+            return _try_flock(self._fd)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _poll(self, attempt: Any, wait: float) -> bool:
+        until = time.monotonic() + wait
+        pause = 0.0005
+        while not attempt(self._fd):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 2, 0.02)
+        return True
+
+    def give_up(self) -> None:
+        """Release the lock; the descriptor stays open for the next time."""
+        if self._fd < 0:
+            return
+        if self._backend == "portalocker":
+            import portalocker
+
+            portalocker.unlock(self._fd)
+        else:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def holder(self) -> str:
+        """Who holds the lock, in words for an error."""
+        held = self._read(HOLDER_SIZE, MARK_SIZE)
+        if not held:
+            return "its holder has not said who it is"
+        pid = held.get("pid")
+        same = held.get("pidns") == self._host.process()["pidns"]
+        state = _state(pid) if same and isinstance(pid, int) else ""
+        advice = f"; `kill -CONT {pid}` lets it go on" if state == "stopped" else ""
+        return f"held by pid {pid}{' (' + state + ')' if state else ''}{advice}"
+
+    # -- the mark ------------------------------------------------------------------------------------------------
+
+    def _read(self, size: int, offset: int) -> dict[str, Any] | None:
+        return _parsed(os.pread(self._fd, size, offset))
+
+    def mark(self) -> Mark | None:
+        """The mark, or None where there is none that can be read: then the journal must be replayed."""
+        for _ in range(3):
+            found = self._read(MARK_SIZE, 0)
+            if found:
+                return Mark(Tail(*found.pop("tail")), **found)
+        return None
+
+    def set_mark(self, mark: Mark) -> None:
+        """Write the mark.  Not synced: after a power cut recovery does not believe it."""
+        fields = mark._asdict()
+        self._disk.pwrite(self._fd, _line({**fields, "tail": list(mark.tail)}, MARK_SIZE), 0)
+
+
+def _try_flock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _try_portalocker(fd: int) -> bool:
+    import portalocker
+
+    try:
+        portalocker.lock(fd, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.exceptions.LockException:
+        return False
+    return True
+
+
+def _state(pid: int) -> str:
+    """``stopped``, ``running`` or ``gone``: what the kernel says of ``pid``."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            letter = file.read().rpartition(b")")[2].split()[0]
+    except OSError:
+        return "gone"
+    return "stopped" if letter in b"Tt" else "running"
+
+
+_sigmask: Any = getattr(getattr(signal, "pthread_sigmask", None), "__wrapped__", None)
+"""The call itself; the library's wrapper spends 30 µs on making enumerations of the result."""
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold back the signals that stop or end a process until the block is left."""
+    if _sigmask is None:
+        yield
+        return
+    before = _sigmask(signal.SIG_BLOCK, HELD_BACK)
+    try:
+        yield
+    finally:
+        _sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,543 @@
+"""Recovery: bringing the files to what the journal says, and the index to what the files say.
+
+Promised: after `recover` returns, every document is what the journal's last record of it says, or the command has
+ended with exit 6 and a line that names what happened.  Not promised: anything about files the journal never named;
+`doctor` is for those.
+
+- *A process died* (this machine, this lock file, a mark): the journal ends behind the mark by what was committed and
+  not yet published, at most a new segment's header and one record.  The journal is synced first, so that nothing is
+  published that a power cut could take back; then each record is published again, which is idempotent.
+- *The machine died* (another boot id), or the lock file is another one, or there is no mark: every record since the
+  last checkpoint is folded to the last state of each path and written where it differs.  A power cut leaves recent
+  documents at length zero and may leave a hole in the journal's last page, so here a bad line ends the journal.
+- *The journal is shorter than the mark*: something took the store back in time.  Exit 6; nothing is touched.
+- *A mark of another machine that is younger than this machine's boot*: two kernels share the folder.  Exit 6.
+
+A document that cannot be read is restored from the journal where the journal has it, else moved into the dead letters
+with the reason (`mend`); what a person had written into it is kept there too.  (``store.md``, Recovery.)
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from . import documents, places
+from .disk import temporary
+from .documents import Document
+from .errors import Corrupt, StoreError, WentBack
+from .host import seconds
+from .index import Damaged
+from .journal import BadLine, Journal, Record, Tail, decode
+from .lock import Mark
+
+if TYPE_CHECKING:
+    from .store import Store
+
+FRESH = 60.0
+"""Seconds for which a mark of another machine counts as that of a living one."""
+
+CATCH_UP = 50_000
+"""Numbers by which an index may be behind before building it anew is cheaper."""
+
+KEY_AGE = 60 * 86400.0
+"""Segments not written for this long are not read for idempotency keys (kept at least 30 days)."""
+
+
+class Damage(Exception):
+    """A document under a decision is unfit; the store mends it and decides again."""
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(f"{path}: {detail}")
+        self.path = path
+        self.detail = detail
+
+
+# -- finding out what happened -----------------------------------------------------------------------------------
+
+
+def recover(store: Store) -> Mark:
+    """Called with the lock just taken: bring the files to the journal's end; the mark that is then true."""
+    mark = store.lock.mark()
+    if mark and mark.machine == store.host.machine and mark.inode == store.lock.inode:
+        size = store.journal.size(mark.tail.segment)
+        if size < mark.tail.offset:
+            raise _went_back(store, mark, size)
+        if size == mark.tail.offset and store.journal.size(mark.tail.segment + 1) < 0:
+            store.check_writer(mark.tail.segment)
+            return mark
+        return _redo(store, mark)
+    if mark and mark.machine != store.host.machine:
+        _refuse_two_kernels(store, mark)
+    return _replay(store, mark)
+
+
+def _went_back(store: Store, mark: Mark, size: int) -> WentBack:
+    path = store.journal.path(mark.tail.segment)
+    what = "is gone" if size < 0 else f"has {size} bytes where {mark.tail.offset} were written"
+    return WentBack(
+        f"{path} {what}: git checkout, clean or stash, or a restored copy, took the store back in time; "
+        "undo that, or run `mbox audit restore` in an emptied store"
+    )
+
+
+def _refuse_two_kernels(store: Store, mark: Mark) -> None:
+    age = store.host.wall() - mark.wall
+    if mark.wall > store.host.booted_at() + 5 and age < FRESH:
+        raise StoreError(
+            f"{store.root}: this folder is shared by two kernels; the lock does not reach "
+            f"(another machine wrote {max(age, 0):.0f} s ago)"
+        )
+
+
+def scan_end(journal: Journal, strict: bool = True) -> Tail:
+    """Where the journal ends, read from its last segment: behind the last whole line."""
+    segments = journal.segments()
+    if not segments:
+        raise WentBack(f"{journal.folder}: no journal segment is left")
+    tail = Tail(0, segments[-1], 0)
+    try:
+        for place, _ in journal.records(tail):
+            tail = place
+    except Corrupt:
+        if strict:
+            raise
+    return tail
+
+
+# -- a process died ------------------------------------------------------------------------------------------------
+
+
+def _redo(store: Store, mark: Mark) -> Mark:
+    """Publish what stands in the journal after the mark, cut a torn tail, write the mark."""
+    store._mark, tail = mark, mark.tail
+    store.check_writer(tail.segment)
+    store.journal.sync(tail.segment)
+    for place, record in store.journal.records(mark.tail):
+        publish(store, record)
+        tail = place
+    _cut(store, tail)
+    store.tail = tail
+    store.write_mark(tail, True)
+    return store._mark
+
+
+def _cut(store: Store, tail: Tail) -> None:
+    """Cut what stands behind the last whole record: torn bytes, or a segment whose header was never finished."""
+    if store.journal.size(tail.segment) > tail.offset:
+        store.journal.cut(tail.segment, tail.offset)
+    if store.journal.size(tail.segment + 1) >= 0:
+        store.disk.unlink(store.journal.path(tail.segment + 1))
+
+
+def publish(store: Store, record: Record) -> None:
+    """Bring the files to what ``record`` says; doing it twice changes nothing."""
+    for doc, paths in record["put"]:
+        for path in paths:
+            write(store, path, doc)
+    publish_rest(store, record)
+
+
+def write(store: Store, path: str, doc: Any) -> bool:
+    """Put ``doc`` at ``path`` if it is not there already; whether it was written."""
+    kind = places.kind(path)
+    data = documents.encode(kind, documents.ordered(kind, doc) if isinstance(doc, dict) else doc)
+    try:
+        if store.bytes_of(path) == data:
+            return False
+    except OSError:
+        pass
+    target = store.absolute(path)
+    store.disk.folders(os.path.dirname(target))
+    store.disk.discard(temporary(target))
+    store.disk.create(temporary(target), data)
+    store.disk.rename(temporary(target), target)
+    return True
+
+
+def publish_rest(store: Store, record: Record) -> None:
+    """The steps of publishing after the documents: moves, deletions, leases."""
+    for source, target in record["mv"]:
+        _move(store, source, target)
+    for path in record["del"]:
+        remove(store, path)
+    for path, lease in record["lease"]:
+        if lease is None:
+            places.lease_kind(path)
+            store.check_folder(path.rpartition("/")[0])
+            _unlink(store, path)
+        else:
+            store.write_lease(path, _lease(lease))
+
+
+def _lease(doc: Document) -> Any:
+    from .lease import Lease
+
+    return Lease.of(documents.check("lease", doc))
+
+
+def _move(store: Store, source: str, target: str) -> None:
+    for path in (source, target):
+        places.kind(path)
+        store.check_folder(path.rpartition("/")[0])
+    store.disk.folders(os.path.dirname(store.absolute(target)))
+    try:
+        store.disk.rename(store.absolute(source), store.absolute(target))
+    except FileNotFoundError:
+        if not os.path.lexists(store.absolute(target)):
+            store.say(f"{store.absolute(source)} and {target} are both gone, though the journal moves one to the other")
+
+
+def remove(store: Store, path: str) -> None:
+    """Remove the document at ``path`` if it is there."""
+    places.kind(path)
+    store.check_folder(path.rpartition("/")[0])
+    _unlink(store, path)
+
+
+def _unlink(store: Store, path: str) -> None:
+    try:
+        store.disk.unlink(store.absolute(path))
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno != errno.ENOTDIR:
+            raise
+
+
+# -- the machine died ----------------------------------------------------------------------------------------------
+
+
+class Fold:
+    """The last state of each path that the journal names: where its document stands in the journal, or that it is gone.
+
+    Only places are kept, so that a journal of any length folds in little memory.
+    """
+
+    def __init__(self) -> None:
+        self.states: dict[str, tuple[int, int, int] | None] = {}
+        self.leases: dict[str, Document | None] = {}
+        self.records = 0
+        self.seq = 0
+
+    def take(self, segment: int, offset: int, record: Record) -> None:
+        self.records += 1
+        self.seq = record["seq"]
+        for n, (_doc, paths) in enumerate(record["put"]):
+            for path in paths:
+                self.states[path] = (segment, offset, n)
+        for source, target in record["mv"]:
+            if source in self.states:
+                self.states[target] = self.states[source]
+            self.states[source] = None
+        for path in record["del"]:
+            self.states[path] = None
+        for path, lease in record["lease"]:
+            self.leases[path] = lease
+
+    def documents(self, journal: Journal) -> Iterator[tuple[str, Any]]:
+        """``(path, document)`` of what stands, read from the journal in its order."""
+        at: tuple[int, int] | None = None
+        record: Record = {}
+        live = sorted((place, path) for path, place in self.states.items() if place is not None)
+        for (segment, offset, n), path in live:
+            if at != (segment, offset):
+                record, at = record_at(journal, segment, offset), (segment, offset)
+            yield path, record["put"][n][0]
+
+    def gone(self) -> list[str]:
+        return [path for path, place in self.states.items() if place is None]
+
+
+def record_at(journal: Journal, segment: int, offset: int) -> Record:
+    """The record that starts at ``offset`` of ``segment``."""
+    for _, line in journal.lines(segment, offset):
+        return decode(line)
+    raise Corrupt(f"{journal.path(segment)} has nothing at byte {offset}")
+
+
+def fold(journal: Journal, first: int, end: Tail | None = None, cut_bad: bool = False) -> tuple[Fold, Tail]:
+    """Fold every record from segment ``first`` on; with ``cut_bad`` a bad line in the last segment ends the journal."""
+    folded = Fold()
+    last = end.segment if end else max(journal.segments(), default=first)
+    tail = Tail(0, first, 0)
+    for segment in range(first, last + 1):
+        stop = end.offset if end and segment == end.segment else None
+        for offset, line in journal.lines(segment, 0, stop):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                record = decode(line)
+            except (BadLine, ValueError) as error:
+                if cut_bad and segment == last:
+                    return folded, tail
+                raise Corrupt(f"{journal.path(segment)} at byte {offset}: not a record: {error}") from None
+            folded.take(segment, offset, record)
+            tail = Tail(record["seq"], segment, offset + len(line))
+    return folded, tail
+
+
+def _replay(store: Store, mark: Mark | None) -> Mark:
+    """Replay the journal since the last checkpoint, as after a power cut."""
+    journal = store.journal
+    segments = journal.segments()
+    if not segments:
+        raise _went_back(store, mark, -1) if mark else WentBack(f"{journal.folder}: no journal segment is left")
+    same_file = mark is not None and mark.inode == store.lock.inode
+    if mark and same_file and store.settings.durability == "full":
+        size = journal.size(mark.tail.segment)
+        if size < mark.tail.offset:
+            raise _went_back(store, mark, size)
+    first = _last_checkpoint(journal, segments)
+    folded, tail = fold(journal, first, cut_bad=True)
+    if not folded.records:
+        raise Corrupt(f"{journal.path(first)} holds no record; the journal cannot be replayed")
+    header = store.check_writer(tail.segment)
+    store.drop_index()
+    _cut_after(store, tail)
+    store.tail = tail
+    store._mark = Mark(tail, store.host.machine, store.lock.inode, header["store"], store.host.wall(), 0.0, first)
+    copied = mark is not None and mark.store == header["store"] and not same_file
+    if copied and mark and mark.machine == store.host.machine:
+        _drop_leases(store)
+    _write_fold(store, folded)
+    store.write_mark(tail, True)
+    if store.settings.durability == "fast":
+        _set_aside(store, folded, journal.header(first)["ts"])
+    return store._mark
+
+
+def _cut_after(store: Store, tail: Tail) -> None:
+    for segment in [number for number in store.journal.segments() if number > tail.segment]:
+        store.disk.unlink(store.journal.path(segment))
+    _cut(store, tail)
+
+
+def _last_checkpoint(journal: Journal, segments: list[int]) -> int:
+    """The segment at whose start a replay begins: named by the newest checkpoint record, else the first one."""
+    for segment in reversed(segments):
+        found = None
+        for _, line in journal.lines(segment):
+            if b'"op":"store.checkpoint"' in line:
+                try:
+                    found = int(decode(line)["on"][0])
+                except (ValueError, LookupError):
+                    continue
+        if found is not None and found in segments:
+            return found
+    return segments[0]
+
+
+def _write_fold(store: Store, folded: Fold) -> None:
+    for path, doc in folded.documents(store.journal):
+        write(store, path, doc)
+    for path in folded.gone():
+        remove(store, path)
+    for path, lease in folded.leases.items():
+        if lease is None:
+            places.lease_kind(path)
+            _unlink(store, path)
+            continue
+        there = store.load_lease(path)
+        if there is None or there.token != lease["token"]:
+            store.write_lease(path, _lease(lease))
+
+
+def _drop_leases(store: Store) -> None:
+    """A copied store: what was leased is leased in the original, and nobody here is alive."""
+    for folder in (places.LEASES, places.TASK_LEASES, places.HEARTBEATS):
+        for name in store.names(folder):
+            store.disk.discard(store.absolute(f"{folder}/{name}"))
+    store.say(f"{store.root}: this store is a copy; its leases and heartbeats were dropped")
+
+
+def every_document(store: Store) -> Iterator[str]:
+    """The path of every file that stands where a document can stand."""
+    folders = [places.AGENTS, places.RESERVATIONS, places.DEADLETTER, places.TASKS, places.NOTES, ".mailbox/team"]
+    for agent in store.names(places.INBOX):
+        folders += [f"{places.INBOX}/{agent}/new", f"{places.INBOX}/{agent}/cur"]
+    for agent in store.names(places.OUTBOX):
+        folders.append(f"{places.OUTBOX}/{agent}")
+    for agent in store.names(places.ARCHIVE):
+        folders += [f"{places.ARCHIVE}/{agent}/{month}" for month in store.names(f"{places.ARCHIVE}/{agent}")]
+    for folder in folders:
+        ending = ".jsonl" if folder == places.NOTES else ".json"
+        for name in store.names(folder):
+            if name.endswith(ending):
+                yield f"{folder}/{name}"
+
+
+def _set_aside(store: Store, folded: Fold, since: str) -> None:
+    """In ``fast``: documents whose records the machine's death took are set aside, or put back to the journal's state.
+
+    They are those numbered above the journal, and those written since the checkpoint that no record since names.
+    """
+    from .transaction import SWEEP, Transaction
+
+    oldest = seconds(since) - 1
+    odd = []
+    for path in every_document(store):
+        if path in folded.states:
+            continue
+        above = places.number(places.ident(path)) > store.tail.seq
+        if above or os.stat(store.absolute(path)).st_mtime >= oldest:
+            odd.append(path)
+    if not odd:
+        return
+    older, _ = fold(store.journal, store.journal.segments()[0], store.tail)
+    known = {path: doc for path, doc in older.documents(store.journal) if path in odd}
+    lost = [path for path in odd if path not in known]
+    for path, doc in known.items():
+        write(store, path, doc)
+    if not lost:
+        return
+    tx = Transaction(store, SWEEP)
+    tx.seq = max(store.tail.seq, *(places.number(places.ident(path)) for path in lost))
+    for path in lost:
+        text = store.bytes_of(path).decode("utf-8", "backslashreplace")
+        envelope = documents.new(
+            "deadletter", reason="lost record", detail="written in `fast` shortly before the machine died",
+            from_path=path, first_at=tx.now, original=text,
+        )  # fmt: skip
+        tx.put(envelope, places.deadletter(f"d{tx.take()}"))
+        tx.delete(path)
+    tx.record("store.aside", sorted({places.ident(path) for path in lost}), "the machine died in durability fast")
+    store._commit(tx)
+
+
+# -- damaged documents ---------------------------------------------------------------------------------------------
+
+
+def last_state(journal: Journal, path: str, end: Tail) -> tuple[bool, Any]:
+    """Whether the journal names ``path``, and the last document there (None if it was deleted or moved away)."""
+    needle = documents.compact(path).encode()
+    for _segment, _offset, line in journal.backwards(end):
+        if needle not in line:
+            continue
+        record = decode(line)
+        if path in record["del"] or any(path == source for source, _ in record["mv"]):
+            return True, None
+        for doc, paths in record["put"]:
+            if path in paths:
+                return True, doc
+        for source, target in record["mv"]:
+            if target == path:
+                return last_state(journal, source, end)
+    return False, None
+
+
+def mend(store: Store, damage: Damage, warnings: list[str]) -> None:
+    """Restore a damaged document from the journal, or quarantine it; one record says which."""
+    from .transaction import SWEEP, Transaction
+
+    path = damage.path
+    named, doc = last_state(store.journal, path, store.tail)
+    tx = Transaction(store, SWEEP)
+    try:
+        original = store.bytes_of(path).decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+    except OSError:
+        original = ""
+    if original or doc is None:
+        envelope = documents.new(
+            "deadletter", reason="damaged document", detail=damage.detail, from_path=path, first_at=tx.now,
+            original=original,
+        )  # fmt: skip
+        tx.put(envelope, places.deadletter(f"d{tx.take()}"))
+    if named and doc is not None:
+        tx.put(doc, path)
+        done = "restored from the journal"
+    else:
+        tx.delete(path)
+        done = "moved to the dead letters"
+    tx.record("store.quarantine", [places.ident(path)], f"{damage.detail}; {done}")
+    store._commit(tx)
+    warnings.append(f"{store.absolute(path)}: {damage.detail}; {done}" + (" (your text is in the dead letters)"
+                    if original and doc is not None else ""))  # fmt: skip
+
+
+# -- the index -----------------------------------------------------------------------------------------------------
+
+
+def bring_index(store: Store) -> None:
+    """Open the index and catch it up to the journal's end, or build it anew."""
+    import sqlite3
+
+    assert store._mark is not None
+    index, tail = store.index, store.tail
+    opened = index.seq >= 0 or index.open(store._mark.store, store.host.machine)
+    if opened and index.seq == tail.seq:
+        return
+    if opened and tail.seq - CATCH_UP < index.seq < tail.seq:
+        start = store.journal.find(index.seq, tail)
+        index.apply(record for _, record in store.journal.records(start, tail) if record["seq"] > index.seq)
+        return
+    store.drop_index()
+    try:
+        store.disk.folders(os.path.dirname(index.path))
+        index.create(store._mark.store, store.host.machine)
+        index.fill(_indexed(store), _lease_files(store), _keyed(store), tail.seq)
+    except (sqlite3.Error, Damaged, OSError) as error:
+        store.drop_index()
+        raise StoreError(f"{index.path}: the index could not be built: {error}; nothing happened") from error
+
+
+def _indexed(store: Store) -> Iterator[tuple[str, Document]]:
+    """The documents that the index is made of, loosely read: what it says is checked against them later."""
+    for folder in (places.TASKS, places.RESERVATIONS):
+        for name in store.names(folder):
+            path = f"{folder}/{name}"
+            if not name.endswith(".json"):
+                continue
+            try:
+                yield path, documents.decode(places.kind(path), store.bytes_of(path))
+            except (OSError, ValueError, StoreError):
+                continue
+    for agent in store.names(places.INBOX):
+        folder = places.new_folder(agent)
+        for name in store.names(folder):
+            try:
+                data = store.bytes_of(f"{folder}/{name}")
+            except OSError:
+                continue
+            yield f"{folder}/{name}", {"priority": _priority(data), "expires_at": _expiry(data)}
+
+
+def _priority(data: bytes) -> int:
+    """The priority in a message's bytes, found by its line: parsing 100,000 bodies would take seconds."""
+    at = data.find(b'\n  "priority": ')
+    digit = data[at + 15 : at + 16]
+    return int(digit) if at >= 0 and digit.isdigit() else 5
+
+
+def _expiry(data: bytes) -> str | None:
+    """Likewise the time at which it expires."""
+    at = data.rfind(b'\n  "expires_at": "')
+    return data[at + 18 : at + 45].decode("ascii", "replace") if at >= 0 else None
+
+
+def _lease_files(store: Store) -> Iterator[tuple[str, Document]]:
+    for folder in (places.TASK_LEASES, places.LEASES):
+        for name in store.names(folder):
+            path = f"{folder}/{name}"
+            try:
+                lease = store.load_lease(path)
+            except Corrupt:
+                continue
+            if lease:
+                yield path, lease.doc()
+
+
+def _keyed(store: Store) -> Iterable[Record]:
+    """The records that carry idempotency keys or questions and answers, from segments young enough."""
+    wanted = (b'"key":["', b'"op":"mail.ask"', b'"op":"mail.reply"')
+    oldest = store.host.wall() - KEY_AGE
+    for segment in store.journal.segments():
+        if segment != store.tail.segment and os.stat(store.journal.path(segment)).st_mtime < oldest:
+            continue
+        stop = store.tail.offset if segment == store.tail.segment else None
+        for _, line in store.journal.lines(segment, 0, stop):
+            if any(word in line for word in wanted):
+                yield json.loads(line)

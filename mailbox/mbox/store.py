@@ -1,0 +1,539 @@
+"""The store: one lock, one journal, then the files.
+
+Promised: a transaction happens completely or not at all, whatever dies at whatever instruction; what a command
+reported as done is in the journal and durable (durability ``full``); the next command that takes the lock brings the
+files to what the journal says.  Not promised: that the files already follow while a transaction runs; whoever reads
+without the lock sees each document whole, but perhaps not yet all documents of one record.
+
+A transaction (``store.md``), in the order of its system calls, and what a death after each leaves:
+
+1.  ``flock`` the lock file, check that it is still the file at its path, read the mark; recover if the journal does
+    not end where the mark says (`recovery`).  *Nothing.*
+2.  Decide: a pure function of what it reads through a `Transaction`.  Signals that end a process are held back from
+    here to 7.  *Nothing.*
+3.  Stage each new document as ``.tmp-NAME`` beside its place.  *Temporary files, taken over by the next try.*
+4.  Append one record and fsync it: the commit.  *Torn bytes, cut by the next writer; or the whole record, redone.*
+5.  Publish: rename the temporary files, then moves, then deletions, then leases.  *The record is redone.*
+6.  Bring the index up to the record.  *The index is caught up.*
+7.  Write the mark, release the lock.  *The record is redone, which changes nothing.*
+
+An error before 4 takes everything back (exit 6, nothing happened); an error after 4 is said on stderr and the command
+succeeds, because the record stands and the files will follow.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from . import documents, places, recovery
+from .disk import TEMP, Disk, read_bytes, temporary
+from .documents import Document, Newer, Unfit
+from .errors import Corrupt, MboxError, NoStore, StoreError, WentBack
+from .host import Host, stamp
+from .index import Damaged, Index
+from .journal import WRITER, Journal, Moved, Record, Tail
+from .lease import Lease
+from .lock import Lock, Mark, held_back
+from .transaction import SWEEP, Actor, Transaction
+
+__all__ = ["SWEEP", "Actor", "Settings", "Store", "Transaction"]
+
+T = TypeVar("T")
+
+RENEWALS = 64
+"""Leases renewed by one command at most; the rest by the next."""
+
+
+SWEEPS = 64
+"""Expiries that one command handles at most, a record each (``store.md``, Long work)."""
+
+
+class _Again(Exception):
+    """The ground moved under a decision that was sound; decide again."""
+
+
+class Settings(NamedTuple):
+    """What the store needs of the configuration."""
+
+    durability: str = "full"
+    lock_wait: float = 10.0
+    segment_size: int = 16 << 20
+    lease: float = 1800.0
+    lock_backend: str = ""
+
+
+class Store:
+    """One root's store.  Open it with `Store.open`; not for use from two threads at a time."""
+
+    def __init__(self, root: str, settings: Settings, host: Host, disk: Disk,
+                 prefix: Callable[[str], str] = lambda pattern: "") -> None:  # fmt: skip
+        self.root = root
+        self.settings = settings
+        self.host = host
+        self.disk = disk
+        self.tail = Tail(0, 1, 0)
+        self.say: Callable[[str], None] = lambda text: None
+        """Where warnings go; the command line points it at stderr."""
+        self.sweep: Callable[[Transaction], bool] | None = None
+        """Decides on one thing that has run out, False if there is none; runs before every other transaction."""
+        self.journal = Journal(self.absolute(places.LOGS), disk)
+        self.lock = Lock(self.absolute(places.LOCK), disk, host, settings.lock_backend)
+        self.index = Index(self.absolute(places.INDEX), host, prefix)
+        self.prefix = prefix
+        self._mark: Mark | None = None
+        self._behind = False
+        self._rolled = 0
+        self._header: tuple[int, Record] = (0, {})
+        self._inside = False
+        self._safe: set[str] = set()
+        self._cache: dict[str, tuple[tuple[int, int, int], Document]] = {}
+
+    @classmethod
+    def open(cls, root: str, settings: Settings | None = None, host: Host | None = None, disk: Disk | None = None,
+             prefix: Callable[[str], str] = lambda pattern: "") -> Store:  # fmt: skip
+        """The store in ``root``, an absolute path; `NoStore` if there is none that can be used."""
+        store = cls(root, settings or Settings(), host or Host(), disk or Disk(), prefix)
+        if not os.path.isdir(store.absolute(places.MAILBOX)):
+            raise NoStore(f"{root}: no .mailbox/ here; run `mbox init`")
+        if not os.path.isdir(store.absolute(places.LOGS)) or not os.listdir(store.absolute(places.LOGS)):
+            raise NoStore(
+                f"{root}/.mailbox has no journal (a fresh clone, or git clean, checkout or stash took it); "
+                "run `mbox init` to start one from the documents, or `mbox audit restore`"
+            )
+        return store
+
+    def close(self) -> None:
+        self.index.close()
+        self.journal.close()
+        self.lock.close()
+
+    def absolute(self, path: str) -> str:
+        return f"{self.root}/{path}"
+
+    # -- reading without the lock, for display -------------------------------------------------------------------
+
+    def names(self, folder: str) -> list[str]:
+        """File names in ``folder``, no temporary files; empty if there is no such folder."""
+        try:
+            return [name for name in os.listdir(self.absolute(folder)) if not name.startswith(".")]
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            raise Corrupt(f"{self.absolute(folder)} should be a folder; `mbox doctor` says more") from None
+
+    def read(self, path: str) -> Document | None:
+        """The document at ``path`` as on disk, or None; `Corrupt` or `Newer`, naming the file, if it is unfit."""
+        try:
+            return self._decoded(path, self.bytes_of(path))
+        except FileNotFoundError:
+            return None
+        except Unfit as error:
+            raise Corrupt(f"{self.absolute(path)}: {error}; `mbox doctor --repair` mends it") from None
+
+    def documents(self, folder: str) -> Iterator[Document]:
+        """Every readable document in ``folder``; each that is not is said and passed over."""
+        for name in self.names(folder):
+            try:
+                doc = self.read(f"{folder}/{name}")
+            except MboxError as error:
+                self.say(str(error))
+                continue
+            if doc is not None:
+                yield doc
+
+    def bytes_of(self, path: str) -> bytes:
+        """The bytes at ``path``, which is never reached through a symlink."""
+        self.check_folder(path.rpartition("/")[0])
+        return read_bytes(self.absolute(path))
+
+    def _decoded(self, path: str, data: bytes) -> Document:
+        kind = places.kind(path)
+        try:
+            doc: Document = documents.decode(kind, data, "" if kind == "deadletter" else places.ident(path))
+        except Newer as error:
+            raise Newer(f"{self.absolute(path)}: {error}") from None
+        return doc
+
+    def check_folder(self, folder: str) -> None:
+        """Refuse a folder that is, or lies behind, a symlink below the root."""
+        if folder in self._safe or not folder:
+            return
+        self.check_folder(folder.rpartition("/")[0])
+        if os.path.islink(self.absolute(folder)):
+            raise Corrupt(f"{self.absolute(folder)} is a symlink; the store is never followed out of itself")
+        self._safe.add(folder)
+
+    def load_lease(self, path: str) -> Lease | None:
+        """The lease file at ``path``; None if it is missing or unreadable (it is ephemeral)."""
+        places.lease_kind(path)
+        try:
+            return Lease.of(documents.decode("lease", self.bytes_of(path)))
+        except (OSError, Unfit):
+            return None
+
+    def mark(self) -> Mark | None:
+        """The mark, read without the lock; `WentBack` if the lock file is gone."""
+        self._open_lock()
+        return self.lock.mark()
+
+    def end(self) -> Tail:
+        """How far the journal may be read without the lock: up to the mark, or to its end where there is none."""
+        mark = self.mark()
+        if mark:
+            return mark.tail
+        return recovery.scan_end(self.journal, strict=False)
+
+    def is_behind(self) -> bool:
+        """Whether the files may not follow the journal yet, so that a waiting reader must take the lock once."""
+        mark = self.mark()
+        return mark is None or (
+            self.journal.size(mark.tail.segment) != mark.tail.offset
+            or self.journal.size(mark.tail.segment + 1) >= 0
+        )
+
+    # -- transactions --------------------------------------------------------------------------------------------
+
+    def transact(self, decide: Callable[[Transaction], T], actor: Actor, dry_run: bool = False) -> T:
+        """Run ``decide`` under the lock and make what it wants durable; what it returned.
+
+        With ``dry_run`` nothing of it is made.  Raises what ``decide`` raises, and `StoreError` where nothing
+        happened or, as `Unknown`, where that cannot be told.
+        """
+        warnings: list[str] = []
+        try:
+            with self.locked():
+                if not dry_run:
+                    self._sweep(warnings)
+                result, error = self._run(decide, actor, warnings, dry_run)
+                if actor.incarnation and not dry_run:
+                    self._renew(actor, warnings)
+        finally:
+            for line in warnings:
+                self.say(line)
+        if self._rolled:
+            self._checkpoint()
+        if error is not None:
+            raise error
+        return result
+
+    def _sweep(self, warnings: list[str]) -> None:
+        for _ in range(SWEEPS):
+            if self.sweep is None or not self._run(self.sweep, SWEEP, warnings, False)[0]:
+                return
+
+    def catch_up(self) -> None:
+        """Take the lock once, so that the files follow the journal."""
+        with self.locked():
+            pass
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock, with the files following the journal; signals that end a process wait."""
+        if self._inside:
+            raise AssertionError("a transaction inside a transaction")
+        with _said("taking the lock", self.lock.path):
+            self._open_lock()
+            self.lock.take(self.settings.lock_wait)
+        self._inside = True
+        try:
+            with held_back():
+                try:
+                    self._safe.clear()
+                    self.lock.check()
+                    with _said("bringing the files to what the journal says"):
+                        self._mark = recovery.recover(self)
+                    self.tail = self._mark.tail
+                    self._behind = False
+                    yield
+                finally:
+                    self.lock.give_up()
+        finally:
+            self._inside = False
+
+    def _open_lock(self) -> None:
+        try:
+            self.lock.open()
+        except FileNotFoundError:
+            if not self.journal.segments():
+                raise WentBack(
+                    f"{self.root}/.mailbox lost its lock and its journal (git clean, checkout or stash?); "
+                    "`mbox audit restore` brings the store back"
+                ) from None
+            self.say(f"{self.lock.path} was gone; made anew, and the journal is replayed")
+            self.lock.open(create=True)
+
+    def _run(self, decide: Callable[[Transaction], T], actor: Actor, warnings: list[str],
+             dry_run: bool) -> tuple[T, MboxError | None]:  # fmt: skip
+        """Decide and commit; decide again where a document had to be mended or the index built anew."""
+        for _ in range(64):
+            tx = Transaction(self, actor)
+            try:
+                result = decide(tx)
+                if tx.header and not dry_run:
+                    self._commit(tx)
+            except recovery.Damage as damage:
+                recovery.mend(self, damage, warnings)
+            except Damaged:
+                self.drop_index()
+            except _Again:
+                continue
+            except Moved as moved:
+                raise StoreError(
+                    f"{moved}: somebody wrote without the lock; "
+                    "this folder is shared by two kernels; the lock does not reach; nothing happened"
+                ) from None
+            else:
+                warnings.extend(tx.warnings)
+                return result, tx.error
+        raise StoreError(f"{self.root}: documents are damaged faster than they are mended; run `mbox doctor`")
+
+    def load(self, path: str) -> Document | None:
+        """The document at ``path`` for a decision; `recovery.Damage` if it is unfit."""
+        absolute = self.absolute(path)
+        try:
+            info = os.stat(absolute, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        state = (info.st_ino, info.st_size, info.st_mtime_ns)
+        cached = self._cache.get(path)
+        if cached and cached[0] == state:
+            return dict(cached[1])
+        try:
+            data = self.bytes_of(path)
+            doc = self._decoded(path, data)
+        except FileNotFoundError:
+            return None
+        except Unfit as error:
+            raise recovery.Damage(path, str(error)) from None
+        except OSError as error:
+            raise StoreError(f"{absolute}: {error.strerror}; nothing happened") from None
+        if path.endswith(".json") and self.host.wall() - info.st_mtime > 2:
+            if len(self._cache) > 4096:
+                self._cache.clear()
+            self._cache[path] = (state, doc)
+            return dict(doc)
+        return doc
+
+    def caught_up_index(self) -> Index:
+        """The index, opened, built or caught up as it needs; only under the lock."""
+        index = self.index
+        if index.seq != self.tail.seq:
+            recovery.bring_index(self)
+        return index
+
+    def drop_index(self) -> None:
+        """Remove the index; the next question builds it again."""
+        self.index.close()
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            self.disk.discard(self.index.path + suffix)
+
+    # -- the steps of a commit -----------------------------------------------------------------------------------
+
+    def _commit(self, tx: Transaction) -> None:
+        if self._behind:
+            raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
+        self.caught_up_index()
+        self._roll_if_full()
+        record = tx.as_record()
+        staged = self._stage(record["put"])
+        try:
+            with _said("appending to the journal", self.journal.path(self.tail.segment)):
+                self.lock.check()
+                sync = self._sync_now()
+                tail = self.journal.append(self.tail, record, sync)
+        except BaseException:
+            for temp, _ in staged:
+                self.disk.discard(temp)
+            raise
+        self.tail = tail
+        self._follow(record, staged, tx.warnings, sync)
+
+    def _sync_now(self) -> bool:
+        """Whether this record is made durable: always in ``full``, once a second in ``fast``."""
+        if self.settings.durability == "full" or self._mark is None:
+            return True
+        return not 0 <= self.host.mono() - self._mark.synced < 1.0
+
+    def _stage(self, puts: list[Any]) -> list[tuple[str, str]]:
+        """Write every document as a temporary file; ``(temporary, final)`` pairs.  A failure takes all back."""
+        staged: list[tuple[str, str]] = []
+        path = ""
+        try:
+            for doc, paths in puts:
+                data = documents.render(doc)
+                first = ""
+                for path in paths:
+                    places.kind(path)
+                    target = self.absolute(path)
+                    temp = temporary(target)
+                    staged.append((temp, target))
+                    self._stage_one(path, temp, data, first)
+                    first = first or temp
+        except OSError as error:
+            for temp, _ in staged:
+                self.disk.discard(temp)
+            raise StoreError(f"{self.absolute(path)}: {failure(error)}; nothing happened") from error
+        except BaseException:
+            for temp, _ in staged:
+                self.disk.discard(temp)
+            raise
+        return staged
+
+    def _stage_one(self, path: str, temp: str, data: bytes, first: str) -> None:
+        self.check_folder(path.rpartition("/")[0])
+        link = bool(first) and path.startswith(places.OUTBOX)
+        for _ in range(3):
+            try:
+                if link:
+                    self.disk.link(first, temp)
+                else:
+                    self.disk.create(temp, data)
+                return
+            except FileNotFoundError:
+                self.disk.folders(os.path.dirname(temp))
+            except FileExistsError:
+                self.disk.unlink(temp)
+            except OSError as error:
+                if not link or error.errno not in (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV):
+                    raise
+                link = False
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), temp)
+
+    def _follow(self, record: Record, staged: list[tuple[str, str]], warnings: list[str], sync: bool) -> None:
+        """After the commit: publish, index, mark.  A failure is said; the next command that takes the lock redoes."""
+        try:
+            for temp, target in staged:
+                self.disk.rename(temp, target)
+            recovery.publish_rest(self, record)
+            self.advance(record, sync)
+        except (OSError, Corrupt) as error:
+            self._behind = True
+            self.index.close()
+            why = failure(error) if isinstance(error, OSError) else str(error)
+            warnings.append(f"it is done and in the journal, but the files do not follow yet: {why}")
+
+    def advance(self, record: Record, synced: bool) -> None:
+        """Note that the files follow the journal up to ``record``."""
+        if self.index.seq >= 0:
+            try:
+                self.index.apply([record])
+            except Damaged:
+                self.drop_index()
+        self.write_mark(self.tail, synced)
+
+    def write_mark(self, tail: Tail, synced: bool) -> None:
+        assert self._mark is not None
+        mono = round(self.host.mono(), 3) if synced else self._mark.synced
+        self._mark = self._mark._replace(
+            tail=tail, machine=self.host.machine, inode=self.lock.inode, wall=round(self.host.wall(), 3), synced=mono
+        )
+        self.lock.set_mark(self._mark)
+
+    def _renew(self, actor: Actor, warnings: list[str]) -> None:
+        """Renew what ``actor`` holds and has used a third of; a failure is said, for nothing else depends on it."""
+        try:
+            index = self.caught_up_index()
+            for path in index.renewable(actor.name, actor.incarnation, RENEWALS):
+                lease = self.load_lease(path)
+                if lease is None or lease.left(self.host) <= 0 or lease.holder != actor.name:
+                    continue
+                self.renew_lease(path, lease)
+        except (Damaged, StoreError, OSError) as error:
+            warnings.append(f"leases could not be renewed: {error}")
+
+    def renew_lease(self, path: str, lease: Lease) -> Lease:
+        """Write a lease that runs from now; not journaled."""
+        fresh = lease.renewed(self.host)
+        self.write_lease(path, fresh)
+        self.caught_up_index().renewed(path, fresh)
+        return fresh
+
+    def write_lease(self, path: str, lease: Lease) -> None:
+        places.lease_kind(path)
+        folder = path.rpartition("/")[0]
+        self.check_folder(folder)
+        self.disk.folders(self.absolute(folder))
+        self.disk.replace(self.absolute(path), documents.encode("lease", lease.doc()))
+
+    # -- segments and checkpoints --------------------------------------------------------------------------------
+
+    def segment_header(self, seq: int, segment: int, store_id: str) -> Record:
+        return {
+            "v": WRITER, "seq": seq, "ts": stamp(self.host.wall()), "by": "store", "inc": 0, "op": "store.segment",
+            "on": [f"{segment:06d}"], "why": "", "key": None, "put": [], "mv": [], "del": [], "lease": [],
+            "format": documents.FORMAT, "writer_min": WRITER, "store": store_id,
+        }  # fmt: skip
+
+    def check_writer(self, segment: int) -> Record:
+        """The header of ``segment``, read once; `StoreError` if it asks for a newer writer than this one."""
+        if self._header[0] != segment:
+            self._header = (segment, self.journal.header(segment))
+        return self._header[1]
+
+    def _roll_if_full(self) -> None:
+        """Begin a new segment when this one is full; the decision starts over, for its numbers have moved."""
+        if self.tail.offset < self.settings.segment_size:
+            return
+        assert self._mark is not None
+        if self.settings.durability == "fast":
+            self.journal.sync(self.tail.segment)
+        segment = self.tail.segment + 1
+        header = self.segment_header(self.tail.seq + 1, segment, self._mark.store)
+        with _said("beginning a journal segment", self.journal.path(segment)):
+            self.tail = self.journal.begin(segment, header)
+        self.advance(header, True)
+        self._rolled = segment
+        raise _Again
+
+    def _checkpoint(self) -> None:
+        """Make everything published before the last new segment durable, without the lock, and then record that.
+
+        From then on a replay after a machine's death starts at that segment.  A death before the record leaves the
+        checkpoint before it in force.  Failing is said and harmless.
+        """
+        segment, self._rolled = self._rolled, 0
+        try:
+            fd = os.open(self.absolute(places.MAILBOX), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self.disk.sync_filesystem(fd)
+            finally:
+                os.close(fd)
+            self.transact(lambda tx: tx.record("store.checkpoint", [f"{segment:06d}"]), Actor("store"))
+        except (OSError, StoreError) as error:
+            self.say(f"no checkpoint was made: {error}")
+
+
+MENDS = {
+    errno.ENOSPC: "free some space on that file system",
+    errno.EDQUOT: "your quota is used up",
+    errno.EROFS: "that file system is read-only",
+    errno.EACCES: "check the owner and mode of the store",
+    errno.EPERM: "check the owner and mode of the store",
+    errno.EIO: "the disk reports an error; look at the kernel's log",
+    errno.EMFILE: "too many open files; raise `ulimit -n`",
+}
+
+
+def failure(error: OSError) -> str:
+    """An OSError as what happened and the mend, without the path."""
+    mend = MENDS.get(error.errno or 0)
+    return f"{error.strerror or error}{'; ' + mend if mend else ''}"
+
+
+@contextmanager
+def _said(doing: str, path: str = "") -> Iterator[None]:
+    """Turn an OSError of a step before the commit into the one line that a person gets."""
+    try:
+        yield
+    except OSError as error:
+        where = path or str(error.filename or "")
+        raise StoreError(f"{where + ': ' if where else ''}{doing}: {failure(error)}; nothing happened") from error
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one that a crash left in the middle of staging."""
+    return name.startswith(TEMP)
