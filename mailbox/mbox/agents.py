@@ -1,0 +1,151 @@
+"""Agents: who is registered, in which incarnation, and whether it is alive.
+
+An agent is a name with a role, capabilities and an *incarnation*: a number that goes up when a new process takes the
+name over, so that a process of an older one is told so (exit 5) instead of acting with a stranger's leases.  Alive is
+judged by the heartbeat: same machine, same pid with the same start time, last beat within ``dead_after`` seconds of
+CLOCK_MONOTONIC; an agent that never beat is neither alive nor dead (None).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import documents, places
+from .documents import Document, Unfit
+from .errors import NotFound, NotYours, Refused, Usage, did_you_mean
+from .host import start_ticks
+from .store import Actor, Store, Transaction
+
+ROLES = ("worker", "orchestrator", "reviewer")
+"""Roles the toolkit knows something about; any other word is a role too."""
+
+ORCHESTRATOR = "orchestrator"
+
+Read = Callable[[str], Document | None]
+
+
+def known(store: Store) -> list[str]:
+    """Names of the registered agents, retired ones too."""
+    return sorted(name[:-5] for name in store.names(places.AGENTS) if name.endswith(".json"))
+
+
+def require(store: Store, read: Read, name: str) -> Document:
+    """The document of agent ``name``; `NotFound` with the nearest names if it is not registered or retired."""
+    if not places.is_name(name):
+        raise Usage(f"not an agent's name: {name!r} (a-z, 0-9, '.', '_', '-', starting with a letter or digit)")
+    doc = read(places.agent(name))
+    if doc is None or doc["retired_at"]:
+        state = "is retired" if doc else "is not registered"
+        raise NotFound(f"agent {name!r} {state}{did_you_mean(name, active(store, but=name))}")
+    return doc
+
+
+def active(store: Store, but: str = "") -> list[str]:
+    """Names of the agents that are registered and not retired."""
+    return sorted(doc["agent"] for doc in store.documents(places.AGENTS) if not doc["retired_at"] and doc["agent"] != but)
+
+
+def actor(store: Store, name: str, incarnation: int | None = None) -> Actor:
+    """The agent ``name`` as an actor; its current incarnation unless given.
+
+    `NotFound` if it is not registered, `NotYours` if ``incarnation`` is not the current one.
+    """
+    doc = require(store, store.read, name)
+    current = doc["incarnation"]
+    if incarnation is not None and incarnation != current:
+        raise NotYours(
+            f"{name} is in incarnation {current} now, you are {incarnation}: another process took the name over"
+        )
+    return Actor(name, current)
+
+
+def still_current(tx: Transaction) -> Document:
+    """The acting agent's document, checked again under the lock; `NotYours` if it has a newer incarnation."""
+    doc = require(tx.store, tx.read, tx.actor.name)
+    if doc["incarnation"] != tx.actor.incarnation:
+        raise NotYours(
+            f"{tx.actor.name} is in incarnation {doc['incarnation']} now, you are {tx.actor.incarnation}: "
+            "another process took the name over"
+        )
+    return doc
+
+
+def add(store: Store, by: Actor, name: str, changes: dict[str, Any], new: bool = False,
+        dry_run: bool = False) -> Document:  # fmt: skip
+    """Register ``name``, or change what is said of it; ``new`` starts a new incarnation.  The document.
+
+    ``changes`` holds any of role, host, model, capabilities, reports_to, team.  A retired name comes back in a new
+    incarnation.
+    """
+    if not places.is_name(name):
+        raise Usage(f"not an agent's name: {name!r} (a-z, 0-9, '.', '_', '-', at most 64)")
+
+    def decide(tx: Transaction) -> Document:
+        doc = tx.read(places.agent(name))
+        op = "agent.add"
+        if doc is None:
+            fresh = documents.new("agent", agent=name, registered_at=tx.now, **changes)
+        else:
+            fresh = {**doc, **changes, "retired_at": None}
+            if new or doc["retired_at"]:
+                fresh["incarnation"] += 1
+                op = "agent.new"
+        if fresh == doc:
+            return {**doc, "already": True}
+        if fresh["reports_to"]:
+            require(store, tx.read, fresh["reports_to"])
+        tx.put(fresh, places.agent(name))
+        tx.record(op, [name])
+        return fresh
+
+    return store.transact(decide, by, dry_run)
+
+
+def retire(store: Store, by: Actor, name: str, dry_run: bool = False) -> Document:
+    """Take ``name`` out of the game: no mail, no claims; its documents stay.  Refused while it holds tasks."""
+
+    def decide(tx: Transaction) -> Document:
+        doc = tx.read(places.agent(name))
+        if doc is None:
+            raise NotFound(f"agent {name!r} is not registered{did_you_mean(name, known(store))}")
+        if doc["retired_at"]:
+            return {**doc, "already": True}
+        held = tx.index.active_tasks(name)
+        if held:
+            raise Refused(f"{name} still holds {', '.join(held)}; release or cancel them first")
+        doc["retired_at"] = tx.now
+        tx.put(doc, places.agent(name))
+        tx.record("agent.retire", [name])
+        return doc
+
+    return store.transact(decide, by, dry_run)
+
+
+def beat(store: Store, who: Actor, pid: int) -> None:
+    """Write a heartbeat of ``who`` for process ``pid``; ephemeral, without the lock."""
+    store.check_folder(places.HEARTBEATS)
+    doc = documents.new(
+        "heartbeat", pid=pid, start_ticks=start_ticks(pid), machine=store.host.machine, incarnation=who.incarnation,
+        mono=round(store.host.mono(), 3),
+    )  # fmt: skip
+    path = store.absolute(places.heartbeat(who.name))
+    store.disk.replace(path, documents.encode("heartbeat", doc))
+
+
+def alive(store: Store, name: str, dead_after: float = 45.0) -> bool | None:
+    """Whether ``name`` is alive by its last heartbeat; None if it never beat or the beat cannot be read."""
+    try:
+        beat = documents.decode("heartbeat", store.bytes_of(places.heartbeat(name)))
+    except (OSError, Unfit):
+        return None
+    if beat["machine"] != store.host.machine:
+        return False
+    if beat["start_ticks"] and start_ticks(beat["pid"]) != beat["start_ticks"]:
+        return False
+    return bool(store.host.mono() - beat["mono"] < dead_after)
+
+
+def liveness(store: Store, name: str, dead_after: float = 45.0) -> str:
+    """``alive``, ``dead`` or ``no heartbeat``, for people."""
+    return {True: "alive", False: "dead", None: "no heartbeat"}[alive(store, name, dead_after)]

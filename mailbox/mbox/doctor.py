@@ -1,0 +1,366 @@
+"""Comparing the files with the journal, and mending what has one right answer.
+
+`survey` reads the whole journal and every document, without the lock: what a concurrent command changed meanwhile is
+looked at again before it is reported.  `repair` mends under the lock, in records of its own: missing and damaged
+documents come back from the journal, a valid document edited by hand is adopted as ``store.adopt``, what nobody knows
+goes into the dead letters, left-overs of crashes are removed.  `rebuild` makes every document again from the journal
+alone, in a shadow folder, and moves what differs into place under the lock; it is done file by file, so that a death
+in between leaves only documents that the journal knows.  (``store.md``, Long work.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from . import documents, places, recovery
+from .disk import TEMP
+from .documents import Newer, Unfit
+from .errors import Corrupt, MboxError, Refused, StoreError
+from .journal import Record, Tail
+from .recovery import Fold
+from .store import Actor, Store, Transaction
+
+BATCH = 200
+"""Documents mended in one record at most."""
+
+
+class Finding(NamedTuple):
+    """One thing that is not as it should be.
+
+    ``kind``: missing, damaged, edited, foreign, newer (documents); lease, leftover (harmless); journal, place, mode,
+    config, link.  ``bad``: whether `doctor` says no because of it.
+    """
+
+    kind: str
+    path: str
+    problem: str
+    bad: bool = True
+
+    def row(self) -> dict[str, Any]:
+        return {"kind": self.kind, "path": self.path, "problem": self.problem, "bad": self.bad}
+
+
+class Survey(NamedTuple):
+    """What `survey` saw: how much, up to where, and what was wrong."""
+
+    records: int
+    documents: int
+    tail: Tail
+    findings: list[Finding]
+
+    @property
+    def clean(self) -> bool:
+        return not any(finding.bad for finding in self.findings)
+
+
+def survey(store: Store) -> Survey:
+    """Read everything and compare.  Raises only where the journal itself cannot be read at all."""
+    tail = store.end()
+    try:
+        folded = _folded(store, tail)
+    except MboxError as error:
+        return Survey(0, 0, tail, [Finding("journal", "", str(error))])
+    findings = [*_journal(store), *_documents(store, folded), *_strangers(store, folded), *_leases(store)]
+    again = store.end()
+    if again != tail and findings:
+        findings = _recheck(store, findings, tail, again)
+    return Survey(folded.records, sum(1 for place in folded.states.values() if place), again, findings)
+
+
+def _folded(store: Store, tail: Tail) -> Fold:
+    segments = store.journal.segments()
+    if segments and segments[0] != 1:
+        raise Corrupt(f"{store.journal.path(1)} is missing: the journal does not start at its beginning")
+    folded, _ = recovery.fold(store.journal, segments[0], tail)
+    return folded
+
+
+def _recheck(store: Store, findings: list[Finding], old: Tail, new: Tail) -> list[Finding]:
+    """Drop findings about paths that somebody changed while we looked."""
+    changed: set[str] = set()
+    for _, record in store.journal.records(old, new):
+        changed |= set(_paths(record))
+    return [finding for finding in findings if finding.path not in changed]
+
+
+def _paths(record: Record) -> Iterator[str]:
+    for _doc, paths in record["put"]:
+        yield from paths
+    yield from record["del"]
+    for pair in record["mv"]:
+        yield from pair
+    for path, _lease in record["lease"]:
+        yield path
+
+
+def _journal(store: Store) -> Iterator[Finding]:
+    if store.is_behind():
+        yield Finding("journal", places.LOGS, "the files do not follow the journal yet; the next command does it", False)
+    seq = 0
+    for segment in store.journal.segments():
+        try:
+            header = store.journal.header(segment)
+        except StoreError as error:
+            yield Finding("journal", places.LOGS, str(error))
+            continue
+        if header["seq"] <= seq:
+            yield Finding("journal", places.LOGS, f"segment {segment:06d} starts at {header['seq']}, behind {seq}")
+        seq = header["seq"]
+
+
+def _documents(store: Store, folded: Fold) -> Iterator[Finding]:
+    """Every document that the journal says stands: there, readable, the same."""
+    for path, doc in folded.documents(store.journal):
+        finding = compare(store, path, doc)
+        if finding:
+            yield finding
+    for path in folded.gone():
+        if os.path.lexists(store.absolute(path)):
+            yield Finding("foreign", path, "the journal says that it was removed")
+
+
+def compare(store: Store, path: str, doc: Any) -> Finding | None:
+    """How the file at ``path`` differs from ``doc``, which the journal says is there."""
+    try:
+        kind = places.kind(path)
+        data = store.bytes_of(path)
+    except FileNotFoundError:
+        return Finding("missing", path, "the journal has it, the folder does not")
+    except Corrupt as error:
+        return Finding("place", path, str(error))
+    except OSError as error:
+        return Finding("damaged", path, error.strerror or str(error))
+    if data == documents.encode(kind, doc):
+        return None
+    try:
+        documents.decode(kind, data, "" if kind == "deadletter" else places.ident(path))
+    except Newer as error:
+        return Finding("newer", path, str(error), False)
+    except Unfit as error:
+        return Finding("damaged", path, str(error))
+    return Finding("edited", path, "a valid document that differs from the journal: edited by hand")
+
+
+def _strangers(store: Store, folded: Fold) -> Iterator[Finding]:
+    """Files that the journal does not know: documents nobody wrote, other files, left-overs, symlinks."""
+    for folder in (places.MAILBOX, places.TASKS):
+        for path, is_dir, is_link in _walk(store, folder):
+            name = path.rpartition("/")[2]
+            if is_link:
+                yield Finding("link", path, "a symlink; the store is never followed out of itself")
+            elif not is_dir and name.startswith(TEMP):
+                yield Finding("leftover", path, "a temporary file that a crash left", False)
+            elif not is_dir and folded.states.get(path) is None and path not in folded.states:
+                yield from _stranger(path)
+
+
+_ELSEWHERE = tuple(
+    f".mailbox/{name}/" for name in ("logs", "leases", "heartbeat", "status", "locks", "cache", "runs")
+) + (".tasks/leases/", ".tasks/index/")
+_KNOWN = frozenset([places.CONFIG, places.LOCK, ".mailbox/hosts.yaml", ".mailbox/.gitignore", ".tasks/.gitignore"])
+
+
+def _stranger(path: str) -> Iterator[Finding]:
+    if path in _KNOWN or path.startswith(_ELSEWHERE):
+        return
+    try:
+        places.kind(path)
+    except Corrupt:
+        yield Finding("foreign", path, "not a file of the store's layout")
+    else:
+        yield Finding("foreign", path, "a document that the journal does not know")
+
+
+def _walk(store: Store, folder: str) -> Iterator[tuple[str, bool, bool]]:
+    """``(path, is folder, is symlink)`` of everything below ``folder``; symlinks are not followed."""
+    with os.scandir(store.absolute(folder)) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        path = f"{folder}/{entry.name}"
+        is_dir = entry.is_dir(follow_symlinks=False)
+        yield path, is_dir, entry.is_symlink()
+        if is_dir:
+            yield from _walk(store, path)
+
+
+def _leases(store: Store) -> Iterator[Finding]:
+    """Leases whose document does not carry their token, and files that are no leases."""
+    for folder in (places.LEASES, places.TASK_LEASES):
+        for name in store.names(folder):
+            path = f"{folder}/{name}"
+            try:
+                lease = store.load_lease(path)
+            except Corrupt as error:
+                yield Finding("foreign", path, str(error))
+                continue
+            if lease is None:
+                yield Finding("lease", path, "cannot be read; ephemeral, made anew at the next look", False)
+            elif not _carried(store, path, lease.token):
+                yield Finding("lease", path, "its document is not leased under this token: void", False)
+
+
+def _carried(store: Store, path: str, token: int) -> bool:
+    """Whether the document that the lease at ``path`` belongs to is leased under ``token``."""
+    first, _, second = places.ident(path).partition("@")
+    kind = places.lease_kind(path)
+    where = {
+        "task": lambda: places.task(first),
+        "review": lambda: places.task(first),
+        "reservation": lambda: places.reservation(first),
+        "read": lambda: places.cur(second, first),
+    }[kind]()
+    try:
+        doc = store.read(where)
+    except MboxError:
+        return True
+    if doc is None:
+        return False
+    if kind == "task":
+        return bool(doc["token"] == token and doc["status"] in ("claimed", "running"))
+    if kind == "reservation":
+        return bool(doc["token"] == token)
+    return True
+
+
+# -- mending -------------------------------------------------------------------------------------------------------
+
+
+def repair(store: Store, by: Actor) -> list[Finding]:
+    """Mend what `survey` finds; what was mended.  What it cannot mend is found by the next `survey`."""
+    store.catch_up()
+    found = survey(store)
+    if any(finding.kind == "journal" and finding.bad for finding in found.findings):
+        raise Corrupt("; ".join(f.problem for f in found.findings if f.kind == "journal") + "; nothing was mended")
+    mended: list[Finding] = []
+    for finding in found.findings:
+        if finding.kind in ("leftover", "lease"):
+            store.disk.discard(store.absolute(finding.path))
+            mended.append(finding)
+    documents_ = [f for f in found.findings if f.kind in ("missing", "damaged", "edited", "foreign")]
+    states = _states(store, {f.path for f in documents_})
+    for at in range(0, len(documents_), BATCH):
+        batch = documents_[at : at + BATCH]
+
+        def decide(tx: Transaction, batch: list[Finding] = batch) -> list[Finding]:
+            return _mend(tx, batch, states)
+
+        mended += store.transact(decide, by)
+    store.drop_index()
+    return mended
+
+
+def _states(store: Store, wanted: set[str]) -> dict[str, Any]:
+    folded = _folded(store, store.end())
+    return {path: doc for path, doc in folded.documents(store.journal) if path in wanted}
+
+
+def _mend(tx: Transaction, findings: list[Finding], states: dict[str, Any]) -> list[Finding]:
+    """One record that mends ``findings``."""
+    mended, said = [], []
+    for finding in findings:
+        path = finding.path
+        if finding.kind == "edited":
+            doc: Any = tx.notes(path) if path.startswith(places.NOTES) else tx.read(path)
+            tx.put(doc, path)
+            said.append(f"{path}: adopted")
+        elif finding.kind in ("missing", "damaged") and path in states:
+            _keep(tx, path, finding) if finding.kind == "damaged" else None
+            tx.put(states[path], path)
+            said.append(f"{path}: restored")
+        elif not _is_place(path) or not _keep(tx, path, finding):
+            continue
+        else:
+            tx.delete(path)
+            said.append(f"{path}: to the dead letters")
+        mended.append(finding)
+    if mended:
+        op = "store.adopt" if all(f.kind == "edited" for f in mended) else "store.repair"
+        tx.record(op, sorted({places.ident(f.path) for f in mended}), "; ".join(said)[:2000])
+    return mended
+
+
+def _is_place(path: str) -> bool:
+    try:
+        places.kind(path)
+    except Corrupt:
+        return False
+    return True
+
+
+def _keep(tx: Transaction, path: str, finding: Finding) -> bool:
+    """Put what stands at ``path`` into the dead letters; whether it could be read."""
+    try:
+        text = tx.store.bytes_of(path).decode("utf-8", "backslashreplace")
+    except (OSError, StoreError):
+        return False
+    envelope = documents.new(
+        "deadletter", reason=f"{finding.kind} document", detail=finding.problem, from_path=path, first_at=tx.now,
+        original=text,
+    )  # fmt: skip
+    tx.put(envelope, places.deadletter(f"d{tx.take()}"))
+    return True
+
+
+class Rebuilt(NamedTuple):
+    """What `rebuild` did: records read, documents the journal says stand, files written, files removed."""
+
+    records: int
+    documents: int
+    written: int
+    removed: int
+
+
+def rebuild(store: Store, drop_edits: bool = False) -> Rebuilt:
+    """Make every document again from the journal alone.
+
+    Refused while valid edits by hand stand, unless ``drop_edits``.  Files that the journal does not know stay.
+    """
+    tail = store.end()
+    folded = _folded(store, tail)
+    shadow = store.absolute(".mailbox/cache/rebuild")
+    _clear(store, shadow)
+    store.disk.folders(shadow)
+    staged = _stage(store, folded, shadow, drop_edits)
+    gone = [path for path in folded.gone() if os.path.lexists(store.absolute(path))]
+    with store.locked():
+        changed = {path for _, record in store.journal.records(tail, store.tail) for path in _paths(record)}
+        for path, temp in staged.items():
+            if path not in changed:
+                store.disk.folders(os.path.dirname(store.absolute(path)))
+                store.disk.rename(temp, store.absolute(path))
+        for path in gone:
+            if path not in changed:
+                recovery.remove(store, path)
+        store.drop_index()
+    _clear(store, shadow)
+    return Rebuilt(folded.records, sum(1 for place in folded.states.values() if place), len(staged), len(gone))
+
+
+def _stage(store: Store, folded: Fold, shadow: str, drop_edits: bool) -> dict[str, str]:
+    """Write what differs into the shadow folder: path → file there."""
+    staged: dict[str, str] = {}
+    edited = []
+    for path, doc in folded.documents(store.journal):
+        finding = compare(store, path, doc)
+        if finding is None or finding.kind in ("newer", "place"):
+            continue
+        if finding.kind == "edited":
+            edited.append(path)
+        temp = f"{shadow}/{len(staged)}"
+        store.disk.create(temp, documents.encode(places.kind(path), doc))
+        staged[path] = temp
+    if edited and not drop_edits:
+        _clear(store, shadow)
+        raise Refused(
+            f"{len(edited)} documents were edited by hand ({', '.join(edited[:3])}); "
+            "`mbox doctor --repair` adopts them, `mbox rebuild --drop-edits` drops them"
+        )
+    return staged
+
+
+def _clear(store: Store, folder: str) -> None:
+    if os.path.isdir(folder):
+        for name in os.listdir(folder):
+            store.disk.discard(f"{folder}/{name}")

@@ -1,0 +1,108 @@
+"""The journal as people ask for it: filtered, newest first or followed.
+
+Reads without the lock, up to the mark only, so that a record is never shown before its documents follow.  Starting
+points are found from the end (``--limit``) or by bisection (``--since``), never by reading the journal from its start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from .documents import compact
+from .errors import Usage
+from .host import seconds
+from .journal import Record, decode
+from .store import Store
+
+
+class Filter(NamedTuple):
+    """Which records are wanted; an empty field wants all.  ``op`` ending in ``.`` or ``*`` is a prefix."""
+
+    agent: str = ""
+    task: str = ""
+    op: str = ""
+    since_seq: int = 0
+    since_time: str = ""
+
+    def wants(self, record: Record) -> bool:
+        """Whether ``record`` passes."""
+        op = self.op.rstrip("*")
+        return (
+            (not self.agent or record["by"] == self.agent or self.agent in record["on"])
+            and (not self.task or self.task in record["on"])
+            and (not op or record["op"] == op or (op != self.op or op.endswith(".")) and record["op"].startswith(op))
+        )
+
+    def may_want(self, line: bytes) -> bool:
+        """A cheap look at the raw line: False only if `wants` would be False."""
+        return all(compact(word).encode() in line for word in (self.agent, self.task) if word)
+
+    def is_over(self, record: Record) -> bool:
+        """Whether ``record`` and everything before it lies before the start."""
+        return bool(record["seq"] <= self.since_seq or (self.since_time and record["ts"] < self.since_time))
+
+
+def since(text: str, wall: float, duration: Callable[[str], float]) -> Filter:
+    """A filter that starts at a sequence (``1200``), a duration ago (``2h``), or a UTC time (``2026-01-02T03:04:05Z``)."""
+    from .host import stamp
+
+    if text.isdecimal():
+        return Filter(since_seq=int(text))
+    if text[:1].isdecimal() and "T" in text or text.count("-") == 2:
+        return Filter(since_time=_time(text))
+    try:
+        return Filter(since_time=stamp(wall - duration(text)))
+    except ValueError as error:
+        raise Usage(f"--since {text!r}: a sequence, a duration such as 2h, or a time: {error}") from None
+
+
+def _time(text: str) -> str:
+    from datetime import UTC, datetime
+
+    from .host import stamp
+
+    try:
+        when = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise Usage(f"--since {text!r}: not a time; write it like 2026-01-02T03:04:05Z") from None
+    return stamp((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
+
+
+def newest(store: Store, wanted: Filter, limit: int) -> tuple[list[Record], bool]:
+    """The newest ``limit`` records that pass (0: all), oldest first; and whether older ones were left out."""
+    found: list[Record] = []
+    for _segment, _offset, line in store.journal.backwards(store.end()):
+        if not wanted.may_want(line) and not (wanted.since_seq or wanted.since_time):
+            continue
+        record = decode(line)
+        if wanted.is_over(record):
+            break
+        if wanted.wants(record):
+            if limit and len(found) == limit:
+                return found[::-1], True
+            found.append(record)
+    return found[::-1], False
+
+
+def follow(store: Store, wanted: Filter, wait: Callable[[], None]) -> Iterator[Record]:
+    """Records that pass from now on; ``wait`` returns when the journal may have grown."""
+    place = store.end()
+    while True:
+        end = store.end()
+        if end != place:
+            for place, record in store.journal.records(place, end):
+                if wanted.wants(record):
+                    yield record
+        else:
+            wait()
+
+
+def row(record: Record) -> dict[str, object]:
+    """The short form of a record: ``seq ts by op on why``."""
+    return {name: record[name] for name in ("seq", "ts", "by", "op", "on", "why")}
+
+
+def age(store: Store, when: str) -> float:
+    """Seconds since the time stamp ``when``, never negative."""
+    return max(0.0, store.host.wall() - seconds(when))

@@ -1,0 +1,175 @@
+"""Putting a store together: which root, its configuration, the real clocks and disk, the sweep.
+
+The one place that knows all the parts; commands get a `Store` from `open_store` and a new one from `init`.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from . import config as configuration
+from . import places, recovery, root
+from .config import Config
+from .disk import Disk
+from .errors import Refused, StoreError, Usage
+from .host import Host
+from .lock import held_back
+from .store import Actor, Settings, Store, Transaction
+
+
+class OpenStore(Store):
+    """A `Store` that knows its configuration and how its root was found."""
+
+    config: Config
+    found: root.Root
+
+
+def _environment(name: str) -> str:
+    return os.environ.get(name, "")
+
+
+def host() -> Host:
+    """The real host; ``MBOX_BOOT_ID`` replaces its boot id (for tests)."""
+    return Host(_environment("MBOX_BOOT_ID") or None)
+
+
+def assemble(found: root.Root, disk: Disk | None = None, clock: Host | None = None) -> OpenStore:
+    """The store in a root that was found; `StoreError` if it cannot be used."""
+    mailbox = f"{found.path}/{places.MAILBOX}"
+    config = configuration.load(mailbox, disk or Disk())
+    disk = disk or Disk(config.private)
+    settings = Settings(
+        durability=config.durability, lock_wait=config.lock_wait, segment_size=config.segment_size,
+        lease=config.lease, lock_backend=_environment("MBOX_LOCK"),
+    )  # fmt: skip
+    store = OpenStore.open(found.path, settings, clock or host(), disk, Prefix(config, found.path))
+    assert isinstance(store, OpenStore)
+    store.config, store.found = config, found
+    store.sweep = _sweep
+    return store
+
+
+class Prefix:
+    """The literal prefix of a pattern, as the index wants it; knows how this file system compares names."""
+
+    __slots__ = ("_config", "_fold", "_root")
+
+    def __init__(self, config: Config, folder: str) -> None:
+        self._config = config
+        self._root = folder
+        self._fold: bool | None = config.case_fold
+
+    @property
+    def fold(self) -> bool:
+        """Whether names that differ in case only are one name here."""
+        if self._fold is None:
+            self._fold = root.case_folds(f"{self._root}/{places.MAILBOX}")
+        return self._fold
+
+    def __call__(self, pattern: str) -> str:
+        from . import patterns
+
+        return patterns.parse(pattern, self.fold).prefix
+
+
+def _sweep(tx: Transaction) -> bool:
+    due = tx.index.due(1)
+    if not due:
+        return False
+    from .sweep import sweep
+
+    return sweep(tx)
+
+
+def open_store(root_arg: str | None, cwd: str) -> OpenStore:
+    """The store that a command means: ``--root``, ``MBOX_ROOT``, the nearest parent; see `root.find`."""
+    return assemble(root.find(root_arg, _environment("MBOX_ROOT") or None, cwd))
+
+
+class Made(NamedTuple):
+    """What `init` did."""
+
+    store: OpenStore
+    fresh: bool
+    adopted: int
+    excluded: str
+
+
+def init(cwd: str, here: bool = False, track: bool = False, disk: Disk | None = None) -> Made:
+    """Make ``.mailbox/`` and ``.tasks/`` in the repository's root (``here``: in ``cwd``); twice is harmless.
+
+    Where documents are there without a journal (a clone of a tracked store), one record adopts them all.
+    """
+    folder = root.init_place(cwd, here)
+    disk = disk or Disk()
+    fresh = not os.path.isdir(f"{folder}/{places.LOGS}") or not os.listdir(f"{folder}/{places.LOGS}")
+    _folders(folder, disk)
+    if not os.path.lexists(f"{folder}/{places.CONFIG}"):
+        disk.create(f"{folder}/{places.CONFIG}", configuration.default_text().encode())
+    config = configuration.load(f"{folder}/{places.MAILBOX}", disk)
+    _check_place(folder, config)
+    _ignore(folder, disk, track)
+    excluded = root.exclude(folder, disk, track)
+    if fresh:
+        _first_segment(folder, disk, host())
+    store = assemble(root.Root(folder, "init", []), disk)
+    adopted = store.transact(_adopt, Actor("store")) if fresh else 0
+    return Made(store, fresh, adopted, excluded)
+
+
+def _folders(folder: str, disk: Disk) -> None:
+    for path in (places.MAILBOX, *places.FOLDERS):
+        if os.path.islink(f"{folder}/{path}"):
+            raise Refused(f"{folder}/{path} is a symlink; the store is never followed out of its root")
+        disk.folders(f"{folder}/{path}")
+
+
+def _check_place(folder: str, config: Config) -> None:
+    if not root.same_filesystem(f"{folder}/{places.MAILBOX}", f"{folder}/{places.TASKS}"):
+        raise Usage(f"{folder}: .tasks is on another file system than .mailbox; a rename could not be one step")
+    kind = root.filesystem(folder)
+    if root.is_network(kind) and not config.network_fs:
+        raise StoreError(
+            f"{folder} is on a network file system ({kind}), where the lock does not reach every machine; "
+            "use a local folder, or set `network_fs: true` in .mailbox/config.yaml if one machine only writes"
+        )
+
+
+def _ignore(folder: str, disk: Disk, track: bool) -> None:
+    path = f"{folder}/{places.MAILBOX}/.gitignore"
+    lines = ["# ephemeral: safe to lose, never in git", *(f"/{name}" for name in places.EPHEMERAL), ".tmp-*"]
+    if not os.path.lexists(path):
+        disk.create(path, ("\n".join(lines) + "\n").encode())
+    tasks = f"{folder}/{places.TASKS}/.gitignore"
+    if track and not os.path.lexists(tasks):
+        disk.create(tasks, b"/leases/\n.tmp-*\n")
+
+
+def _first_segment(folder: str, disk: Disk, clock: Host) -> None:
+    """Begin the journal; two at once: the one that makes the lock file's first holder wins, the other finds it."""
+    store = Store(folder, Settings(), clock, disk)
+    store.lock.open(create=True)
+    store.lock.take(10.0)
+    with held_back():
+        try:
+            if not store.journal.segments():
+                header = store.segment_header(1, 1, os.urandom(8).hex())
+                store.journal.begin(1, header)
+        finally:
+            store.lock.give_up()
+            store.close()
+
+
+def _adopt(tx: Transaction) -> int:
+    """Take documents that stand there without a journal into it, in one record."""
+    adopted = []
+    for path in recovery.every_document(tx.store):
+        doc = tx.notes(path) if path.startswith(places.NOTES) else tx.read(path)
+        if doc:
+            tx.put(doc, path)
+            adopted.append(path)
+    if adopted:
+        tx.seq = max(tx.seq, *(places.number(places.ident(path)) for path in adopted))
+        tx.record("store.adopt", sorted({places.ident(path) for path in adopted}), "found without a journal")
+    return len(adopted)
