@@ -82,7 +82,7 @@ KINDS: dict[str, tuple[Field, ...]] = {
     "agent": (
         _r("agent", "str"), _f("role", "str", "worker"), _f("host", "str", ""), _f("model", "str", ""),
         _f("capabilities", "strs", []), _f("incarnation", "int", 1), _f("reports_to", "str?"), _f("team", "str?"),
-        _r("registered_at", "time"), _f("retired_at", "time?"),
+        _r("registered_at", "time"), _f("retired_at", "time?"), _f("incarnation_since", "time?"),
     ),
     "heartbeat": (
         _r("pid", "int"), _r("start_ticks", "int"), _r("machine", "str"), _r("incarnation", "int"),
@@ -130,17 +130,24 @@ def _is_strs(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "str": lambda value: isinstance(value, str),
-    "str?": lambda value: value is None or isinstance(value, str),
-    "int": lambda value: type(value) is int,
-    "num": lambda value: type(value) in (int, float),
-    "bool": lambda value: type(value) is bool,
+_NONE = type(None)
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,), "str?": (str, _NONE), "int": (int,), "num": (int, float), "bool": (bool,), "strs": (list,),
+    "time": (str,), "time?": (str, _NONE), "any": (_NONE, bool, int, float, str, list, dict),
+}  # fmt: skip
+_CLOSER: dict[str, Callable[[Any], bool]] = {
     "strs": _is_strs,
     "time": _is_time,
     "time?": lambda value: value is None or _is_time(value),
-    "any": lambda value: True,
 }
+_PLANS = {
+    kind: [
+        (field.name, _TYPES[field.type], _CLOSER.get(field.type), field.choices, field.required, field.default, field)
+        for field in fields
+    ]
+    for kind, fields in KINDS.items()
+}
+"""`KINDS` made ready for `check`, which every document passes on its way in."""
 
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 _spaced = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "), allow_nan=False).encode
@@ -148,15 +155,14 @@ _UNSAFE = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x61C, 0x200E
 _UNSAFE.update({code: f"\\u{code:04x}" for code in (*range(0x2066, 0x206A), 0xFEFF)})
 
 
-def _value(value: Any) -> str:
-    """One value as JSON; the common types without the encoder's overhead."""
-    if type(value) is str:
-        return _quote(value)
-    if value is None:
-        return "null"
-    if type(value) is int:
-        return str(value)
-    return _spaced(value)
+def _strs(value: list[Any]) -> str:
+    return _spaced(value) if value else "[]"
+
+
+_RENDERERS: dict[type, Callable[[Any], str]] = {
+    str: _quote, _NONE: lambda value: "null", int: repr, list: _strs, bool: lambda value: "true" if value else "false",
+}  # fmt: skip
+"""The common types without the encoder's overhead."""
 
 
 def _safe(text: str) -> str:
@@ -195,7 +201,8 @@ def render(doc: Any) -> bytes:
     """`encode` for a document that is in order already."""
     if isinstance(doc, list):
         return "".join([compact(line) + "\n" for line in doc]).encode()
-    body = ",\n".join([f'  "{name}": {_value(value)}' for name, value in doc.items()])
+    get = _RENDERERS.get
+    body = ",\n".join([f'  "{name}": {get(type(value), _spaced)(value)}' for name, value in doc.items()])
     return _safe(f"{{\n{body}\n}}\n").encode()
 
 
@@ -235,17 +242,22 @@ def check(kind: str, value: Any) -> Document:
     if not isinstance(value, dict):
         raise Unfit(f"not a JSON object but {type(value).__name__}")
     doc = value if kind in _UNVERSIONED else _stepped(kind, value)
-    for name, type_, default, choices, required in KINDS[kind]:
-        if name not in doc:
-            if required:
-                raise Unfit(f"field {name!r} is missing")
-            continue
-        found = doc[name]
-        if not _CHECKS[type_](found):
-            raise Unfit(f"field {name!r} is {_spaced(found)[:40]}, not {_said(type_)}")
-        if choices and found not in choices:
-            raise Unfit(f"field {name!r} is {found!r}, not one of {', '.join(choices)}")
-    return ordered(kind, doc)
+    out: Document = {} if kind in _UNVERSIONED else {"schema": FORMAT}
+    for name, types, closer, choices, required, default, field in _PLANS[kind]:
+        if name in doc:
+            found = doc[name]
+            if type(found) not in types or (closer and not closer(found)) or (choices and found not in choices):
+                raise Unfit(f"field {name!r} is {_spaced(found)[:40]}, not {_said(field)}")
+            out[name] = found
+        elif required:
+            raise Unfit(f"field {name!r} is missing")
+        else:
+            out[name] = list(default) if type(default) is list else default
+    if len(out) != len(doc):
+        for name in doc:
+            if name not in out:
+                out[name] = doc[name]
+    return out
 
 
 def _stepped(kind: str, doc: Document) -> Document:
@@ -262,10 +274,12 @@ def _stepped(kind: str, doc: Document) -> Document:
     return doc
 
 
-def _said(type_: str) -> str:
+def _said(field: Field) -> str:
+    if field.choices:
+        return f"one of {', '.join(field.choices)}"
     said = {"str": "text", "int": "a whole number", "num": "a number", "bool": "true or false",
-            "strs": "a list of texts", "time": "a UTC time"}  # fmt: skip
-    return said[type_.rstrip("?")] + (" or null" if type_.endswith("?") else "")
+            "strs": "a list of texts", "time": "a UTC time", "any": "JSON"}  # fmt: skip
+    return said[field.type.rstrip("?")] + (" or null" if field.type.endswith("?") else "")
 
 
 def defaults(kind: str) -> Document:

@@ -29,6 +29,10 @@ from .errors import Corrupt, StoreError, Unknown
 WRITER = 1
 """The format of records this version writes; a segment whose ``writer_min`` is higher is refused."""
 
+WINDOW = 5000
+"""Numbers that ``fast`` may give out without an fsync.  After a machine's death numbering goes on this far above what
+was found, so that no number that was lost with its record and its documents is given twice."""
+
 Record = dict[str, Any]
 
 

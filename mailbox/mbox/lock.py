@@ -57,6 +57,8 @@ class Mark(NamedTuple):
     wall: float
     synced: float
     """CLOCK_MONOTONIC of the last fsync of the journal (durability ``fast``)."""
+    synced_seq: int
+    """The last sequence that fsync covered."""
     checkpoint: int
     """The segment whose every earlier record is known to be on disk in the files."""
 

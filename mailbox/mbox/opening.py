@@ -6,6 +6,8 @@ The one place that knows all the parts; commands get a `Store` from `open_store`
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from . import config as configuration
@@ -23,6 +25,19 @@ class OpenStore(Store):
 
     config: Config
     found: root.Root
+    watch_backend: str = "auto"
+    """``MBOX_WATCH``: how waiting commands learn of changes."""
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """As `Store.locked`; refused on a network file system unless the configuration allows it."""
+        if not self._local:
+            _check_filesystem(self.root, self.config)
+            self._local = True
+        with super().locked():
+            yield
+
+    _local = False
 
 
 def _environment(name: str) -> str:
@@ -47,6 +62,7 @@ def assemble(found: root.Root, disk: Disk | None = None, clock: Host | None = No
     assert isinstance(store, OpenStore)
     store.config, store.found = config, found
     store.sweep = _sweep
+    store.watch_backend = _environment("MBOX_WATCH") or "auto"
     return store
 
 
@@ -93,7 +109,7 @@ class Made(NamedTuple):
     store: OpenStore
     fresh: bool
     adopted: int
-    excluded: str
+    excluded: list[str]
 
 
 def init(cwd: str, here: bool = False, track: bool = False, disk: Disk | None = None) -> Made:
@@ -128,8 +144,14 @@ def _folders(folder: str, disk: Disk) -> None:
 def _check_place(folder: str, config: Config) -> None:
     if not root.same_filesystem(f"{folder}/{places.MAILBOX}", f"{folder}/{places.TASKS}"):
         raise Usage(f"{folder}: .tasks is on another file system than .mailbox; a rename could not be one step")
+    _check_filesystem(folder, config)
+
+
+def _check_filesystem(folder: str, config: Config) -> None:
+    if config.network_fs:
+        return
     kind = root.filesystem(folder)
-    if root.is_network(kind) and not config.network_fs:
+    if root.is_network(kind):
         raise StoreError(
             f"{folder} is on a network file system ({kind}), where the lock does not reach every machine; "
             "use a local folder, or set `network_fs: true` in .mailbox/config.yaml if one machine only writes"

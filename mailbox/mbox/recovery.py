@@ -31,8 +31,9 @@ from .documents import Document
 from .errors import Corrupt, StoreError, WentBack
 from .host import seconds
 from .index import Damaged
-from .journal import BadLine, Journal, Record, Tail, decode
+from .journal import WINDOW, BadLine, Journal, Record, Tail, decode
 from .lock import Mark
+from .transaction import SWEEP, Transaction
 
 if TYPE_CHECKING:
     from .store import Store
@@ -299,12 +300,12 @@ def _replay(store: Store, mark: Mark | None) -> Mark:
     store.drop_index()
     _cut_after(store, tail)
     store.tail = tail
-    store._mark = Mark(tail, store.host.machine, store.lock.inode, header["store"], store.host.wall(), 0.0, first)
+    store._mark = Mark(tail, store.host.machine, store.lock.inode, header["store"], store.host.wall(), 0.0, tail.seq, first)
     copied = mark is not None and mark.store == header["store"] and not same_file
     if copied and mark and mark.machine == store.host.machine:
         _drop_leases(store)
     _write_fold(store, folded)
-    store.write_mark(tail, True)
+    store.write_mark(tail, False)
     if store.settings.durability == "fast":
         _set_aside(store, folded, journal.header(first)["ts"])
     return store._mark
@@ -371,32 +372,21 @@ def every_document(store: Store) -> Iterator[str]:
 
 
 def _set_aside(store: Store, folded: Fold, since: str) -> None:
-    """In ``fast``: documents whose records the machine's death took are set aside, or put back to the journal's state.
+    """In ``fast``: what the machine's death took from the journal is set aside, and numbering goes on far above it.
 
-    They are those numbered above the journal, and those written since the checkpoint that no record since names.
+    Documents whose records are lost are those numbered above the journal, and those written since the checkpoint that
+    no record since names; the latter go back to the journal's older state where it has one.
     """
-    from .transaction import SWEEP, Transaction
-
-    oldest = seconds(since) - 1
-    odd = []
-    for path in every_document(store):
-        if path in folded.states:
-            continue
-        above = places.number(places.ident(path)) > store.tail.seq
-        if above or os.stat(store.absolute(path)).st_mtime >= oldest:
-            odd.append(path)
-    if not odd:
-        return
-    older, _ = fold(store.journal, store.journal.segments()[0], store.tail)
-    known = {path: doc for path, doc in older.documents(store.journal) if path in odd}
-    lost = [path for path in odd if path not in known]
-    for path, doc in known.items():
-        write(store, path, doc)
-    if not lost:
-        return
+    odd = list(_unknown(store, folded, seconds(since) - 1))
+    if odd:
+        older, _ = fold(store.journal, store.journal.segments()[0], store.tail)
+        for path, doc in older.documents(store.journal):
+            if path in odd:
+                write(store, path, doc)
+                odd.remove(path)
     tx = Transaction(store, SWEEP)
-    tx.seq = max(store.tail.seq, *(places.number(places.ident(path)) for path in lost))
-    for path in lost:
+    tx.seq = max([store.tail.seq, *(places.number(places.ident(path)) for path in odd)]) + WINDOW
+    for path in odd:
         text = store.bytes_of(path).decode("utf-8", "backslashreplace")
         envelope = documents.new(
             "deadletter", reason="lost record", detail="written in `fast` shortly before the machine died",
@@ -404,8 +394,18 @@ def _set_aside(store: Store, folded: Fold, since: str) -> None:
         )  # fmt: skip
         tx.put(envelope, places.deadletter(f"d{tx.take()}"))
         tx.delete(path)
-    tx.record("store.aside", sorted({places.ident(path) for path in lost}), "the machine died in durability fast")
-    store._commit(tx)
+    why = f"the machine died in durability fast; numbers go on {WINDOW} above the highest that was found"
+    tx.record("store.aside", sorted({places.ident(path) for path in odd}), why)
+    tx.take()
+    store.commit(tx)
+
+
+def _unknown(store: Store, folded: Fold, oldest: float) -> Iterator[str]:
+    for path in every_document(store):
+        if path not in folded.states:
+            above = places.number(places.ident(path)) > store.tail.seq
+            if above or os.stat(store.absolute(path)).st_mtime >= oldest:
+                yield path
 
 
 # -- damaged documents ---------------------------------------------------------------------------------------------
@@ -431,8 +431,6 @@ def last_state(journal: Journal, path: str, end: Tail) -> tuple[bool, Any]:
 
 def mend(store: Store, damage: Damage, warnings: list[str]) -> None:
     """Restore a damaged document from the journal, or quarantine it; one record says which."""
-    from .transaction import SWEEP, Transaction
-
     path = damage.path
     named, doc = last_state(store.journal, path, store.tail)
     tx = Transaction(store, SWEEP)
@@ -453,7 +451,7 @@ def mend(store: Store, damage: Damage, warnings: list[str]) -> None:
         tx.delete(path)
         done = "moved to the dead letters"
     tx.record("store.quarantine", [places.ident(path)], f"{damage.detail}; {done}")
-    store._commit(tx)
+    store.commit(tx)
     warnings.append(f"{store.absolute(path)}: {damage.detail}; {done}" + (" (your text is in the dead letters)"
                     if original and doc is not None else ""))  # fmt: skip
 
@@ -467,7 +465,7 @@ def bring_index(store: Store) -> None:
 
     assert store._mark is not None
     index, tail = store.index, store.tail
-    opened = index.seq >= 0 or index.open(store._mark.store, store.host.machine)
+    opened = index.refresh() if index.seq >= 0 else index.open(store._mark.store, store.host.machine)
     if opened and index.seq == tail.seq:
         return
     if opened and tail.seq - CATCH_UP < index.seq < tail.seq:
@@ -502,10 +500,12 @@ def _indexed(store: Store) -> Iterator[tuple[str, Document]]:
                 data = store.bytes_of(f"{folder}/{name}")
             except OSError:
                 continue
-            yield f"{folder}/{name}", {"priority": _priority(data), "expires_at": _expiry(data)}
+            yield f"{folder}/{name}", {"priority": priority(data), "expires_at": _expiry(data)}
+        for name in store.names(places.cur_folder(agent)):
+            yield f"{places.cur_folder(agent)}/{name}", {}
 
 
-def _priority(data: bytes) -> int:
+def priority(data: bytes) -> int:
     """The priority in a message's bytes, found by its line: parsing 100,000 bodies would take seconds."""
     at = data.find(b'\n  "priority": ')
     digit = data[at + 15 : at + 16]
@@ -531,8 +531,8 @@ def _lease_files(store: Store) -> Iterator[tuple[str, Document]]:
 
 
 def _keyed(store: Store) -> Iterable[Record]:
-    """The records that carry idempotency keys or questions and answers, from segments young enough."""
-    wanted = (b'"key":["', b'"op":"mail.ask"', b'"op":"mail.reply"')
+    """The records that carry keys, questions and answers, or what holders of tasks did, from segments young enough."""
+    wanted = (b'"key":["', b'"op":"mail.ask"', b'"op":"mail.reply"', b'"op":"task.')
     oldest = store.host.wall() - KEY_AGE
     for segment in store.journal.segments():
         if segment != store.tail.segment and os.stat(store.journal.path(segment)).st_mtime < oldest:

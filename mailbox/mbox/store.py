@@ -35,7 +35,7 @@ from .documents import Document, Newer, Unfit
 from .errors import Corrupt, MboxError, NoStore, StoreError, WentBack
 from .host import Host, stamp
 from .index import Damaged, Index
-from .journal import WRITER, Journal, Moved, Record, Tail
+from .journal import WINDOW, WRITER, Journal, Moved, Record, Tail
 from .lease import Lease
 from .lock import Lock, Mark, held_back
 from .transaction import SWEEP, Actor, Transaction
@@ -274,7 +274,7 @@ class Store:
             try:
                 result = decide(tx)
                 if tx.header and not dry_run:
-                    self._commit(tx)
+                    self.commit(tx)
             except recovery.Damage as damage:
                 recovery.mend(self, damage, warnings)
             except Damaged:
@@ -333,7 +333,8 @@ class Store:
 
     # -- the steps of a commit -----------------------------------------------------------------------------------
 
-    def _commit(self, tx: Transaction) -> None:
+    def commit(self, tx: Transaction) -> None:
+        """Make ``tx`` durable and publish it, with the lock held: steps 3 to 7."""
         if self._behind:
             raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
         self.caught_up_index()
@@ -343,7 +344,7 @@ class Store:
         try:
             with _said("appending to the journal", self.journal.path(self.tail.segment)):
                 self.lock.check()
-                sync = self._sync_now()
+                sync = self._sync_now(record["seq"])
                 tail = self.journal.append(self.tail, record, sync)
         except BaseException:
             for temp, _ in staged:
@@ -352,9 +353,9 @@ class Store:
         self.tail = tail
         self._follow(record, staged, tx.warnings, sync)
 
-    def _sync_now(self) -> bool:
-        """Whether this record is made durable: always in ``full``, once a second in ``fast``."""
-        if self.settings.durability == "full" or self._mark is None:
+    def _sync_now(self, seq: int) -> bool:
+        """Whether this record is made durable: always in ``full``; in ``fast`` once a second and `WINDOW` numbers."""
+        if self.settings.durability == "full" or self._mark is None or seq - self._mark.synced_seq >= WINDOW:
             return True
         return not 0 <= self.host.mono() - self._mark.synced < 1.0
 
@@ -427,9 +428,10 @@ class Store:
 
     def write_mark(self, tail: Tail, synced: bool) -> None:
         assert self._mark is not None
-        mono = round(self.host.mono(), 3) if synced else self._mark.synced
+        if synced:
+            self._mark = self._mark._replace(synced=round(self.host.mono(), 3), synced_seq=tail.seq)
         self._mark = self._mark._replace(
-            tail=tail, machine=self.host.machine, inode=self.lock.inode, wall=round(self.host.wall(), 3), synced=mono
+            tail=tail, machine=self.host.machine, inode=self.lock.inode, wall=round(self.host.wall(), 3)
         )
         self.lock.set_mark(self._mark)
 
