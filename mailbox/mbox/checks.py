@@ -1,0 +1,281 @@
+"""Input checks: what agents get wrong, refused with one line that says what would be right.
+
+Promised: a function here returns its text in the form that the rest of the package trusts, or raises `Usage`
+(exit 2).  Nothing is "cleaned" in silence: only paths change form (``./x``, ``../x`` and absolute ones become
+relative to the root), and then they name the same file.  One-line fields are strict, bodies are not: of a
+body only NUL, invalid UTF-8 and oversize are refused, and all else comes back byte for byte.
+
+Not promised: that a name, id or path exists.
+
+Rules: the command line's contract, "Every command", and the names of ``format.md``.  A regular expression is
+looked at only when a character it needs is there: compiling one costs more than all the rest of a check.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+
+from .errors import Usage
+from .places import is_name
+
+BODY = 256 * 1024
+"""The most bytes of a body, payload, description or result."""
+
+_BIDI = (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_CONTROL = (*range(0x20), *range(0x7F, 0xA0))
+
+HIDDEN = {code: f"\\x{code:02x}" for code in _CONTROL}
+HIDDEN |= {code: f"\\u{code:04x}" for code in (*_BIDI, 0x2028, 0x2029)}
+HIDDEN |= {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}
+"""Control and bidi characters and line separators, each with the form that shows it."""
+
+_PROSE = {code: form for code, form in HIDDEN.items() if code not in (0x09, 0x0A)}
+
+
+def visible(text: str) -> str:
+    """``text`` with control and bidi characters shown (``\\x1b``), not obeyed; newlines and tabs stay."""
+    return text if text.isprintable() else text.translate(_PROSE)
+
+
+def on_one_line(text: str) -> str:
+    """`visible`, with newlines and tabs shown too."""
+    return text if text.isprintable() else text.translate(HIDDEN)
+
+
+def quoted(text: str, most: int = 60) -> str:
+    """``text`` as an error message quotes it: on one line, shown, shortened."""
+    return f"'{on_one_line(text if len(text) <= most else text[:most] + '…')}'"
+
+
+# -- names and ids ------------------------------------------------------------------------------------------
+
+
+def name(kind: str, text: str) -> str:
+    """``text``, if it may name a ``kind`` (agent, team…): ``[a-z0-9][a-z0-9._-]{0,63}``, no device name."""
+    if is_name(text):
+        return text
+    near = "-".join(text.lower().split()).strip("-._@#")
+    rule = "a-z 0-9 . _ - (at most 64, a letter or digit first, no device name such as con or com1)"
+    raise Usage(f"{kind} name {quoted(text)}: use {rule}{_mean(near if is_name(near) else '')}")
+
+
+def ident(text: str) -> str:
+    """``text``, if it can be the id of a message, task or reservation."""
+    if is_name(text):
+        return text
+    words = [_bare_id(word) for word in text.replace(",", " ").split()]
+    if len(words) > 1 and all(map(is_name, words)):
+        raise Usage(f"not an id: {quoted(text)}; one id at a time: {', '.join(words)}")
+    near = words[0] if len(words) == 1 and is_name(words[0]) else ""
+    raise Usage(f"not an id: {quoted(text)}; ids are such as m12, t45 or r7{_mean(near)}")
+
+
+def given_task_id(text: str) -> str:
+    """``text``, if a new task may have it as id: a name, never ``[mtr][0-9]+``, which the toolkit makes."""
+    name("task", text)
+    if text[0] in "mtr" and text[1:].isdecimal():
+        raise Usage(f"task id {quoted(text)}: such ids are given out by the toolkit; take task-{text[1:]}")
+    return text
+
+
+def _bare_id(word: str) -> str:
+    """The id in ``#T45`` or ``.tasks/t45.json``."""
+    return word.lower().rpartition("/")[2].removesuffix(".json").strip("#.:;'\"")
+
+
+def _mean(near: str) -> str:
+    return f"; did you mean {near}?" if near else ""
+
+
+# -- paths and patterns ------------------------------------------------------------------------------------
+
+Exists = Callable[[str], bool]
+
+
+def path(
+    text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists
+) -> str:
+    """The path ``text`` relative to the root, with ``/``.
+
+    ``./x`` and ``../x`` start at ``cwd``, other paths at the root; absolute ones must lie inside ``root`` or
+    one of its linked ``worktrees`` (all given absolute and resolved).  ``exists`` says whether anything is at
+    an absolute path: what is there letter by letter (``routes/$id.tsx``) is taken at its word.  A plain path
+    that is there only from where the caller stands is refused with the path it should have been.
+    """
+    ground = _Ground(root, cwd, worktrees, exists)
+    relative = _joined(*ground.split("path", text))
+    if not ground.has(relative):
+        ground.refuse_misplaced("path", text)
+        _refuse_mistakes("path", text)
+        if "\\" in text:
+            raise Usage(f"path {quoted(text)}: the separator is /{_mean(_slashed(text))}")
+    return relative
+
+
+def pattern(
+    text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists
+) -> str:
+    r"""The pattern ``text`` relative to the root; as `path`, with these differences.
+
+    ``* ? [...] {a,b} **`` and ``\`` before a special character are left as they are.  What is, letter by
+    letter, an existing path (``app/[id]/page.tsx``) means that path and comes back escaped, and so does the
+    folder that a leading ``./`` or ``../`` stands for.
+    """
+    from .patterns import escape
+
+    ground = _Ground(root, cwd, worktrees, exists)
+    folder, rest = ground.split("pattern", text)
+    relative = _joined(folder, rest)
+    if ground.has(relative):
+        return escape(relative)
+    ground.refuse_misplaced("pattern", text)
+    _refuse_mistakes("pattern", text)
+    if "\\" in text and re.search(r"(?<!\\)(?:\\\\)*\\(?:[\w./]|$)", text):
+        only = "in a pattern \\ only escapes * ? [ ] { }"
+        raise Usage(f"pattern {quoted(text)}: the separator is / ({only}){_mean(_slashed(text))}")
+    return _joined(escape(folder), rest)
+
+
+class _Ground:
+    """Where paths are judged from: the root, its worktrees, where the caller stands, and what exists."""
+
+    __slots__ = ("cwd", "exists", "root", "tops")
+
+    def __init__(self, root: str, cwd: str, worktrees: Sequence[str], exists: Exists) -> None:
+        self.root, self.cwd, self.exists = root, cwd, exists
+        self.tops = sorted((root, *worktrees), key=len, reverse=True)
+
+    def split(self, kind: str, text: str) -> tuple[str, str]:
+        """The folder that ``text`` starts from, relative to the root and literal, and what it adds."""
+        if not text.strip("\t "):
+            raise Usage(f"{kind} is empty: name a file or folder relative to {self.root}")
+        _refuse_hidden(f"{kind} {quoted(text)}", text)
+        folder, segments = "", text.split("/")
+        if text.startswith("/"):
+            segments = self.inside(kind, text, text).split("/")
+        elif segments[0] in (".", ".."):
+            start = self.cwd
+            while segments and segments[0] in ("", ".", ".."):
+                start = os.path.dirname(start) if segments.pop(0) == ".." else start
+            folder = self.inside(kind, text, start)
+        rest = "/".join(segment for segment in segments if segment not in ("", "."))
+        self.refuse_climbing(kind, text, folder, rest)
+        return folder, rest
+
+    def inside(self, kind: str, text: str, absolute: str) -> str:
+        """``absolute`` relative to the innermost of the root and its worktrees that holds it."""
+        for candidate in (absolute, os.path.realpath(absolute)):
+            top = self.top(candidate)
+            if top is not None:
+                return candidate[len(top) :].strip("/")
+        raise Usage(f"{kind} {quoted(text)} is outside the root {self.root}: name something in it")
+
+    def top(self, absolute: str) -> str | None:
+        return next((top for top in self.tops if f"{absolute}/".startswith(f"{top.rstrip('/')}/")), None)
+
+    def has(self, relative: str) -> bool:
+        """Whether ``relative`` is there letter by letter, in the root or in the caller's worktree."""
+        return any(self.exists(f"{top}/{relative}") for top in {self.root, self.top(self.cwd) or self.root})
+
+    def refuse_climbing(self, kind: str, text: str, folder: str, rest: str) -> None:
+        if ".." in rest.split("/"):
+            near = os.path.normpath(_joined(folder, rest))
+            near = "" if near[:2] in ("..", ".") else near
+            raise Usage(f"{kind} {quoted(text)} contains '..': say where that is{_mean(near)}")
+        if not folder and not rest:
+            raise Usage(f"{kind} {quoted(text)} is the root itself: name something in it ('**' is all of it)")
+
+    def refuse_misplaced(self, kind: str, text: str) -> None:
+        """Refuse ``a.py`` from a folder that has it when the root has none: paths start at the root."""
+        top = self.top(self.cwd)
+        plain = text[0] != "/" and text.split("/")[0] not in (".", "..")
+        if plain and top is not None and self.exists(f"{self.cwd}/{text}"):
+            near = _joined(self.cwd[len(top) :].strip("/"), text)
+            raise Usage(f"{kind} {quoted(text)} is not in {self.root}, where paths start{_mean(near)}")
+
+
+def _joined(folder: str, rest: str) -> str:
+    return f"{folder}/{rest}" if folder and rest else folder or rest
+
+
+def _refuse_mistakes(kind: str, text: str) -> None:
+    """Refuse what a shell, a template or an encoder left behind."""
+    at = f"{kind} {quoted(text)}"
+    if ("$" in text or "`" in text) and re.search(r"(?<!\\)(?:\$[A-Za-z_{(]|`)", text):
+        real = " (a real $ is \\$)" if kind == "pattern" else ""
+        raise Usage(f"{at}: the shell did not expand it; use double quotes, or say the {kind} itself{real}")
+    if "{{" in text:
+        raise Usage(f"{at}: the template {{{{…}}}} was not filled in; say the {kind} itself")
+    if "%" in text and re.search(r"%[0-9A-Fa-f]{2}", text):
+        raise Usage(f"{at} is percent-encoded{_mean(_decoded(text)) or f'; say the {kind} itself'}")
+    if text != text.strip():
+        raise Usage(f"{at} starts or ends with a space{_mean(quoted(text.strip()))}")
+    if text[0] == "~":
+        raise Usage(f"{at}: ~ is not expanded; say the {kind} relative to the root")
+    if "://" in text or (text[1:2] == ":" and text[2:3] in ("/", "\\")):
+        raise Usage(f"{at} is outside the root: say the {kind} relative to it")
+
+
+def _decoded(text: str) -> str:
+    """``text`` percent-decoded as often as it was encoded; nothing if that is no plain path."""
+    from urllib.parse import unquote
+
+    while (plain := unquote(text)) != text:
+        text = plain
+    harmless = text.isprintable() and text == text.strip() and not text.startswith(("/", "~"))
+    return text if harmless and ".." not in text and "\ufffd" not in text else ""
+
+
+def _slashed(text: str) -> str:
+    """``text`` with the other separator; nothing if that would climb out."""
+    near = text.replace("\\", "/").strip("/")
+    return "" if ".." in near else near
+
+
+# -- text ---------------------------------------------------------------------------------------------------
+
+
+def line(field: str, text: str, limit: int = 200) -> str:
+    """``text``, if it fits a one-line field (subject, title, reason).
+
+    ``$5`` and ``{x}`` may stand in it; ``$VAR``, ``${VAR}``, ``{{…}}``, newlines, control and bidi characters
+    may not.
+    """
+    if not text.strip():
+        raise Usage(f"{field} is empty: say something in one line")
+    _refuse_hidden(field, text)
+    if "$" in text and (found := re.search(r"\$\{?[A-Za-z_][A-Za-z0-9_]*", text)):
+        raise Usage(f"{field}: the shell did not expand {found[0]}; use double quotes, or leave the $ out")
+    if "{{" in text and (found := re.search(r"\{\{.*?\}\}", text)):
+        raise Usage(f"{field}: the template {quoted(found[0])} was not filled in; say what it stands for")
+    if len(text) > limit:
+        raise Usage(f"{field} has {len(text)} characters: at most {limit}; the rest belongs in the body")
+    return text
+
+
+def text(field: str, value: str | bytes, limit: int = BODY) -> str:
+    """``value`` as text, whatever it says; only NUL, invalid UTF-8 and over ``limit`` bytes are refused."""
+    try:
+        data = value if isinstance(value, bytes) else value.encode()
+        if len(data) > limit:
+            raise Usage(f"{field} is over {limit} bytes: put it in a file and send the path")
+        said = data.decode()
+    except UnicodeError:
+        raise Usage(f"{field} is not UTF-8: convert it, or put it in a file and send the path") from None
+    if "\0" in said:
+        raise Usage(f"{field} contains NUL: put it in a file and send the path")
+    return said
+
+
+def _refuse_hidden(field: str, text: str) -> None:
+    """Refuse control and bidi characters, line separators, and what is no UTF-8."""
+    if text.isprintable():
+        return
+    for char in text:
+        if ord(char) in HIDDEN:
+            kind = "a line break" if char in "\r\n\u2028\u2029" else "a control or bidi character"
+            raise Usage(f"{field} contains {kind} ({HIDDEN[ord(char)]}): leave it out")
+        if "\ud800" <= char <= "\udfff":
+            raise Usage(f"{field} is not UTF-8: rename or convert it")
