@@ -1,0 +1,335 @@
+"""What waits for what: cycles, order and drawings of a dependency graph.  Pure functions, but for `svg`.
+
+Promised: ``edges`` maps each name to the names it depends on (a name that is no key depends on nothing), and every
+answer depends on the graph alone, whatever order its sets and mappings come in; names sort as people count, t9 before
+t10.  Nothing recurses: a chain of 100,000 tasks is like one of three.  Text in a drawing is data: no control
+character, escape sequence or piece of the format's own syntax passes from a title to its reader.
+Not promised: the least number of dropped edges (`all_cycles_broken` is greedy, but drops none in vain).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from .errors import MboxError, TimedOut, Usage
+
+Edges = Mapping[str, Iterable[str]]
+
+FORMATS = ("text", "mermaid", "dot")
+"""What `render` draws; ``svg`` is `svg` of ``dot``."""
+
+# status → (sign in text, fill, line); "held" is queued with a hold.
+_LOOKS = {
+    "queued": (" ", "#ffffff", "#6c757d"),
+    "held": ("=", "#f8f9fa", "#adb5bd"),
+    "claimed": ("~", "#fff3cd", "#b8860b"),
+    "running": (">", "#cfe2ff", "#0a58ca"),
+    "review": ("?", "#e2d9f3", "#6f42c1"),
+    "done": ("x", "#d1e7dd", "#146c43"),
+    "failed": ("!", "#f8d7da", "#b02a37"),
+    "deadletter": ("#", "#e8b4b8", "#7a1f28"),
+    "cancelled": ("-", "#e9ecef", "#adb5bd"),
+}
+_TITLE = 72
+_DEEPEST = 12  # levels of indentation: a long chain must not make a wide page
+_REFERENCES = 8
+_DIGITS = re.compile("[0-9]+")
+_JOINERS = "\u200c\u200d"  # invisible, but part of correct Persian and of emoji
+
+
+def _natural(name: str) -> str:
+    return _DIGITS.sub(lambda digits: f"{len(digits[0]):03}{digits[0]}", name)
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    """``names`` once each, in natural order."""
+    return sorted(set(names), key=_natural)
+
+
+def _listed(edges: Edges) -> dict[str, list[str]]:
+    """``edges`` in natural order, with every name that occurs as a key."""
+    lists = {name: _sorted(deps) for name, deps in edges.items()}
+    return {name: lists.get(name, []) for name in _sorted([*lists, *(dep for deps in lists.values() for dep in deps)])}
+
+
+def cycle(edges: Edges) -> list[str] | None:
+    """One cycle as ``[a, b, c, a]``, each depending on the next, from its first name on; None if there is none."""
+    done: set[str] = set()
+    for start in _sorted(edges):
+        path: dict[str, Iterator[str]] = {} if start in done else {start: iter(_sorted(edges[start]))}
+        while path:
+            here = next(reversed(path))
+            dep = next((dep for dep in path[here] if dep not in done), None)
+            if dep is None:
+                done.add(here)
+                path.popitem()
+            elif dep in path:
+                members = list(path)
+                return _from_its_first(members[members.index(dep) :])
+            else:
+                path[dep] = iter(_sorted(edges.get(dep, ())))
+    return None
+
+
+def _from_its_first(members: list[str]) -> list[str]:
+    first = members.index(min(members, key=_natural))
+    return [*members[first:], *members[: first + 1]]
+
+
+def cycle_through(start: str, deps_of: Callable[[str], Iterable[str]], new_deps: Iterable[str]) -> list[str] | None:
+    """The shortest cycle ``[start, …, start]`` that ``start`` depending on ``new_deps`` would close, or None.
+
+    Asks ``deps_of`` only for what is reachable from ``new_deps``, each name once, and never for ``start``.
+    """
+    came_from = dict.fromkeys(_sorted(new_deps), start)
+    queue = list(came_from)
+    for here in queue:  # grows while it is read
+        if here == start:
+            break
+        for dep in _sorted(deps_of(here)):
+            if dep not in came_from:
+                came_from[dep] = here
+                queue.append(dep)
+    else:
+        return None
+    path = [start, came_from[start]]
+    while path[-1] != start:
+        path.append(came_from[path[-1]])
+    return path[::-1]
+
+
+def order(edges: Edges) -> list[str]:
+    """Every name after all that it depends on; ValueError if there is a cycle."""
+    listed = _listed(edges)
+    names = [name for name, _ in _unfolded(listed)]
+    if len(names) < len(listed):
+        raise ValueError(f"no order: {' → '.join(cycle(listed) or [])}")
+    return names
+
+
+def _unfolded(listed: Mapping[str, list[str]]) -> Iterator[tuple[str, str | None]]:
+    """Kahn's algorithm with a stack: each name after all it depends on, with the last of them, which it is close to.
+
+    So the pairs are a forest in reading order, every name in it once.  What is on or behind a cycle never comes.
+    """
+    waiting = {name: len(deps) for name, deps in listed.items()}
+    users: dict[str, list[str]] = {name: [] for name in listed}
+    for name, deps in listed.items():
+        for dep in deps:
+            users[dep].append(name)
+    stack: list[tuple[str, str | None]] = [(name, None) for name in reversed(waiting) if not waiting[name]]
+    while stack:
+        name, parent = stack.pop()
+        yield name, parent
+        for user in reversed(users[name]):
+            waiting[user] -= 1
+            if not waiting[user]:
+                stack.append((user, name))
+
+
+def all_cycles_broken(edges: Edges) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
+    """``(kept, dropped)``: the graph without cycles, and the edges ``(name, dependency)`` that went for it.
+
+    A greedy choice of few edges (Eades, Lin and Smyth 1993); putting any one of them back would close a cycle.
+    """
+    kept = {name: _sorted(deps) for name, deps in edges.items()}
+    if cycle(kept) is None:
+        return kept, []
+    place = {name: number for number, name in enumerate(_nearly_ordered(kept))}
+    against = [(name, dep) for name in _sorted(kept) for dep in kept[name] if place[dep] >= place[name]]
+    kept = {name: [dep for dep in deps if place[dep] < place[name]] for name, deps in kept.items()}
+    dropped = []
+    for name, dep in against:
+        if cycle_through(name, lambda known: kept.get(known, ()), [dep]):
+            dropped.append((name, dep))
+        else:
+            kept[name] = _sorted([*kept[name], dep])
+    return kept, dropped
+
+
+def _nearly_ordered(edges: Edges) -> list[str]:
+    """Names after what they depend on; where a cycle forbids it, next is whoever frees most and waits for least."""
+    from heapq import heapify, heappop, heappush
+
+    listed = _listed(edges)
+    rank = {name: number for number, name in enumerate(listed)}
+    deps = {name: {dep for dep in listed[name] if dep != name} for name in listed}
+    users: dict[str, set[str]] = {name: set() for name in listed}
+    for name in listed:
+        for dep in deps[name]:
+            users[dep].add(name)
+
+    def entry(name: str) -> tuple[bool, int, int, str]:
+        return bool(deps[name]), len(deps[name]) - len(users[name]), rank[name], name
+
+    heap = [entry(name) for name in listed]
+    heapify(heap)
+    taken: dict[str, None] = {}
+    while heap:
+        found = heappop(heap)
+        name = found[-1]
+        if name in taken or found != entry(name):
+            continue  # counted anew since
+        taken[name] = None
+        for user in users[name]:
+            deps[user].discard(name)
+            heappush(heap, entry(user))
+        for dep in deps[name]:
+            users[dep].discard(name)
+            heappush(heap, entry(dep))
+    return list(taken)
+
+
+# Drawing
+
+
+def one_line(text: object, most: int = 0) -> str:
+    """``text`` as one line that is safe to show: white space as single spaces, what cannot be printed as ``\ufffd``.
+
+    Longer than ``most`` characters (0 is any length), it ends in ``…``.
+    """
+    line = " ".join(str(text).split())
+    line = "".join(char if char.isprintable() or char in _JOINERS else "\ufffd" for char in line)
+    return f"{line[: most - 1]}…" if 0 < most < len(line) else line
+
+
+def render(nodes: Iterable[Mapping[str, object]], edges: Edges, fmt: str = "text") -> str:
+    """The graph as ``text``, ``mermaid`` or ``dot``, ending in a newline; "" for no nodes.
+
+    A node has ``task_id title status stage owner`` and, if it is held, ``hold``; edges from names without a node
+    are left out, edges to them are drawn.
+    """
+    draw = {"text": _text, "mermaid": _mermaid, "dot": _dot}.get(fmt)
+    if draw is None:
+        raise ValueError(f"no format {fmt!r}: {', '.join(FORMATS)}")
+    by_name = {str(node["task_id"]): node for node in nodes}
+    known = {name: _sorted(edges.get(name, ())) for name in _sorted(by_name)}
+    return "".join(f"{line}\n" for line in draw(by_name, known)) if known else ""
+
+
+Nodes = Mapping[str, Mapping[str, object]]
+
+
+def _status(node: Mapping[str, object]) -> str:
+    status = one_line(node.get("status") or "")
+    return "held" if status == "queued" and node.get("hold") else status
+
+
+def _text(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
+    """A tree for each part of the graph: below a task what it was the last to free, "after" what else it waits for.
+
+    Each task is on one line, after everything it depends on; tasks without any edge come last.
+    """
+    inner, _ = all_cycles_broken({name: [dep for dep in deps if dep in nodes] for name, deps in known.items()})
+    parts = _parts(inner)
+    lone = [part[0] for part in parts if len(part) == 1]
+    for part in [*(part for part in parts if len(part) > 1), lone]:
+        depth: dict[str | None, int] = {None: -1}
+        for name, parent in _unfolded({name: inner[name] for name in part}):
+            depth[name] = min(depth[parent] + 1, _DEEPEST)
+            shown = parent if depth[parent] < _DEEPEST else None
+            yield "  " * depth[name] + _line(name, nodes[name], [dep for dep in known[name] if dep != shown])
+        if part and part is not lone:
+            yield ""
+    seen = {_status(node) for node in nodes.values()}
+    yield "signs: " + "  ".join(f"[{look[0]}] {status}" for status, look in _LOOKS.items() if status in seen)
+
+
+def _line(name: str, node: Mapping[str, object], after: list[str]) -> str:
+    status = _status(node)
+    more = f" +{len(after) - _REFERENCES}" if len(after) > _REFERENCES else ""
+    return "".join(
+        [
+            f"[{_LOOKS[status][0] if status in _LOOKS else status}] {one_line(name)}",
+            f" ({one_line(node['stage'])})" if node.get("stage") else "",
+            f" @{one_line(node['owner'])}" if node.get("owner") else "",
+            f" after {' '.join(map(one_line, after[:_REFERENCES]))}{more}" if after else "",
+            f": {one_line(node.get('title') or '', _TITLE)}",
+        ]
+    )
+
+
+def _parts(edges: Mapping[str, list[str]]) -> list[list[str]]:
+    """The connected parts, each in natural order, by their first name."""
+    beside: dict[str, list[str]] = {name: [] for name in edges}
+    for name, deps in edges.items():
+        for dep in deps:
+            beside[name].append(dep)
+            beside[dep].append(name)
+    parts, seen = [], set()
+    for first in beside:
+        if first in seen:
+            continue
+        seen.add(first)
+        part = [first]
+        for name in part:  # grows while it is read
+            fresh = set(beside[name]) - seen
+            seen |= fresh
+            part.extend(fresh)
+        parts.append(_sorted(part))
+    return parts
+
+
+def _label(name: str, node: Mapping[str, object]) -> str:
+    owner = f" @{one_line(node['owner'])}" if node.get("owner") else ""
+    return f"{one_line(name)}: {one_line(node.get('title') or '', _TITLE)}{owner}" if node else one_line(name)
+
+
+def _mermaid(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
+    """Nodes are n0, n1, …: a task named ``end`` or ``click`` is a word of Mermaid's own."""
+    yield "graph TD"
+    listed = _listed(known)
+    ids = {name: f"n{number}" for number, name in enumerate(listed)}
+    for name, ident in ids.items():
+        node = nodes.get(name, {})
+        status = _status(node)
+        yield f'  {ident}["{_entities(_label(name, node))}"]' + (f":::{status}" if status in _LOOKS else "")
+    for name, deps in listed.items():
+        yield from (f"  {ids[dep]} --> {ids[name]}" for dep in deps)
+    seen = {_status(node) for node in nodes.values()}
+    for status, (_, fill, line) in _LOOKS.items():
+        if status in seen:
+            yield f"  classDef {status} fill:{fill},stroke:{line},color:#000000"
+
+
+def _entities(text: str) -> str:
+    """Mermaid's own escapes, for all of ASCII that could be syntax, Markdown or HTML in some version of it."""
+    return "".join(
+        char if char.isalnum() or char in " .,-/()" or not char.isascii() else f"#{ord(char)};" for char in text
+    )
+
+
+def _dot(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
+    yield "digraph tasks {"
+    yield '  node [shape=box, style="rounded,filled", fillcolor="#ffffff", fontname="sans-serif"];'
+    listed = _listed(known)
+    for name in listed:
+        node = nodes.get(name, {})
+        _, fill, line = _LOOKS.get(_status(node), ("", "#ffffff", "#000000"))
+        yield f'  {_quoted(name)} [label={_quoted(_label(name, node))}, fillcolor="{fill}", color="{line}"];'
+    for name, deps in listed.items():
+        yield from (f"  {_quoted(dep)} -> {_quoted(name)};" for dep in deps)
+    yield "}"
+
+
+def _quoted(text: str) -> str:
+    """A DOT string: graphviz reads backslashes, quotes and HTML entities in it."""
+    safe = one_line(text).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{safe}"'
+
+
+def svg(dot_text: str) -> str:
+    """The picture that graphviz makes of ``dot_text``; `Usage` where there is no graphviz, `TimedOut` after 60 s."""
+    import subprocess
+
+    try:
+        done = subprocess.run(["dot", "-Tsvg"], input=dot_text.encode(), capture_output=True, timeout=60, check=False)
+    except FileNotFoundError:
+        raise Usage("graphviz is not installed: apt-get install graphviz, or use --format dot") from None
+    except subprocess.TimeoutExpired:
+        raise TimedOut("graphviz did not finish in 60 s: draw fewer tasks, or use --format dot") from None
+    if done.returncode:
+        said = one_line(done.stderr.decode(errors="replace"), 200)
+        raise MboxError(f"graphviz failed ({done.returncode}): {said}; use --format dot")
+    return done.stdout.decode()
