@@ -384,6 +384,7 @@ def _build(texts: Mapping[str, Text]) -> Config:
 def load(mailbox_dir: str, disk: Disk) -> Config:
     """What ``config.yaml`` in ``mailbox_dir`` says; StoreError names file, line and mend if it is broken."""
     path = f"{mailbox_dir}/{FILE}"
+    now = time.time()
     stamp = _stamp(path)
     if stamp is None:
         return _build({})
@@ -391,7 +392,7 @@ def load(mailbox_dir: str, disk: Disk) -> Config:
     if config is None:
         texts, lines = _texts(path, _read(path))
         config = _checked(path, texts, lines)
-        if _settled(stamp[1]):
+        if _settled(stamp[1], now):
             _remember(mailbox_dir, stamp, texts, disk)
     return config
 
@@ -418,15 +419,15 @@ def _cached(mailbox_dir: str, stamp: list[int]) -> Config | None:
         return None  # whatever is wrong with a cache is mended by reading the file
 
 
-def _settled(mtime_ns: int) -> bool:
-    """Whether a later change must show in the mtime.
+def _settled(mtime_ns: int, now: float) -> bool:
+    """Whether a change after ``now`` must show in the mtime.
 
     Not within the tick of the clock that stamped it (10 ms; 2 s where only even seconds are kept): a second
     change of the same length could carry the same mtime, and the cache of the first would be believed for
     ever.
     """
     tick = 2.0 if mtime_ns % 1_000_000_000 == 0 else 0.02
-    return abs(time.time() - mtime_ns / 1e9) > tick
+    return abs(now - mtime_ns / 1e9) > tick
 
 
 UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EEXIST}

@@ -269,8 +269,8 @@ def _names(folder: str) -> list[str]:
 def init_place(cwd: str, here: bool) -> str:
     """Where ``mbox init`` makes the store: in the main worktree; with ``--here`` or without git in ``cwd``.
 
-    Where ``cwd`` has a root of its own repository, that root: `init` twice is harmless.  Refused where a second
-    store would come about unasked, inside another root; and ``--here`` in a linked worktree, because
+    Where ``cwd`` has a root of its own repository, that root: `init` twice is harmless.  Refused where a
+    second store would come about unasked, inside another root; and ``--here`` in a linked worktree, because
     nobody would find that store.
     """
     cwd = os.path.realpath(cwd)
