@@ -1,0 +1,33 @@
+"""`mbox lock`: run a command under a named kernel lock."""
+
+from __future__ import annotations
+
+from math import inf
+
+from mbox.cli.options import DURATION, Context, argument, command, name, option
+from mbox.errors import Usage
+
+
+@command(
+    examples=[
+        "mbox lock git -- git commit --only src/a.py -m 'Rename x'",
+        "mbox lock port-8000 --wait 2m -- ./serve-and-test",
+        "mbox lock db --shared -- ./read-only-tests",
+    ],
+    exits={4: "time ran out", 126: "CMD cannot be run", 127: "no such CMD"},
+    tail="CMD...",
+)
+@argument("lock", metavar="NAME", type=name("lock"))
+@option("--wait", type=DURATION, metavar="D", help="how long to wait for it (as long as it takes)")
+@option("--shared", is_flag=True, help="beside others that share it")
+def lock(context: Context, lock: str, wait: float | None, shared: bool) -> int:
+    """Run CMD while nobody else runs one under NAME: a port, a database, `git commit`.
+
+    The exit status is CMD's (128+N where signal N ended it). The lock ends with this process, however it ends.
+    """
+    from mbox import child, locks
+
+    if not context.tail:
+        raise Usage(f"which command? mbox lock {lock} -- CMD...")
+    with locks.held(context.store, lock, shared, inf if wait is None else wait, context.say):
+        return child.run(context.tail)

@@ -1,0 +1,191 @@
+"""Named locks: at most one command runs under a name at a time (or any number that only share it).
+
+Promised: kernel locks, flock(2) on ``locks/<name>``; a lock is given up when its holder's process ends, however it
+ends, and never by age.  The command that runs under it does not inherit it: the lock lives exactly as long as
+the process that took it, so nothing that the command leaves running keeps it locked.  Not promised: that the
+command ends with its holder (if that alone is killed with SIGKILL, the lock is free and the command goes on); an
+order among those who wait, beyond the kernel's queue; and that circles of locks are found, but for the smallest:
+a command that waits for the lock under which it runs.
+
+Files: ``locks/<name>`` is made by the first who wants it and never deleted, renamed or broken.  Its line names the
+last who took it, for people; nothing depends on it.  Whoever has got the lock checks that its file is still the
+one at that path, because git can delete or replace it, and starts over if it is not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf
+
+from . import places
+from .errors import Refused, TimedOut
+from .host import start_ticks
+from .store import Store
+
+try:
+    import fcntl
+except ImportError:  # no flock on this platform: portalocker does it
+    fcntl = None  # type: ignore[assignment]
+
+PATIENCE = 2.0
+"""Seconds of waiting after which it is said for whom."""
+
+LINE = 128
+"""Bytes of the line that names the holder."""
+
+Block = Callable[[int, bool, float], bool]
+"""Lock a descriptor (shared or not) within so many seconds; whether that was done."""
+
+
+@contextmanager
+def held(
+    store: Store, name: str, shared: bool = False, wait: float = inf, say: Callable[[str], None] = lambda text: None
+) -> Iterator[None]:
+    """Hold the lock ``name``; `TimedOut`, naming the holder, if it is not had within ``wait`` seconds."""
+    store.check_folder(places.LOCKS)
+    store.disk.folders(store.absolute(places.LOCKS))
+    path = store.absolute(places.named_lock(name))
+    portable = store.settings.lock_backend == "portalocker" or not hasattr(fcntl, "flock")
+    block = _poll if portable else _flock
+    end = time.monotonic() + wait
+    while True:
+        fd = store.disk.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            _take(fd, name, shared, end, block, say)
+            if _is_at(fd, path):
+                _sign(store, fd)
+                yield
+                return
+        finally:
+            os.close(fd)
+
+
+def _take(fd: int, name: str, shared: bool, end: float, block: Block, say: Callable[[str], None]) -> None:
+    if block(fd, shared, 0):
+        return
+    _refuse_own(fd, name)
+    soon = time.monotonic() + PATIENCE
+    if block(fd, shared, min(soon, end) - time.monotonic()):
+        return
+    if soon < end:
+        say(f"lock {name}: waiting, {_holder(fd)}")
+        if block(fd, shared, end - time.monotonic()):
+            return
+    raise TimedOut(f"lock {name} was not had in time: {_holder(fd)}")
+
+
+def _is_at(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+# -- two ways to lock --------------------------------------------------------------------------------------
+
+
+def _flock(fd: int, shared: bool, seconds: float) -> bool:
+    """flock(2), waiting in the kernel's queue under an interval timer."""
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+        return True
+    except BlockingIOError:
+        pass
+    if seconds <= 0:
+        return False
+    if seconds == inf:
+        fcntl.flock(fd, kind)
+        return True
+
+    def out_of_time(_signal: int, _frame: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        fcntl.flock(fd, kind)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        return True
+    except TimeoutError:
+        return _flock(fd, shared, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _poll(fd: int, shared: bool, seconds: float) -> bool:
+    """portalocker, asked again and again: 0.5 to 20 ms apart."""
+    import portalocker
+
+    kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
+    end, pause = time.monotonic() + seconds, 0.0005
+    while True:
+        try:
+            portalocker.lock(fd, kind | portalocker.LockFlags.NON_BLOCKING)
+            return True
+        except portalocker.exceptions.LockException:
+            if time.monotonic() >= end:
+                return False
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+
+
+# -- who holds it ------------------------------------------------------------------------------------------
+
+
+def _sign(store: Store, fd: int) -> None:
+    """Write into the lock's file who has it.  Only for people, so a full disk does not matter."""
+    line = json.dumps({**store.host.process(), "since": round(store.host.wall(), 3)})
+    try:
+        store.disk.pwrite(fd, line.ljust(LINE - 1).encode() + b"\n", 0)
+    except OSError:
+        pass
+
+
+def _holders(fd: int) -> list[int]:
+    """The processes that hold the lock: as the kernel says, else as the file says and they are still there."""
+    info = os.fstat(fd)
+    place = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
+    try:
+        with open("/proc/locks", encoding="ascii") as file:
+            words = [line.split() for line in file]
+        found = [int(word[4]) for word in words if word[1] == "FLOCK" and word[5] == place and word[4] != "0"]
+    except (OSError, LookupError, ValueError):
+        found = []
+    if found:
+        return found
+    try:
+        said = json.loads(os.pread(fd, LINE, 0))
+        return [said["pid"]] if start_ticks(said["pid"]) == said["start"] else []
+    except (ValueError, LookupError, TypeError):
+        return []
+
+
+def _holder(fd: int) -> str:
+    pids = _holders(fd)
+    return f"held by pid {', '.join(map(str, pids))}" if pids else "held by a process that cannot be seen from here"
+
+
+def _refuse_own(fd: int, name: str) -> None:
+    """Refuse to wait for a lock under which this very process runs: it would wait for itself."""
+    pid, seen = os.getppid(), set[int]()
+    holders = _holders(fd)
+    while pid > 1 and pid not in seen:
+        if pid in holders:
+            raise Refused(f"lock {name} is held by pid {pid}, under which this command runs: it would wait for itself")
+        seen.add(pid)
+        pid = _parent(pid)
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[1])
+    except (OSError, LookupError, ValueError):
+        return 0
