@@ -1,0 +1,263 @@
+"""Claims: taking a ready task, so that of any number that try at once exactly one has it.
+
+Promised: owner, token, lease and the reservation of the task's ``touched_paths`` are taken in one transaction, or
+nothing is.  Without an id the task is the first by priority, then age, that this agent can take.  A task under
+somebody else's reservation is parked in the index until that reservation ends, so that thousands of them are looked
+at once and not at every claim; the lock is given up in between.  The live holder who claims again by id gets the same
+token again.
+
+Not promised: order among claims that wait at the same time; whoever has the lock first.
+
+A waiting claim (``wait``) sleeps on the journal and tries again after records about tasks, reservations or agents, and
+when the next lease runs out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import agents, places, reservations, tasks
+from .documents import FINAL, Document
+from .errors import MboxError, Nothing, NotYours, TimedOut, Usage
+from .notes import shown
+from .tasks import Answer
+from .transaction import Actor, Transaction
+
+if TYPE_CHECKING:
+    from .journal import Tail
+    from .opening import OpenStore
+
+PARKED = 512
+"""Tasks that one transaction looks at and parks before it gives up the lock and goes on in the next."""
+
+WAKING = ("task.", "reserve.", "agent.", "store.")
+"""Operations after which a waiting claim may find what it did not find before."""
+
+
+class Wish(NamedTuple):
+    """What a claimer asks for.  ``lease`` is in seconds; None is the configured time."""
+
+    stage: str | None = None
+    label: str | None = None
+    lease: float | None = None
+    reserve: bool = True
+    start: bool = False
+
+
+class NotNow(Nothing):
+    """The task cannot be claimed before something else happens: a dependency, a hold."""
+
+
+def claim(store: OpenStore, actor: Actor, wish: Wish, dry_run: bool = False) -> Answer:
+    """Take the next ready task; `Nothing` with the counts if there is none."""
+    while True:
+        parked: list[tuple[str, str]] = []
+        answer = store.transact(lambda tx: _claim_next(store, tx, wish, parked, dry_run), actor, dry_run)  # noqa: B023
+        if answer is not None:
+            return answer
+
+
+def _claim_next(store: OpenStore, tx: Transaction, wish: Wish, parked: list[tuple[str, str]],
+                dry_run: bool) -> Answer | None:  # fmt: skip
+    """The claim, or None where many tasks were parked, or there is more to sweep, and the search must go on."""
+    agent = agents.still_current(tx)
+    name, able = agent["agent"], agent["capabilities"]
+    parked.clear()
+    found = None
+    for task_id in tx.index.candidates(able, wish.stage, wish.label, name):
+        doc = tx.read(places.task(task_id))
+        if doc is None or obstacle(tx, doc, able):
+            continue
+        blocked = blocker(tx, name, doc)
+        if not blocked:
+            found = doc
+            break
+        parked.append((task_id, blocked.rid))
+        if len(parked) >= PARKED and not dry_run:
+            break
+    if parked and not dry_run:
+        tx.index.park(parked)
+    if found:
+        return _take(store, tx, found, wish)
+    if (len(parked) >= PARKED or _more_to_sweep(tx)) and not dry_run:
+        return None
+    raise Nothing(f"nothing ready: {_counts(tx)}")
+
+
+def _more_to_sweep(tx: Transaction) -> bool:
+    """Whether something has run out that this command did not come to (a command sweeps so many and no more)."""
+    due = tx.index.next_due()
+    return due is not None and due <= tx.mono
+
+
+def _counts(tx: Transaction) -> str:
+    active, queued = tx.index.open_counts()
+    return f"{active} running, {queued} blocked"
+
+
+def claim_id(store: OpenStore, actor: Actor, task_id: str, wish: Wish, token: int | None = None,
+             dry_run: bool = False) -> Answer:  # fmt: skip
+    """Take this task.  `NotYours` if it or its paths are held, `Nothing` if something else is in the way.
+
+    Its live holder gets the same token again; one who had the task before, under another token, must show ``token``,
+    for what runs under the older one must not go on.
+    """
+
+    def decide(tx: Transaction) -> Answer | None:
+        agent = agents.still_current(tx)
+        doc = tasks.find(tx, task_id)
+        if doc["status"] in tasks.ACTIVE:
+            if not dry_run and _more_to_sweep(tx):
+                return None
+            return _again(tx, doc, token)
+        if token is not None:
+            raise NotYours(tasks.why_not(tx, doc, token))
+        if doc["status"] in FINAL:
+            raise Nothing(f"{task_id} is {doc['status']}")
+        if why := obstacle(tx, doc, agent["capabilities"]):
+            raise NotNow(f"{task_id}: {why}")
+        if blocked := blocker(tx, actor.name, doc):
+            raise NotYours(f"{task_id}: {reservations.describe(tx, blocked, f'task claim {task_id}')}")
+        return _take(store, tx, doc, wish)
+
+    while (answer := store.transact(decide, actor, dry_run)) is None:
+        pass
+    return answer
+
+
+def _again(tx: Transaction, doc: Document, token: int | None) -> Answer:
+    """The same answer again, for the live holder."""
+    ident, actor = doc["task_id"], tx.actor
+    if not tasks.is_holder(tx, doc, token):
+        raise NotYours(tasks.why_not(tx, doc, token))
+    if token is None and tx.index.held_before(ident, actor.name, doc["token"]):
+        raise Usage(f"{ident}: you held it before under another token; say --token of the claim you mean")
+    lease = tx.lease(places.task_lease(ident))
+    left = lease.left(tx.store.host) if lease else tx.store.settings.lease
+    own = [rid for rid in tx.index.reservations_of(task=ident) if (r := tx.read(places.reservation(rid)))
+           and r["agent"] == actor.name]  # fmt: skip
+    return {**_answer(tx, doc, own[0] if own else None, left), "already": True}
+
+
+def blocker(tx: Transaction, name: str, doc: Document) -> Any:
+    """The pattern of somebody else that is in the way of claiming the task, or None."""
+    return reservations.blocker(tx, name, doc["touched_paths"]) if doc["touched_paths"] else None
+
+
+def obstacle(tx: Transaction, doc: Document, able: list[str]) -> str:
+    """Why a task that is not claimed cannot be, but for reservations; "" if it can."""
+    if doc["status"] != "queued":
+        return f"is {'in review' if doc['status'] == 'review' else doc['status']}"
+    if doc["hold"]:
+        return f"is on hold: {doc['hold']}"
+    lacking = [word for word in doc["requires"] if word not in able]
+    if lacking:
+        return f"wants an agent that can {', '.join(lacking)}"
+    for dep in doc["depends_on"]:
+        other = tx.read(places.task(dep))
+        if other is None or other["status"] != "done":
+            return f"depends on {dep}, which is {other['status'] if other else 'gone'}"
+    return ""
+
+
+def _take(store: OpenStore, tx: Transaction, doc: Document, wish: Wish) -> Answer:
+    """Owner, reservation, lease and token, in this transaction."""
+    ident, actor = doc["task_id"], tx.actor
+    seconds = wish.lease or store.config.lease
+    rid = None
+    if wish.reserve and doc["touched_paths"]:
+        reserved = reservations.take(tx, actor, doc["touched_paths"], "exclusive", doc["title"], ident, seconds)
+        rid = reserved["reservation_id"]
+    elif wish.start:
+        tasks.want_reservation(store, tx, doc)
+    token = tx.grant(places.task_lease(ident), actor, seconds)
+    doc.update(
+        status="running" if wish.start else "claimed", owner=actor.name, incarnation=actor.incarnation, token=token,
+        reviewer=None,
+    )  # fmt: skip
+    tasks.put(tx, doc)
+    tx.record("task.claim", [ident, rid] if rid else [ident])
+    return _answer(tx, doc, rid, seconds)
+
+
+def _answer(tx: Transaction, doc: Document, rid: str | None, left: float) -> Answer:
+    """What the claimer needs to begin: empty fields are left out when it is printed."""
+    found = tx.notes(places.notes(doc["task_id"]))
+    return {
+        "task_id": doc["task_id"],
+        "status": doc["status"],
+        "title": doc["title"],
+        "stage": doc["stage"],
+        "token": doc["token"],
+        "left": reservations.span(left),
+        "touched_paths": doc["touched_paths"],
+        "reservation_id": rid,
+        "description": doc["description"],
+        "round": doc["round"] if doc["round"] > 1 else None,
+        "attempt_count": doc["attempt_count"] or None,
+        "reason": doc["reason"],
+        "last_note": shown(found[-1]) if found else None,
+    }
+
+
+# -- waiting -----------------------------------------------------------------------------------------------------------
+
+
+def wait(store: OpenStore, attempt: Callable[[], Answer], actor: Actor, seconds: float,
+         by_id: bool = False) -> Answer:  # fmt: skip
+    """Repeat ``attempt`` (a claim) when something may have changed, for at most ``seconds``, then `TimedOut`.
+
+    `Nothing` at once where nothing is queued or in work any more.  ``by_id``: the claim of a given task, which waits
+    for its holder and for reservations too.
+    """
+    from .watch import Watcher
+
+    until = store.host.mono() + seconds
+    while True:
+        segment = store.end().segment
+        paths = [store.absolute(places.LOGS), store.journal.path(segment)]
+        with Watcher(paths, store.watch_backend, store.config.poll, store.say) as watcher:
+            while True:
+                try:
+                    return attempt()
+                except NotNow as error:
+                    why: MboxError = error
+                except Nothing as error:
+                    if by_id or not sum(_state(store, actor)[:2]):
+                        raise
+                    why = error
+                except NotYours as error:
+                    if not by_id:
+                        raise
+                    why = error
+                seen = store.tail
+                due = _state(store, actor)[2]
+                if not _sleep(store, watcher, seen, until, due):
+                    raise TimedOut(f"{why} (after {seconds:g}s)")
+                if store.end().segment != segment:
+                    break
+
+
+def _state(store: OpenStore, actor: Actor) -> tuple[int, int, float | None]:
+    """Tasks in work, tasks queued, and when the next lease runs out."""
+    return store.transact(lambda tx: (*tx.index.open_counts(), tx.index.next_due()), actor, dry_run=True)
+
+
+def _sleep(store: OpenStore, watcher: Any, seen: Tail, until: float, due: float | None) -> bool:
+    """Sleep until a try is worth it; False when the time is over."""
+    while True:
+        now = store.host.mono()
+        if now >= until:
+            return False
+        if due is not None and now >= due:
+            return True
+        left = (min(until, due) if due is not None else until) - now
+        watcher.wait(left)
+        if store.is_behind():
+            return True
+        end = store.end()
+        for _, record in store.journal.records(seen, end):
+            if record["op"].startswith(WAKING):
+                return True
+        seen = end

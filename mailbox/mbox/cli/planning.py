@@ -1,0 +1,253 @@
+"""``task``: planning (add, import, update) and looking (list, show, ready, graph).  Working is in `tasks`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mbox import checks
+from mbox.cli.options import (
+    AGENT,
+    ID,
+    JSON,
+    LINE,
+    NEW_TASK_ID,
+    PRIORITY,
+    TEXT,
+    Context,
+    Value,
+    argument,
+    changes,
+    command,
+    lists,
+    option,
+    shows,
+)  # fmt: skip
+from mbox.documents import TASK_STATES
+from mbox.errors import Usage, did_you_mean
+
+MISSING = {3: "no such task"}
+
+
+def _word(word: str, what: str, context: Context) -> str:
+    if word and any(char.isspace() or char == "," for char in checks.line(what, word, 64)):
+        raise Usage(f"{what}: {checks.quoted(word)} is not one word: use - for spaces and commas")
+    return word
+
+
+WORD = Value("word", _word)
+"""A stage, label or capability: one word, or nothing."""
+
+
+def _attempts(word: str, what: str, context: Context) -> int:
+    if not (word.isascii() and word.isdecimal() and 0 < int(word) <= 1000):
+        raise Usage(f"{what}: {checks.quoted(word)} is no number from 1 to 1000")
+    return int(word)
+
+
+ATTEMPTS = Value("n", _attempts)
+
+
+# -- planning ----------------------------------------------------------------------------------------------------------
+
+
+@command(
+    examples=[
+        "task add 'Write the parser' --path src/parser.py --stage impl",
+        "task add 'Test it' --depends-on t45 --requires pytest --priority 7",
+        "task add 'Nightly' --key nightly-2026-01-02",
+    ],
+    exits={3: "no such task (a dependency)"},
+)
+@changes
+@argument("title", metavar="TITLE", type=LINE)
+@option("--id", "given", type=NEW_TASK_ID, metavar="ID", help="not of the form t45")
+@option("--description", type=TEXT, metavar="D", default="", help="- is stdin, @FILE a file")
+@option("--stage", type=WORD, metavar="S", default="")
+@option("--depends-on", type=ID, metavar="ID", multiple=True, help="done first; repeatable")
+@option("--path", "paths", metavar="GLOB", multiple=True, help="what it will change; repeatable")
+@option("--priority", type=PRIORITY, metavar="0-9", default=5, help="9 first; 5 unless said")
+@option("--requires", type=WORD, metavar="CAP", multiple=True, help="what its agent must be able to do")
+@option("--label", "labels", type=WORD, metavar="L", multiple=True)
+@option("--payload", type=JSON, metavar="JSON")
+@option("--max-attempts", type=ATTEMPTS, metavar="N", help="leases that may run out (config: max_attempts)")
+@option("--key", type=LINE, metavar="K", help="the same key is the same task")
+def add(context: Context, title: str, given: str | None, description: str, stage: str,
+        depends_on: tuple[str, ...], paths: tuple[str, ...], priority: int, requires: tuple[str, ...],
+        labels: tuple[str, ...], payload: Any, max_attempts: int | None, key: str | None) -> None:  # fmt: skip
+    """Add a task; prints its id."""
+    from mbox import planning
+    from mbox.plans import Draft
+
+    draft = Draft(
+        id=given, title=title, description=description, stage=stage, depends_on=_once(depends_on),
+        touched_paths=_once(context.patterns(paths)), priority=priority, requires=_some(requires),
+        labels=_some(labels), max_attempts=max_attempts, payload=payload,
+    )  # fmt: skip
+    context.emit(planning.add(context.store, context.actor(required=False), draft, key, context.dry_run))
+
+
+def _once(given: Any) -> tuple[str, ...]:
+    """Each of them once, in order."""
+    return tuple(dict.fromkeys(given))
+
+
+def _some(given: Any) -> tuple[str, ...]:
+    """Each of them once, without the empty one that clears a list."""
+    return tuple(word for word in _once(given) if word)
+
+
+@command(
+    examples=["task import plan.yaml", "task import issues.jsonl --from beads", "task import - <plan.json"],
+)
+@changes
+@argument("file", metavar="FILE")
+@option("--from", "source", metavar="beads", help="an issue file of beads (JSON Lines)")
+@option("--drop-cycles", is_flag=True, help="drop dependencies until there is no cycle")
+@option("--skip-existing", is_flag=True, help="pass over tasks that are there already")
+def import_(context: Context, file: str, source: str | None, drop_cycles: bool, skip_existing: bool) -> None:
+    """Add all tasks of a file, or none: {tasks: [{id, title, description, stage, depends_on, touched_paths, priority,
+    requires, labels, max_attempts, payload}]} in YAML or JSON, or a task a line in JSON Lines.  - is stdin.
+    """
+    from mbox import planning, plans
+
+    if source not in (None, "beads"):
+        raise Usage(f"--from {checks.quoted(source or '')}: it reads beads, or without --from a plan")
+    name = "stdin" if file == "-" else file
+    data = context.stdin("FILE", plans.LARGEST) if file == "-" else _file(file, plans.LARGEST)
+    drafts = (plans.parse_beads if source else plans.parse_plan)(data, name)
+    placed = []
+    for draft in drafts:
+        try:
+            placed.append(draft._replace(touched_paths=_once(context.patterns(draft.touched_paths))))
+        except Usage as error:
+            raise Usage(f"{draft.where}: {error}") from None
+    answer = planning.import_drafts(
+        context.store, context.actor(required=False), placed, drop_cycles, skip_existing, source == "beads",
+        context.dry_run,
+    )  # fmt: skip
+    context.emit(answer)
+
+
+def _file(path: str, limit: int) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(limit + 1)
+    except OSError as error:
+        raise Usage(f"FILE {checks.quoted(path)}: {error.strerror}") from None
+
+
+@command(
+    examples=["task update t45 --priority 8 --add-dep t12", "task update t45 --hold 'waits for the vendor'",
+              "task update t45 --no-hold"],
+    exits={3: "no such task, or dependency"},
+)  # fmt: skip
+@changes
+@argument("task_id", metavar="ID", type=ID)
+@option("--title", type=LINE, metavar="T")
+@option("--description", type=TEXT, metavar="D")
+@option("--stage", type=WORD, metavar="S")
+@option("--priority", type=PRIORITY, metavar="0-9")
+@option("--max-attempts", type=ATTEMPTS, metavar="N")
+@option("--add-dep", type=ID, metavar="ID", multiple=True)
+@option("--rm-dep", type=ID, metavar="ID", multiple=True)
+@option("--path", "paths", metavar="GLOB", multiple=True, help="all its paths from now on ('': none)")
+@option("--label", "labels", type=WORD, metavar="L", multiple=True, help="all its labels from now on")
+@option("--requires", type=WORD, metavar="CAP", multiple=True, help="all it requires from now on")
+@option("--hold", type=LINE, metavar="R", help="not to be claimed, and why")
+@option("--no-hold", is_flag=True)
+def update(context: Context, task_id: str, add_dep: tuple[str, ...], rm_dep: tuple[str, ...], paths: tuple[str, ...],
+           labels: tuple[str, ...], requires: tuple[str, ...], hold: str | None, no_hold: bool,
+           **fields: Any) -> None:  # fmt: skip
+    """Change what a task says.  A dependency that would close a cycle is refused."""
+    from mbox import planning
+
+    if hold and no_hold:
+        raise Usage("--hold, or --no-hold: not both")
+    changed = {name: value for name, value in fields.items() if value is not None}
+    if paths:
+        changed["touched_paths"] = list(_once(context.patterns(path for path in paths if path)))
+    for name, given in (("labels", labels), ("requires", requires)):
+        if given:
+            changed[name] = list(_some(given))
+    if hold or no_hold:
+        changed["hold"] = hold or ""
+    if not changed and not add_dep and not rm_dep:
+        raise Usage("what is to change? see task update --help")
+    actor = context.actor(required=False)
+    context.emit(planning.update(context.store, actor, task_id, changed, add_dep, rm_dep, context.dry_run))
+
+
+# -- looking -----------------------------------------------------------------------------------------------------------
+
+
+def _statuses(given: str | None) -> list[str]:
+    found = given.split(",") if given else []
+    for status in found:
+        if status not in TASK_STATES:
+            hint = did_you_mean(status, list(TASK_STATES)) or f"; it is one of {', '.join(TASK_STATES)}"
+            raise Usage(f"--status {checks.quoted(status)}: no such status{hint}")
+    return found
+
+
+@command(examples=["task list", "task list --mine", "task list --status failed,deadletter -o id"])
+@lists(100)
+@option("--status", metavar="S,…", help="of these states")
+@option("--owner", type=AGENT, metavar="A", help="of this agent")
+@option("--mine", is_flag=True, help="of yourself")
+@option("--stage", type=WORD, metavar="S")
+@option("--label", type=WORD, metavar="L")
+@option("--all", "everything", is_flag=True, help="final ones too")
+def list_(context: Context, status: str | None, owner: str | None, mine: bool, stage: str | None,
+          label: str | None, everything: bool) -> None:  # fmt: skip
+    """List tasks by priority, then age; those that are not final unless said."""
+    from mbox import ready
+
+    if mine and owner:
+        raise Usage("--mine, or --owner: not both")
+    owner = context.actor().name if mine else owner
+    context.emit(ready.rows(context.store, _statuses(status), owner, stage, label, everything))
+
+
+@command(examples=["task show t45", "task show t45 --notes 20"], exits=MISSING)
+@shows
+@argument("task_id", metavar="ID", type=ID)
+@option("--notes", "count", type=int, metavar="N", default=3, help="the newest N notes (3)")
+def show(context: Context, task_id: str, count: int) -> None:
+    """Show a task, the time left on its lease, what it waits for, and its newest notes."""
+    from mbox import places, ready
+
+    answer = ready.show(context.store, task_id, count)
+    if context.full:
+        answer = context.store.read(places.task(task_id)) or answer
+    context.emit(answer, "task")
+
+
+@command(examples=["task ready", "task ready --explain", "task ready --explain t45"], exits=MISSING)
+@lists(100)
+@option("--explain", is_flag=False, flag_value="", metavar="[ID]", help="why the others (or this one) are not")
+def ready(context: Context, explain: str | None) -> None:
+    """List what could be claimed now (by you, with --as), next first.
+
+    --explain counts by reason, with five examples each: in work, held, blocked (a dependency failed), waiting (for a
+    dependency), incapable, reserved (by somebody else).
+    """
+    from mbox import ready as looking
+
+    if explain is None:
+        context.emit(looking.ready(context.store, context.agent))
+    elif explain:
+        context.emit(looking.explain_one(context.store, checks.ident(explain), context.agent))
+    else:
+        context.emit(looking.explain(context.store, context.agent))
+
+
+@command(examples=["task graph", "task graph --format mermaid", "task graph --format svg >graph.svg"])
+@option("--format", "form", metavar="F", default="text", help="text, mermaid, dot or svg (by Graphviz)")
+@option("--all", "everything", is_flag=True, help="final ones too")
+def graph(context: Context, form: str, everything: bool) -> None:
+    """Draw what depends on what."""
+    from mbox import ready
+
+    if form not in ("text", "mermaid", "dot", "svg"):
+        raise Usage(f"--format {checks.quoted(form)}: text, mermaid, dot or svg")
+    context.write(ready.graph(context.store, form, everything))

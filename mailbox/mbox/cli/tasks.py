@@ -1,0 +1,358 @@
+"""``task``: working on tasks (claim to done), reviews, and mending.  Planning and looking are in `planning`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mbox import checks
+from mbox.cli.options import (
+    AGENT,
+    DURATION,
+    ID,
+    JSON,
+    LINE,
+    TEXT,
+    Context,
+    argument,
+    changes,
+    command,
+    lists,
+    option,
+    words,
+)  # fmt: skip
+from mbox.cli.planning import WORD
+from mbox.errors import Nothing, Usage
+
+if TYPE_CHECKING:
+    from mbox.selections import Filter, Outcome
+
+HELD = {3: "no such task", 5: "not yours, or not yours any more"}
+"""Exit statuses of the holder's verbs."""
+
+task_id = argument("task_id", metavar="ID", type=ID)
+token = option("--token", type=int, metavar="N", help="the token that the claim printed")
+lease = option("--lease", type=DURATION, metavar="D", help="how long the lease lasts (config: lease)")
+
+
+# -- work --------------------------------------------------------------------------------------------------------------
+
+
+@command(
+    examples=[
+        "task claim",
+        "task claim t45",
+        "task claim --stage impl --wait 10m",
+        'eval "$(task claim --start -o env)" && work on "$TASK_ID"',
+    ],
+    exits={1: "nothing ready, or a dependency or capability is missing", 3: "no such task",
+           4: "time ran out while waiting", 5: "it or its paths are held"},
+)  # fmt: skip
+@changes
+@argument("task_id", metavar="[ID]", type=ID, required=False)
+@option("--stage", type=WORD, metavar="S", help="only of this stage")
+@option("--label", type=WORD, metavar="L", help="only with this label")
+@lease
+@option("--no-reserve", is_flag=True, help="do not reserve its paths")
+@option("--wait", type=DURATION, metavar="D", help="wait for one, at most so long")
+@option("--start", is_flag=True, help="say at once that work has begun")
+@option("--token", type=int, metavar="N", help="claim again what you claimed under it")
+def claim(context: Context, task_id: str | None, stage: str | None, label: str | None, lease: float | None,
+          no_reserve: bool, wait: float | None, start: bool, token: int | None) -> None:  # fmt: skip
+    """Take a task: the next ready one by priority, then age, or the one with this ID.
+
+    Owner, lease and a reservation of its paths are taken at once, or nothing is.  The answer has the token.
+    """
+    from mbox import claims
+
+    store, actor, dry_run = context.store, context.actor(), context.dry_run
+    if task_id is None and token is not None:
+        raise Usage("--token goes with the ID of a task")
+    if task_id is not None and (stage or label):
+        raise Usage("an ID, or --stage and --label: not both")
+    wish = claims.Wish(stage, label, _time("--lease", lease), not no_reserve, start)
+
+    def attempt() -> dict[str, Any]:
+        if task_id is None:
+            return claims.claim(store, actor, wish, dry_run)
+        return claims.claim_id(store, actor, task_id, wish, token, dry_run)
+
+    answer = attempt() if not wait or dry_run else claims.wait(store, attempt, actor, wait, task_id is not None)
+    context.emit(answer)
+
+
+def _time(what: str, seconds: float | None) -> float | None:
+    if seconds == 0:
+        raise Usage(f"{what}: a lease of no time holds nothing; say 15m or 2h")
+    return seconds
+
+
+@command(examples=["task renew t45"], exits=HELD)
+@changes
+@task_id
+@token
+def renew(context: Context, task_id: str, token: int | None) -> None:
+    """Let the lease on a task, and on the reservations tied to it, run from now.
+
+    Every command of its holder does that too, when a third of the time is used.
+    """
+    from mbox import tasks
+
+    context.emit(tasks.renew(context.store, context.actor(), task_id, token, context.dry_run))
+
+
+@command(examples=["task start t45"], exits=HELD)
+@changes
+@task_id
+@token
+def start(context: Context, task_id: str, token: int | None) -> None:
+    """Say that work on a claimed task has begun."""
+    from mbox import tasks
+
+    context.emit(tasks.start(context.store, context.actor(), task_id, token, context.dry_run))
+
+
+@command(
+    examples=["task submit t45", "task submit t45 --to rae --result '{\"commit\":\"1f2e\"}'"],
+    exits={3: "no such task or agent", 5: HELD[5]},
+)
+@changes
+@task_id
+@option("--to", type=AGENT, metavar="AGENT", help="who is to review it; gets a message")
+@option("--keep", is_flag=True, help="keep the reservations until it is accepted")
+@option("--result", type=JSON, metavar="JSON", help="what came out; - and @FILE too")
+@token
+def submit(context: Context, task_id: str, to: str | None, keep: bool, result: Any, token: int | None) -> None:
+    """Hand a task in for review."""
+    from mbox import tasks
+
+    context.emit(tasks.submit(context.store, context.actor(), task_id, to, keep, result, token, context.dry_run))
+
+
+@command(examples=["task done t45", "task done t45 --result '{\"tests\":12}' --next"], exits=HELD)
+@changes
+@task_id
+@option("--result", type=JSON, metavar="JSON", help="what came out; - and @FILE too")
+@option("--next", "and_claim", is_flag=True, help="claim the next ready task (-o env, id: print that)")
+@token
+def done(context: Context, task_id: str, result: Any, and_claim: bool, token: int | None) -> None:
+    """Finish a task.  The answer names the tasks that are ready now because of it."""
+    from mbox import claims, tasks
+
+    store, actor = context.store, context.actor()
+    answer = tasks.done(store, actor, task_id, result, token, context.dry_run)
+    if and_claim:
+        following: dict[str, Any] = {"task_id": "", "token": ""}
+        try:
+            following = claims.claim(store, actor, claims.Wish(), context.dry_run)
+            answer["next"] = {name: value for name, value in following.items() if value not in (None, "", [])}
+        except Nothing as error:
+            context.say(str(error))
+        if context.output in ("env", "id"):
+            answer = following
+    context.emit(answer)
+
+
+@command(examples=["task fail t45 --reason 'the API is gone'"], exits=HELD)
+@changes
+@task_id
+@option("--reason", type=LINE, metavar="R", required=True, help="why, in one line")
+@token
+def fail(context: Context, task_id: str, reason: str, token: int | None) -> None:
+    """Give a task up for good, with a reason.  (To give it back for somebody else: task release.)"""
+    from mbox import tasks
+
+    context.emit(tasks.fail(context.store, context.actor(), task_id, reason, token, context.dry_run))
+
+
+@command(examples=["task note t45 'the parser is in lib/, not src/'"], exits={3: "no such task"})
+@changes
+@task_id
+@argument("text", metavar="TEXT", type=TEXT)
+def note(context: Context, task_id: str, text: str) -> None:
+    """Leave a note on a task, for whoever goes on with it.  - is stdin, @FILE a file."""
+    from mbox import notes
+
+    if not text.strip():
+        raise Usage("TEXT is empty: say something")
+    context.emit(notes.add(context.store, context.actor(required=False), task_id, text, context.dry_run))
+
+
+@command(examples=["task checkpoint t45 --state '{\"step\":3,\"next\":\"write the tests\"}'"], exits=HELD)
+@changes
+@task_id
+@option("--state", type=JSON, metavar="JSON", required=True, help="at most 16 KiB; - and @FILE too")
+@token
+def checkpoint(context: Context, task_id: str, state: Any, token: int | None) -> None:
+    """Save where the work stands, so that it can go on after a crash or a lost context.  The last one counts."""
+    from mbox import notes
+
+    context.emit(notes.checkpoint(context.store, context.actor(), task_id, state, token, context.dry_run))
+
+
+# -- review ------------------------------------------------------------------------------------------------------------
+
+
+@command(
+    examples=["task review", "task review t45 --lease 1h"],
+    exits={1: "nothing to review", 3: "no such task", 5: "somebody else reviews it"},
+)
+@changes
+@argument("task_id", metavar="[ID]", type=ID, required=False)
+@lease
+def review(context: Context, task_id: str | None, lease: float | None) -> None:
+    """Take a task in review that you did not do, under a lease of its own."""
+    from mbox import reviews
+
+    seconds = _time("--lease", lease)
+    context.emit(reviews.take(context.store, context.actor(), task_id, seconds, context.dry_run))
+
+
+@command(examples=["task approve t45"], exits={3: "no such task", 5: "its review is not yours"})
+@changes
+@task_id
+@token
+def approve(context: Context, task_id: str, token: int | None) -> None:
+    """Accept what was handed in: the task is done."""
+    from mbox import reviews
+
+    context.emit(reviews.approve(context.store, context.actor(), task_id, token, context.dry_run))
+
+
+@command(
+    examples=["task reject t45 --reason 'no test for the empty file'"],
+    exits={3: "no such task", 5: "its review is not yours"},
+)
+@changes
+@task_id
+@option("--reason", type=LINE, metavar="R", required=True, help="why, in one line")
+@token
+def reject(context: Context, task_id: str, reason: str, token: int | None) -> None:
+    """Send a task back to the queue.  The reason goes to the task and, as mail, to whoever did it."""
+    from mbox import reviews
+
+    context.emit(reviews.reject(context.store, context.actor(), task_id, reason, token, context.dry_run))
+
+
+# -- several at once ---------------------------------------------------------------------------------------------------
+
+ids = words("ids", "ID", checks.ident, required=False)
+SEVERAL = {3: "no such task (the others are done)"}
+
+
+def filters(function: Any) -> Any:
+    """``--owner --stage --label``: every task that the verb applies to and that has all of these."""
+    for decorate in (
+        option("--label", type=WORD, metavar="L", help="every task with this label"),
+        option("--stage", type=WORD, metavar="S", help="every task of this stage"),
+        option("--owner", type=AGENT, metavar="A", help="every task of this agent"),
+    ):
+        function = decorate(function)
+    return function
+
+
+def _where(ids: Sequence[str], owner: str | None, stage: str | None, label: str | None) -> Filter | None:
+    from mbox.selections import Filter
+
+    if not ids and owner is stage is label is None:
+        raise Usage("which tasks? IDs (- reads them from stdin), or --owner, --stage, --label")
+    if ids and not owner is stage is label is None:
+        raise Usage("IDs, or --owner, --stage, --label: not both")
+    return None if ids else Filter(owner, stage, label)
+
+
+def _several(context: Context, ids: Sequence[str], outcome: Outcome) -> int:
+    """Print what was changed and tell what could not be; the worst status."""
+    if len(ids) == 1 and len(outcome.changed) + len(outcome.errors) == 1:
+        if outcome.errors:
+            raise outcome.errors[0]
+        context.emit(outcome.changed[0])
+        return 0
+    for error in outcome.errors:
+        context.say(f"task: {error}")
+    if not outcome.changed and not outcome.errors:
+        context.say("no such tasks, nothing to do")
+    context.emit(outcome.changed)
+    return outcome.worst()
+
+
+@command(examples=["task release t45", "task release t45 t46"], exits={**SEVERAL, 5: HELD[5]})
+@changes
+@ids
+@filters
+@token
+def release(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None, label: str | None,
+            token: int | None) -> int:  # fmt: skip
+    """Put tasks that you hold back in the queue; it costs them no attempt."""
+    from mbox import selections
+
+    if token is not None and len(ids) != 1:
+        raise Usage("--token goes with the ID of one task")
+    where = _where(ids, owner, stage, label)
+    return _several(
+        context, ids, selections.release(context.store, context.actor(), ids, where, token, context.dry_run)
+    )
+
+
+@command(
+    examples=["task requeue t45", "task requeue --stage impl", "task list --status failed -o id | task requeue -"],
+    exits=SEVERAL,
+)
+@changes
+@ids
+@filters
+def requeue(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None,
+            label: str | None) -> int:  # fmt: skip
+    """Queue tasks again that failed, were cancelled or are dead letters; they have all their attempts again."""
+    from mbox import selections
+
+    where = _where(ids, owner, stage, label)
+    actor = context.actor(required=False)
+    return _several(context, ids, selections.requeue(context.store, actor, ids, where, dry_run=context.dry_run))
+
+
+@command(
+    examples=["task cancel t45 --reason 'not wanted any more'", "task cancel --label v1 --cascade"],
+    exits={**SEVERAL, 2: "wrong call, or it is final"},
+)
+@changes
+@ids
+@filters
+@option("--cascade", is_flag=True, help="and every task that depends on them")
+@option("--reason", type=LINE, metavar="R", help="why; their holders are told")
+def cancel(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None, label: str | None,
+           cascade: bool, reason: str | None) -> int:  # fmt: skip
+    """End tasks without a result.  Who holds one is told at their next command (exit 5)."""
+    from mbox import selections
+
+    where = _where(ids, owner, stage, label)
+    actor, dry_run = context.actor(required=False), context.dry_run
+    outcome = selections.cancel(context.store, actor, ids, where, reason or "", cascade, dry_run)
+    return _several(context, ids, outcome)
+
+
+# -- dead letters ------------------------------------------------------------------------------------------------------
+
+
+@command(examples=["task deadletter list"])
+@lists(100)
+def deadletter_list(context: Context) -> None:
+    """Tasks whose lease ran out too often; the same as task list --status deadletter."""
+    from mbox import ready
+
+    context.emit(ready.rows(context.store, ["deadletter"]))
+
+
+@command(examples=["task deadletter retry t45", "task deadletter retry --stage impl"], exits=SEVERAL)
+@changes
+@ids
+@filters
+def deadletter_retry(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None,
+                     label: str | None) -> int:  # fmt: skip
+    """Queue dead letters again; the same as task requeue, but a filter finds dead letters only."""
+    from mbox import selections
+
+    where = _where(ids, owner, stage, label)
+    actor = context.actor(required=False)
+    outcome = selections.requeue(context.store, actor, ids, where, ("deadletter",), context.dry_run)
+    return _several(context, ids, outcome)

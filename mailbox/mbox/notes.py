@@ -1,0 +1,93 @@
+"""Notes and checkpoints: what whoever goes on with a task must know, a line each in ``notes/<task>.jsonl``.
+
+Promised: a note by anybody, a checkpoint by the task's live holder alone, each in one record.  A checkpoint is at most
+``checkpoint_limit`` bytes and the file `LARGEST`; what does not fit is refused, but checkpoints older than the last
+make room for a new one (they stay in the journal).
+
+Not promised: order among agents that write at the same moment, beyond that of the journal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import documents, places, tasks
+from .documents import Document
+from .errors import NotYours, Refused
+from .tasks import Answer
+from .transaction import Actor, Transaction
+
+if TYPE_CHECKING:
+    from .opening import OpenStore
+    from .store import Store
+
+LARGEST = 256 * 1024
+"""Bytes of one task's notes."""
+
+
+def add(store: Store, actor: Actor, task_id: str, text: str, dry_run: bool = False) -> Answer:
+    """Leave a note on a task."""
+
+    def decide(tx: Transaction) -> Answer:
+        tasks.acting(tx)
+        doc = tasks.find(tx, task_id)
+        entries = [*tx.notes(places.notes(task_id)), _entry(tx, "note", text=text)]
+        _put(tx, task_id, entries)
+        tx.record("task.note", [task_id])
+        return tasks.said(doc, notes=len(entries))
+
+    return store.transact(decide, actor, dry_run)
+
+
+def checkpoint(store: OpenStore, actor: Actor, task_id: str, state: Any, token: int | None = None,
+               dry_run: bool = False) -> Answer:  # fmt: skip
+    """Save the state of the work, by the task's live holder."""
+    size, limit = len(documents.compact(state).encode()), store.config.checkpoint_limit
+    if size > limit:
+        raise Refused(f"the state has {size} bytes, checkpoint_limit is {limit}: put it in a file and save the path")
+
+    def decide(tx: Transaction) -> Answer:
+        doc = tasks.held(tx, task_id, token)
+        if doc is None:
+            raise NotYours(f"{task_id} is not yours")
+        entries = [*tx.notes(places.notes(task_id)), _entry(tx, "checkpoint", state=state)]
+        while _size(entries) > LARGEST and _older(entries) is not None:
+            del entries[_older(entries) or 0]
+        _put(tx, task_id, entries)
+        tx.record("task.checkpoint", [task_id])
+        return tasks.said(doc, notes=len(entries))
+
+    return store.transact(decide, actor, dry_run)
+
+
+def last(store: Store, task_id: str, count: int) -> list[Document]:
+    """The newest ``count`` notes and checkpoints of a task, oldest first; without the lock."""
+    found: Any = store.read(places.notes(task_id)) or []
+    return [shown(entry) for entry in found[-count:]] if count > 0 else []
+
+
+def shown(entry: Document) -> Document:
+    """A note without what is empty."""
+    return {name: value for name, value in entry.items() if value not in ("", None)}
+
+
+def _entry(tx: Transaction, kind: str, **content: Any) -> Document:
+    return documents.ordered("note", {"ts": tx.now, "by": tx.actor.name, "kind": kind, **content})
+
+
+def _size(entries: list[Document]) -> int:
+    return len(documents.encode("notes", entries))
+
+
+def _older(entries: list[Document]) -> int | None:
+    """Where the oldest checkpoint stands that is not the last."""
+    found = [at for at, entry in enumerate(entries) if entry["kind"] == "checkpoint"]
+    return found[0] if len(found) > 1 else None
+
+
+def _put(tx: Transaction, task_id: str, entries: list[Document]) -> None:
+    if _size(entries) > LARGEST:
+        raise Refused(
+            f"the notes of {task_id} would be over {LARGEST >> 10} KiB: put the rest in a file and note its path"
+        )
+    tx.put(entries, places.notes(task_id))

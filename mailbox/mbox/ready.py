@@ -1,0 +1,253 @@
+"""What can be claimed, and why the rest cannot: looking at tasks without the lock.
+
+Promised: nothing here writes or takes the lock; each document is seen whole.  What has run out is shown as expired.
+Not promised: that a task listed as ready is still there for whoever claims it; `claims` decides that.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from . import agents, guard, notes, places, reservations, tasks
+from .documents import FINAL, Document
+from .errors import MboxError
+from .tasks import Answer
+
+if TYPE_CHECKING:
+    from .store import Store
+
+EXAMPLES = 5
+"""Tasks that `explain` names for each reason."""
+
+DEAD = FINAL - {"done"}
+"""States of a dependency that block its dependents for good."""
+
+REASONS = ("ready", "in work", "held", "blocked", "waiting", "incapable", "reserved")
+"""Every reason of `explain`, in the order in which it is told."""
+
+
+class Why(NamedTuple):
+    """One reason why a task cannot be claimed: its kind, one of `REASONS`, and the words."""
+
+    kind: str
+    text: str
+
+
+# -- documents ---------------------------------------------------------------------------------------------------------
+
+
+def every(store: Store) -> dict[str, Document]:
+    """Every task's document by id; one that cannot be read is said and passed over."""
+    found = {}
+    for name in store.names(places.TASKS):
+        if not name.endswith(".json"):
+            continue
+        try:
+            doc = store.read(f"{places.TASKS}/{name}")
+        except MboxError as error:
+            store.say(str(error))
+            continue
+        if doc is not None:
+            found[doc["task_id"]] = doc
+    return found
+
+
+def is_expired(store: Store, doc: Document) -> bool:
+    """Whether the task's lease has run out and nobody has swept it yet."""
+    if doc["status"] not in tasks.ACTIVE:
+        return False
+    lease = store.load_lease(places.task_lease(doc["task_id"]))
+    return lease is not None and lease.token == doc["token"] and lease.left(store.host) <= 0
+
+
+def by_rank(docs: Iterable[Document]) -> list[Document]:
+    """By priority, then age."""
+    return sorted(docs, key=lambda doc: (-doc["priority"], doc["created_at"], doc["task_id"]))
+
+
+def rows(store: Store, statuses: Sequence[str] = (), owner: str | None = None, stage: str | None = None,
+         label: str | None = None, everything: bool = False) -> list[Answer]:  # fmt: skip
+    """Header rows ``task_id status stage owner priority title``; of tasks that are not final, unless said."""
+    found = []
+    for doc in by_rank(every(store).values()):
+        wanted = doc["status"] in statuses if statuses else everything or doc["status"] not in FINAL
+        if (
+            wanted
+            and owner in (None, doc["owner"])
+            and stage in (None, doc["stage"])
+            and (label is None or label in doc["labels"])
+        ):
+            found.append(_row(store, doc))
+    return found
+
+
+def _row(store: Store, doc: Document) -> Answer:
+    row = {name: doc[name] for name in ("task_id", "status", "stage", "owner", "priority", "title")}
+    return {**row, "expired": True} if is_expired(store, doc) else row
+
+
+def show(store: Store, task_id: str, count: int) -> Answer:
+    """A task's document, with its time left, what it waits for, and its newest ``count`` notes."""
+    doc = store.read(places.task(task_id))
+    if doc is None:
+        raise tasks.missing(store, task_id)
+    answer = dict(doc)
+    path = places.review_lease(task_id) if doc["status"] == "review" else places.task_lease(task_id)
+    lease = store.load_lease(path) if doc["token"] else None
+    if lease and lease.token == doc["token"]:
+        left = lease.left(store.host)
+        answer.update({"left": reservations.span(left)} if left > 0 else {"expired": True})
+    if doc["status"] == "queued":
+        answer["waits_for"] = [why.text for why in _dependencies(doc, store.read)]
+    answer["notes"] = notes.last(store, task_id, count)
+    return answer
+
+
+# -- reasons -----------------------------------------------------------------------------------------------------------
+
+
+def _dependencies(doc: Document, read: Any) -> Iterator[Why]:
+    for dep in doc["depends_on"]:
+        other = read(places.task(dep))
+        state = other["status"] if other else "gone"
+        if state != "done":
+            yield Why("blocked" if state in DEAD or other is None else "waiting", f"depends on {dep} ({state})")
+
+
+class Standing:
+    """The reservations that stand now, found by literal prefix; ``agent``'s own are in nobody's way."""
+
+    def __init__(self, store: Store, agent: str | None) -> None:
+        self.store = store
+        found = [
+            (reservations.stored(store, text), doc)
+            for doc in store.documents(places.RESERVATIONS)
+            if doc["agent"] != agent and guard.left(store, doc) > 0
+            for text in doc["patterns"]
+        ]
+        self.held = sorted(found, key=lambda pair: pair[0].prefix)
+        self.prefixes = [pattern.prefix for pattern, _ in self.held]
+
+    def blocker(self, paths: Iterable[str]) -> tuple[str, Document] | None:
+        """The first pattern that meets one of ``paths``, with its reservation."""
+        for text in paths:
+            wanted = reservations.stored(self.store, text)
+            for at in self._near(wanted.prefix):
+                pattern, doc = self.held[at]
+                if reservations.meet(self.store, wanted, pattern):
+                    return pattern.text, doc
+        return None
+
+    def _near(self, prefix: str) -> Iterator[int]:
+        """Where patterns stand whose prefix is above, at or below ``prefix``."""
+        if not prefix:
+            yield from range(len(self.held))
+            return
+        parts = prefix.split("/")
+        for above in ["", *("/".join(parts[:n]) for n in range(1, len(parts) + 1))]:
+            at = bisect_left(self.prefixes, above)
+            while at < len(self.held) and self.prefixes[at] == above:
+                yield at
+                at += 1
+        yield from range(bisect_left(self.prefixes, f"{prefix}/"), bisect_left(self.prefixes, f"{prefix}0"))
+
+
+class View:
+    """All tasks, agents' capabilities and reservations as they stand now, seen by ``agent`` (None: by anybody)."""
+
+    def __init__(self, store: Store, agent: str | None = None) -> None:
+        self.store = store
+        self.agent = agent
+        self.tasks = every(store)
+        self.able = self._able()
+        self.standing = Standing(store, agent)
+
+    def _able(self) -> set[str]:
+        if self.agent is not None:
+            return set(agents.require(self.store, self.store.read, self.agent)["capabilities"])
+        docs = self.store.documents(places.AGENTS)
+        return {word for doc in docs if not doc["retired_at"] for word in doc["capabilities"]}
+
+    def _read(self, path: str) -> Document | None:
+        return self.tasks.get(places.ident(path))
+
+    def why(self, doc: Document) -> Iterator[Why]:
+        """Every reason why the task cannot be claimed."""
+        if doc["status"] != "queued":
+            yield Why("in work", self._in_work(doc))
+            return
+        if doc["hold"]:
+            yield Why("held", f"on hold: {doc['hold']}")
+        yield from sorted(_dependencies(doc, self._read))
+        lacking = [word for word in doc["requires"] if word not in self.able]
+        if lacking:
+            who = f"{self.agent} cannot" if self.agent else "no registered agent can"
+            yield Why("incapable", f"{who} {', '.join(lacking)}")
+        blocked = self.standing.blocker(doc["touched_paths"])
+        if blocked:
+            pattern, held = blocked
+            left = reservations.span(guard.left(self.store, held))
+            alive = agents.liveness(self.store, held["agent"])
+            yield Why("reserved", f"{held['reservation_id']} of {held['agent']} ({alive}, {left} left): {pattern}")
+
+    def _in_work(self, doc: Document) -> str:
+        status, who = str(doc["status"]), str(doc["owner"])
+        if status == "review":
+            return f"in review by {doc['reviewer']}" if doc["reviewer"] else "in review; nobody has taken it"
+        if status in FINAL:
+            return status + (f": {doc['reason']}" if doc["reason"] else "")
+        if is_expired(self.store, doc):
+            return f"the lease of {who} has run out; the next command that writes gives the task back"
+        return f"{status} by {who} ({agents.liveness(self.store, who)})"
+
+    def ready(self) -> list[Document]:
+        """The tasks that can be claimed, in the order in which they would be."""
+        queued = (doc for doc in self.tasks.values() if doc["status"] == "queued")
+        return by_rank(doc for doc in queued if next(self.why(doc), None) is None)
+
+
+def ready(store: Store, agent: str | None = None) -> list[Answer]:
+    """Rows of the tasks that ``agent`` (None: anybody) could claim now, next first."""
+    names = ("task_id", "stage", "priority", "title")
+    return [{name: doc[name] for name in names} for doc in View(store, agent).ready()]
+
+
+def explain(store: Store, agent: str | None = None) -> list[Answer]:
+    """For each reason how many tasks it keeps from being claimed, and five of them; final tasks are left out.
+
+    A task that has several reasons counts for the first of them.
+    """
+    view = View(store, agent)
+    found: dict[str, list[str]] = {reason: [] for reason in REASONS}
+    for doc in by_rank(view.tasks.values()):
+        if doc["status"] not in FINAL:
+            why = next(view.why(doc), Why("ready", ""))
+            found[why.kind].append(f"{doc['task_id']}: {why.text}" if why.text else doc["task_id"])
+    return [
+        {"reason": reason, "count": len(examples), "examples": examples[:EXAMPLES]}
+        for reason, examples in found.items()
+        if examples
+    ]
+
+
+def explain_one(store: Store, task_id: str, agent: str | None = None) -> Answer:
+    """Whether this task could be claimed, and every reason why not."""
+    view = View(store, agent)
+    doc = view.tasks.get(task_id)
+    if doc is None:
+        raise tasks.missing(store, task_id)
+    why = [reason.text for reason in view.why(doc)]
+    return {"task_id": task_id, "status": doc["status"], "ready": not why, "why": why}
+
+
+def graph(store: Store, fmt: str, everything: bool = False) -> str:
+    """The dependency graph of the tasks that are not final (``everything``: of all), drawn as ``fmt``."""
+    from . import graph as drawing
+
+    docs = [doc for doc in every(store).values() if everything or doc["status"] not in FINAL]
+    edges = {doc["task_id"]: doc["depends_on"] for doc in docs}
+    if fmt == "svg":
+        return drawing.svg(drawing.render(docs, edges, "dot"))
+    return drawing.render(docs, edges, fmt)

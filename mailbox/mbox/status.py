@@ -1,0 +1,258 @@
+"""How things stand: the whole store for a person (`status`), one agent's own affairs for itself (`me`).
+
+Both only read, without the lock; what has run out is shown as expired.  For what does not move, `status` names the
+one reason; `me` ends with the commands that would move what the agent holds, in at most `ME` bytes, because it is
+what an agent reads when its context has been compacted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from . import agents, history, letters, notes, places, ready, reservations
+from .documents import FINAL, Document, compact, defaults
+from .history import age
+from .host import stamp
+
+if TYPE_CHECKING:
+    from .opening import OpenStore
+    from .store import Actor, Store
+
+Answer = dict[str, Any]
+
+ME = 1500
+"""Bytes of `me`'s answer at most, as JSON."""
+
+SLOW = 600.0
+"""Seconds of unread mail after which `status` says whose it is."""
+
+
+# -- the whole store -----------------------------------------------------------------------------------------------
+
+
+def status(store: OpenStore) -> Answer:
+    """Root, journal, mail, tasks, claims, reservations, and why what does not move does not."""
+    view = ready.View(store)
+    counts = Counter(doc["status"] for doc in view.tasks.values())
+    mail = _mail(store)
+    last = history.newest(store, history.Filter(), 1)[0]
+    return {
+        "root": store.root,
+        "seq": store.end().seq,
+        "last": f"{last[0]['op']} by {last[0]['by']} {reservations.span(age(store, last[0]['ts']))} ago" if last else "",
+        "durability": store.config.durability,
+        "watcher": store.watch_backend,
+        "watchdog": "none: what runs out is swept by the next command that writes",
+        "agents": _agents(store),
+        "tasks": {name: counts[name] for name in sorted(counts)},
+        "unread": {name: count for name, (count, _) in mail.items() if count},
+        "oldest_unread": _text(max((_oldest(store, name, ident) for name, (_, ident) in mail.items() if ident), default=None)),
+        "claims": [_claim(store, doc) for doc in ready.by_rank(view.tasks.values()) if doc["status"] in _ACTIVE],
+        "reservations": [_reservation(store, doc) for doc in store.documents(places.RESERVATIONS)],
+        "dead_letters": len(store.names(places.DEADLETTER)),
+        "why": _why(store, view, mail),
+    }
+
+
+_ACTIVE = ("claimed", "running", "review")
+
+
+def _agents(store: OpenStore) -> dict[str, str]:
+    return {name: agents.liveness(store, name, store.config.dead_after) for name in agents.active(store)}
+
+
+def _mail(store: Store) -> dict[str, tuple[int, str]]:
+    """Per agent how many messages are unread, and the one with the lowest number; by the files' names alone."""
+    found = {}
+    for name in sorted(store.names(places.INBOX)):
+        idents = [file[:-5] for file in store.names(places.new_folder(name)) if file.endswith(".json")]
+        found[name] = (len(idents), min(idents, key=places.number, default=""))
+    return found
+
+
+def _text(oldest: tuple[float, str] | None) -> str:
+    return f"{oldest[1]}, for {reservations.span(oldest[0])}" if oldest else ""
+
+
+def _oldest(store: Store, name: str, ident: str) -> tuple[float, str]:
+    doc = store.read(places.new(name, ident))
+    seconds = age(store, doc["created_at"]) if doc else 0.0
+    return round(seconds, 1), f"{ident} to {name}"
+
+
+def _left(store: Store, path: str, token: int) -> str:
+    lease = store.load_lease(path)
+    if lease is None or lease.token != token:
+        return "unknown"
+    left = lease.left(store.host)
+    return reservations.span(left) if left > 0 else "expired"
+
+
+def _brief(row: Answer, kind: str = "") -> Answer:
+    """A row inside an answer, without what is empty or at the default of its ``kind``."""
+    usual = defaults(kind) if kind else {}
+    return {
+        name: value
+        for name, value in row.items()
+        if value not in (None, "") and (name not in usual or value != usual[name])
+    }
+
+
+def _claim(store: Store, doc: Document) -> Answer:
+    review = doc["status"] == "review"
+    path = places.review_lease(doc["task_id"]) if review else places.task_lease(doc["task_id"])
+    row = {
+        "task_id": doc["task_id"],
+        "status": doc["status"],
+        "holder": doc["reviewer"] if review else doc["owner"],
+        "left": _left(store, path, doc["token"]) if doc["token"] else None,
+        "title": doc["title"],
+    }
+    return _brief(row)
+
+
+def _reservation(store: Store, doc: Document) -> Answer:
+    row = {
+        "reservation_id": doc["reservation_id"],
+        "agent": doc["agent"],
+        "patterns": doc["patterns"],
+        "left": _left(store, places.lease(doc["reservation_id"]), doc["token"]),
+        "task_id": doc["task_id"],
+    }
+    return _brief(row)
+
+
+def _why(store: OpenStore, view: ready.View, mail: dict[str, tuple[int, str]]) -> list[str]:
+    """One line for each kind of thing that does not move."""
+    lines = []
+    for name, (count, ident) in mail.items():
+        if count:
+            seconds, _ = _oldest(store, name, ident)
+            if seconds >= SLOW:
+                state = agents.liveness(store, name, store.config.dead_after)
+                lines.append(f"{name} ({state}) has {count} unread, the oldest for {reservations.span(seconds)}")
+    found: dict[str, list[str]] = {}
+    for doc in ready.by_rank(view.tasks.values()):
+        if doc["status"] in FINAL:
+            continue
+        why = next(view.why(doc), None)
+        if why is None:
+            found.setdefault("ready, and nobody claims it", []).append(doc["task_id"])
+        elif why.kind != "in work" or "run out" in why.text or "dead" in why.text or "nobody" in why.text:
+            found.setdefault(why.text, []).append(doc["task_id"])
+    lines += [f"{_named(tasks)}: {reason}" for reason, tasks in list(found.items())[:20]]
+    if len(found) > 20:
+        lines.append(f"{len(found) - 20} more reasons: `task ready --explain`")
+    lines += [f"{ident}: {why}" for ident, why in _buried(view)]
+    dead = len(store.names(places.DEADLETTER))
+    if dead:
+        lines.append(f"{dead} dead letters: `mbox deadletter list`")
+    if store.is_behind():
+        lines.append("the files do not follow the journal yet; the next command that writes brings them")
+    return lines
+
+
+def _buried(view: ready.View) -> list[tuple[str, str]]:
+    """Tasks that ended badly and that others still wait for."""
+    waited = {dep for doc in view.tasks.values() if doc["status"] == "queued" for dep in doc["depends_on"]}
+    ended = [doc for doc in view.tasks.values() if doc["task_id"] in waited and doc["status"] in ready.DEAD]
+    return [(doc["task_id"], f"{doc['status']}: {doc['reason'] or 'no reason given'}; `task requeue {doc['task_id']}`") for doc in ended]
+
+
+def _named(tasks: list[str]) -> str:
+    return ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more" if len(tasks) > 3 else "")
+
+
+# -- one agent -----------------------------------------------------------------------------------------------------
+
+
+def me(store: OpenStore, who: Actor) -> Answer:
+    """Who the agent is, what it holds, its mail, its open questions, and the next command for each."""
+    doc = agents.require(store, store.read, who.name)
+    tasks = [task for task in ready.every(store).values() if task["owner"] == who.name or task["reviewer"] == who.name]
+    now = stamp(store.host.wall())
+    unread = letters.unread(store, who.name, limit=5)
+    pending = [f[:-5] for f in store.names(places.cur_folder(who.name)) if f.endswith(".json")]
+    held = [_mine(store, task) for task in ready.by_rank(tasks) if _is_mine(task, who.name)]
+    own = [_reservation(store, d) for d in store.documents(places.RESERVATIONS) if d["agent"] == who.name]
+    count = sum(1 for name in store.names(places.new_folder(who.name)) if name.endswith(".json"))
+    open_asks = _asks(store, who.name)
+    answer = {
+        "agent": who.name,
+        "root": store.root,
+        "role": doc["role"],
+        "incarnation": doc["incarnation"],
+        "tasks": held,
+        "reservations": own,
+        "unread": count,
+        "mail": [_brief(letters.header(message, now), "message") for message in unread],
+        "unacknowledged": sorted(pending, key=places.number),
+        "asks": open_asks,
+        "next": _next(held, count, pending, open_asks),
+    }
+    return _fitted(answer)
+
+
+def _is_mine(task: Document, name: str) -> bool:
+    if task["status"] == "review":
+        return bool(task["reviewer"] == name)
+    return bool(task["owner"] == name and task["status"] in ("claimed", "running"))
+
+
+def _mine(store: Store, task: Document) -> Answer:
+    last = notes.last(store, task["task_id"], 1)
+    claim = _claim(store, task)
+    row = {
+        "task_id": task["task_id"],
+        "status": task["status"],
+        "token": task["token"],
+        "left": claim["left"],
+        "title": task["title"],
+        "note": (last[0].get("text") or compact(last[0].get("state")))[:200] if last else "",
+    }
+    return _brief(row)
+
+
+def _asks(store: Store, name: str) -> dict[str, list[str]]:
+    """Questions of ``name`` that still wait, newest 200 sent messages: thread → who has not answered."""
+    sent = sorted(store.names(places.outbox_folder(name)), key=lambda file: -places.number(file[:-5]))[:200]
+    found = {}
+    for file in sent:
+        doc = store.read(f"{places.outbox_folder(name)}/{file}")
+        if doc and doc["type"] == "question":
+            found[doc["thread_id"]] = set(doc["to"])
+    for folder in (places.new_folder(name), places.cur_folder(name), *_months(store, name)):
+        for doc in store.documents(folder) if found else ():
+            if doc["thread_id"] in found and doc["parent_id"]:
+                found[doc["thread_id"]].discard(doc["from"])
+    return {thread: sorted(missing) for thread, missing in sorted(found.items()) if missing}
+
+
+def _months(store: Store, name: str) -> list[str]:
+    folder = places.archive_folder(name)
+    return [f"{folder}/{month}" for month in sorted(store.names(folder))[-2:]]
+
+
+def _next(tasks: list[Answer], unread: int, pending: list[str], asks: dict[str, list[str]]) -> list[str]:
+    """The next command for each thing that waits for this agent."""
+    commands = []
+    for task in tasks:
+        verb = {"claimed": "start", "running": "done", "review": "approve"}[task["status"]]
+        commands.append(f"task {verb} {task['task_id']} --token {task['token']}")
+    if pending:
+        commands.append(f"mbox ack {' '.join(sorted(pending, key=places.number)[:5])}")
+    if unread:
+        commands.append("mbox read")
+    commands += [f"mbox gather {thread}" for thread in list(asks)[:2]]
+    return commands or ["task claim"]
+
+
+def _fitted(answer: Answer) -> Answer:
+    """``answer`` in at most `ME` bytes: what is long is cut from its end, the counts stay."""
+    for name in ("mail", "reservations", "unacknowledged", "asks", "tasks", "next"):
+        while answer[name] and len(compact(answer).encode()) > ME - 40:
+            items = list(answer[name].items() if isinstance(answer[name], dict) else answer[name])[:-1]
+            answer[name] = dict(items) if isinstance(answer[name], dict) else items
+            answer["more"] = True
+    return answer

@@ -1,0 +1,320 @@
+"""Tasks: what their holder does with them, and what happens when a lease runs out.
+
+Promised: the transition table of ``docs/format.md``, each transition one record.  Whoever is not the live holder (the
+name, the incarnation and, if given, the token of the lease) changes nothing and gets `NotYours`; repeating what this
+holder and token already did changes nothing and answers ``already``.  A task that leaves its holder's hands leaves no
+lease and no reservation tied to it behind, ``submit --keep`` and `reviews` apart.
+
+Not promised: that the holder still works.  A lease says who may write the outcome, not who is busy.
+
+``token`` is the token of the live lease: the holder's while claimed or running, the reviewer's while in review, else
+0, so that a lease file left behind anywhere is void.  ``owner`` stays on a final task: it is who did it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import agents, places, reservations
+from .documents import Document
+from .errors import NotFound, NotYours, Refused, did_you_mean
+from .lease import Lease
+from .transaction import Actor, Transaction
+
+if TYPE_CHECKING:
+    from .opening import OpenStore
+    from .store import Store
+
+ACTIVE = frozenset(["claimed", "running"])
+"""States in which a task has a holder."""
+
+Answer = dict[str, Any]
+Change = Callable[[Transaction, Document], Answer]
+
+
+# -- finding, and who may ----------------------------------------------------------------------------------------------
+
+
+def find(tx: Transaction, task_id: str) -> Document:
+    """The document of a task; `NotFound` with the nearest ids."""
+    doc = tx.read(places.task(task_id))
+    if doc is None:
+        raise missing(tx.store, task_id)
+    return doc
+
+
+def missing(store: Store, task_id: str) -> NotFound:
+    """That there is no such task, with the nearest ids."""
+    return NotFound(f"no task {task_id!r}{nearest(store, task_id)}")
+
+
+def nearest(store: Store, task_id: str) -> str:
+    """``; did you mean …?`` for the ids that are nearest to one that is not there."""
+    ids = (name[:-5] for name in store.names(places.TASKS) if name.endswith(".json"))
+    close = [name for name in ids if name[0] == task_id[0] and abs(len(name) - len(task_id)) < 3]
+    return did_you_mean(task_id, close[:5000]) or "; `task list --all` shows them"
+
+
+def acting(tx: Transaction) -> None:
+    """An agent must still be who it was when the command began; ``user:…`` always is."""
+    if tx.actor.incarnation:
+        agents.still_current(tx)
+
+
+def is_holder(tx: Transaction, doc: Document, token: int | None) -> bool:
+    """Whether the actor holds the task's live lease, with that token if one is given."""
+    return bool(
+        doc["status"] in ACTIVE
+        and (doc["owner"], doc["incarnation"]) == tx.actor
+        and token in (None, doc["token"])
+        and tx.live(places.task_lease(doc["task_id"]), doc["token"])
+    )
+
+
+def held(tx: Transaction, task_id: str, token: int | None, op: str = "") -> Document | None:
+    """The task, if the actor is its live holder; None if it already made ``op`` under its lease; else `NotYours`."""
+    agents.still_current(tx)
+    doc = find(tx, task_id)
+    if is_holder(tx, doc, token):
+        return doc
+    if op and tx.index.made(task_id, tx.actor.name, tx.actor.incarnation, token, op):
+        return None
+    raise NotYours(why_not(tx, doc, token))
+
+
+def why_not(tx: Transaction, doc: Document, token: int | None) -> str:
+    """Why the actor does not hold the task, as one line."""
+    ident, status = doc["task_id"], doc["status"]
+    mine = (doc["owner"], doc["incarnation"]) == tx.actor
+    if status == "cancelled":
+        return f"{ident} was cancelled: {doc['reason']}"
+    if status in ACTIVE and mine and token not in (None, doc["token"]):
+        return f"{ident}: token {token} is not its lease's; it was taken again since"
+    if status in ACTIVE and mine:
+        return f"{ident}: your lease has run out"
+    if status in ACTIVE:
+        return f"{ident} is held by {holder(tx, doc)}"
+    if status == "queued":
+        return f"{ident} is queued: a lease on it ran out or was given back; `task claim {ident}` takes it"
+    return f"{ident} is {'in review' if status == 'review' else status}"
+
+
+def holder(tx: Transaction, doc: Document) -> str:
+    """``bob (alive, 12m left)``, for people."""
+    name = doc["owner"] or "nobody"
+    if name == tx.actor.name:
+        name = f"an older incarnation of you ({doc['incarnation']})"
+    lease = tx.lease(places.task_lease(doc["task_id"]))
+    left = lease.left(tx.store.host) if lease and lease.token == doc["token"] else tx.store.settings.lease
+    alive = agents.liveness(tx.store, doc["owner"]) if doc["owner"] else "unknown"
+    return f"{name} ({alive}, {reservations.span(left)} left)"
+
+
+# -- what transitions share --------------------------------------------------------------------------------------------
+
+
+def put(tx: Transaction, doc: Document) -> None:
+    """Write the task."""
+    tx.put(doc, places.task(doc["task_id"]))
+
+
+def end_lease(tx: Transaction, doc: Document, keep: bool = False) -> None:
+    """End the lease of the task's holder or reviewer and, unless told to ``keep`` them, the reservations tied to it."""
+    ident = doc["task_id"]
+    if doc["token"]:
+        tx.end(places.review_lease(ident) if doc["status"] == "review" else places.task_lease(ident))
+        doc["token"] = 0
+    if not keep:
+        for rid in tx.index.reservations_of(task=ident):
+            reservations.end(tx, rid)
+
+
+def finish(tx: Transaction, doc: Document, status: str, reason: str = "") -> None:
+    """Bring the task to a final ``status``."""
+    end_lease(tx, doc)
+    doc.update(status=status, reason=reason, finished_at=tx.now)
+    put(tx, doc)
+
+
+def back_to_queue(tx: Transaction, doc: Document, keep: bool = False, **changes: Any) -> None:
+    """Queue the task again; nobody's any more."""
+    end_lease(tx, doc, keep)
+    doc.update(status="queued", owner=None, incarnation=0, reviewer=None, finished_at=None, **changes)
+    put(tx, doc)
+
+
+def said(doc: Document, **more: Any) -> Answer:
+    """The short answer of a transition."""
+    return {"task_id": doc["task_id"], "status": doc["status"], **more}
+
+
+def _by_holder(store: Store, actor: Actor, task_id: str, token: int | None, op: str, change: Change,
+               dry_run: bool) -> Answer:  # fmt: skip
+    """Run ``change`` on the task if ``actor`` is its live holder; ``already`` if it made ``op`` before."""
+
+    def decide(tx: Transaction) -> Answer:
+        doc = held(tx, task_id, token, op)
+        return change(tx, doc) if doc is not None else said(find(tx, task_id), already=True)
+
+    return store.transact(decide, actor, dry_run)
+
+
+def want_reservation(store: OpenStore, tx: Transaction, doc: Document) -> None:
+    """`Refused` where the task's stage is in ``require_reservation`` and the actor holds no live reservation for it."""
+    if doc["stage"] not in store.config.require_reservation:
+        return
+    paths, ident = doc["touched_paths"], doc["task_id"]
+    if paths and reservations.covers(tx, tx.actor.name, paths):
+        return
+    tied = (reservations.stands(tx, rid) for rid in tx.index.reservations_of(task=ident))
+    if not paths and any(doc is not None and (doc["agent"], doc["incarnation"]) == tx.actor for doc in tied):
+        return
+    what = " ".join(f"'{path}'" for path in paths) or "PATTERN"
+    raise Refused(f"stage {doc['stage']} wants a live reservation; `reserve --task {ident} {what}`")
+
+
+# -- the holder's verbs ------------------------------------------------------------------------------------------------
+
+
+def renew(store: Store, actor: Actor, task_id: str, token: int | None = None, dry_run: bool = False) -> Answer:
+    """Let the lease on a task, and on the reservations tied to it, run from now.  Not journaled."""
+
+    def change(tx: Transaction, doc: Document) -> Answer:
+        lease = None
+        if not dry_run:
+            lease = _renewed(tx, places.task_lease(task_id), doc)
+            for rid in tx.index.reservations_of(task=task_id):
+                if reserved := reservations.stands(tx, rid):
+                    _renewed(tx, places.lease(rid), reserved)
+        left = lease.left(store.host) if lease else store.settings.lease
+        return said(doc, token=doc["token"], left=reservations.span(left))
+
+    return _by_holder(store, actor, task_id, token, "", change, dry_run)
+
+
+def _renewed(tx: Transaction, path: str, doc: Document) -> Lease | None:
+    lease = tx.store.load_lease(path)
+    if lease is None:
+        tx.first_look(path, tx.actor.name, tx.actor.incarnation, doc["token"])
+        return tx.store.load_lease(path)
+    return tx.store.renew_lease(path, lease)
+
+
+def start(store: OpenStore, actor: Actor, task_id: str, token: int | None = None, dry_run: bool = False) -> Answer:
+    """claimed → running."""
+
+    def change(tx: Transaction, doc: Document) -> Answer:
+        if doc["status"] == "running":
+            return said(doc, already=True)
+        want_reservation(store, tx, doc)
+        doc["status"] = "running"
+        put(tx, doc)
+        tx.record("task.start", [task_id])
+        return said(doc)
+
+    return _by_holder(store, actor, task_id, token, "task.start", change, dry_run)
+
+
+def done(store: OpenStore, actor: Actor, task_id: str, result: Any = None, token: int | None = None,
+         dry_run: bool = False) -> Answer:  # fmt: skip
+    """claimed or running → done; ``unblocked`` names the tasks that are ready now."""
+
+    def change(tx: Transaction, doc: Document) -> Answer:
+        want_reservation(store, tx, doc)
+        doc["result"] = result
+        finish(tx, doc, "done")
+        tx.record("task.done", [task_id])
+        return said(doc, unblocked=tx.index.freed_by(task_id))
+
+    return _by_holder(store, actor, task_id, token, "task.done", change, dry_run)
+
+
+def fail(store: Store, actor: Actor, task_id: str, reason: str, token: int | None = None,
+         dry_run: bool = False) -> Answer:  # fmt: skip
+    """claimed or running → failed."""
+
+    def change(tx: Transaction, doc: Document) -> Answer:
+        finish(tx, doc, "failed", reason)
+        tx.record("task.fail", [task_id], reason)
+        return said(doc)
+
+    return _by_holder(store, actor, task_id, token, "task.fail", change, dry_run)
+
+
+def submit(store: OpenStore, actor: Actor, task_id: str, to: str | None = None, keep: bool = False,
+           result: Any = None, token: int | None = None, dry_run: bool = False) -> Answer:  # fmt: skip
+    """claimed or running → review.  ``to`` gets the reviewer's lease at once, and a message that says so.
+
+    ``keep`` keeps the reservations until the task is final, or their lease runs out.
+    """
+
+    def change(tx: Transaction, doc: Document) -> Answer:
+        if to == actor.name:
+            raise Refused(f"{task_id}: nobody reviews what they did; submit it to somebody else, or to nobody")
+        reviewer = agents.require(store, tx.read, to) if to else None
+        end_lease(tx, doc, keep)
+        doc.update(status="review", result=result, reviewer=to or None)
+        answer = said(doc)
+        if reviewer:
+            from . import mail
+
+            body = f"task show {task_id}\ntask approve {task_id}\ntask reject {task_id} --reason …"
+            subject = f"review {task_id}: {doc['title']}"
+            who = Actor(reviewer["agent"], reviewer["incarnation"])
+            msg_id = mail.system(tx, who.name, subject, body, task_id, "review_request")
+            answer.update(reviewer=who.name, msg_id=msg_id)
+            doc["token"] = tx.grant(places.review_lease(task_id), who, store.config.lease)
+        put(tx, doc)
+        tx.record("task.submit", [task_id])
+        return answer
+
+    return _by_holder(store, actor, task_id, token, "task.submit", change, dry_run)
+
+
+def released(tx: Transaction, task_id: str, token: int | None = None) -> Answer:
+    """claimed or running → queued, inside a transaction that makes the record ``task.release``."""
+    doc = held(tx, task_id, token, "task.release")
+    if doc is None:
+        return said(find(tx, task_id), already=True)
+    back_to_queue(tx, doc)
+    return said(doc)
+
+
+# -- leases that run out: called by the sweep --------------------------------------------------------------------------
+
+
+def lease_ran_out(tx: Transaction, task_id: str, lease: Lease | None) -> bool:
+    """The holder's lease has run out, or (None) its file is gone; False if the task is nobody's."""
+    doc = tx.read(places.task(task_id))
+    if doc is None or doc["status"] not in ACTIVE:
+        return False
+    if lease is None or lease.token != doc["token"]:
+        tx.first_look(places.task_lease(task_id), doc["owner"] or "", doc["incarnation"], doc["token"])
+        return True
+    attempts = doc["attempt_count"] + 1
+    why = f"the lease of {doc['owner']} ran out (attempt {attempts} of {doc['max_attempts']})"
+    if attempts < doc["max_attempts"]:
+        back_to_queue(tx, doc, attempt_count=attempts)
+    else:
+        doc["attempt_count"] = attempts
+        finish(tx, doc, "deadletter", why)
+    tx.record("task.expire", [task_id], why)
+    return True
+
+
+def review_ran_out(tx: Transaction, task_id: str, lease: Lease | None) -> bool:
+    """The reviewer's lease has run out, or its file is gone; False if nobody reviews the task."""
+    doc = tx.read(places.task(task_id))
+    if doc is None or doc["status"] != "review" or not doc["token"]:
+        return False
+    reviewer = doc["reviewer"] or ""
+    if lease is None or lease.token != doc["token"]:
+        known = tx.read(places.agent(reviewer)) if reviewer else None
+        tx.first_look(places.review_lease(task_id), reviewer, known["incarnation"] if known else 0, doc["token"])
+        return True
+    end_lease(tx, doc, keep=True)
+    doc["reviewer"] = None
+    put(tx, doc)
+    tx.record("task.review-expire", [task_id], f"the review lease of {reviewer} ran out")
+    return True
