@@ -1,0 +1,76 @@
+"""The reminder that an audit commit is due, where no watchdog makes them: every so many records, once.
+
+Promised: the command whose record is the ``audit.every``-th since the last audit commit is told, and no other.  Not
+promised: that through the loss of ``.mailbox/cache/audit``, the one file; then it counts from the journal's start, or
+in a long journal from there on.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .delta import blocks
+from .disk import read_bytes
+from .errors import StoreError
+from .git import repository
+from .journal import Tail
+from .opening import AUDITED, OpenStore
+
+
+class Reminder(NamedTuple):
+    """The place that the ref reaches, how many records behind it were mentioned already, and the sequence before
+    which no further mention can be due.
+    """
+
+    seq: int
+    segment: int
+    offset: int
+    said: int
+    due: int
+
+    @classmethod
+    def load(cls, store: OpenStore) -> Reminder | None:
+        try:
+            return cls(*map(int, read_bytes(store.absolute(AUDITED)).split()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def save(self, store: OpenStore) -> None:
+        """Write it; where that fails, the next mention comes at another time, no more."""
+        try:
+            store.disk.replace(store.absolute(AUDITED), (" ".join(map(str, self)) + "\n").encode())
+        except OSError:
+            pass
+
+    @classmethod
+    def begin(cls, store: OpenStore, end: Tail) -> Reminder:
+        """Count from ``end`` on."""
+        made = cls(*end, 0, end.seq + store.config.audit_every)
+        made.save(store)
+        return made
+
+
+def remind(store: OpenStore) -> tuple[int, str]:
+    """Under the lock, when it may be due: the sequence at which to ask again, and what to say now, or nothing.
+
+    A record may take many numbers, so that what was counted in numbers is now counted in records.
+    """
+    every, tail = store.config.audit_every, store.tail
+    known = Reminder.load(store)
+    since = known or Reminder(0, 1, 0, 0, every)
+    try:
+        count = sum(block.count(b"\n") for _, _, block in blocks(store.journal, Tail(*since[:3]), tail))
+    except (OSError, StoreError):
+        count = -1
+    if count < 0 or (known is None and count >= 2 * every):
+        return Reminder.begin(store, tail).due, ""
+    if count < since.said + every:
+        since = since._replace(due=tail.seq + since.said + every - count)
+        since.save(store)
+        return since.due, ""
+    said = count - count % every
+    since = since._replace(said=said, due=tail.seq + said + every - count)
+    since.save(store)
+    if repository(store.root) is None:
+        return since.due, ""
+    return since.due, f"{count} records since the last audit commit; it is time for `mbox audit commit`"
