@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from kit import journaled
 from mbox import doctor
 from mbox.opening import OpenStore, open_store

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from kit import ANN, FakeHost, bodies, journaled, make, reopen, send, tree
 from mbox import doctor, places
 

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, tree
 from mbox import doctor, documents, places
 from mbox.errors import Corrupt, LockTimeout, MboxError, NoStore, StoreError, Unknown, WentBack

@@ -82,14 +82,17 @@ def add(store: Store, by: Actor, name: str, changes: dict[str, Any], new: bool =
         raise Usage(f"not an agent's name: {name!r} (a-z, 0-9, '.', '_', '-', at most 64)")
 
     def decide(tx: Transaction) -> Document:
+        if by.incarnation:
+            still_current(tx)
         doc = tx.read(places.agent(name))
         op = "agent.add"
         if doc is None:
-            fresh = documents.new("agent", agent=name, registered_at=tx.now, **changes)
+            fresh = documents.new("agent", agent=name, registered_at=tx.now, incarnation_since=tx.now, **changes)
         else:
             fresh = {**doc, **changes, "retired_at": None}
             if new or doc["retired_at"]:
                 fresh["incarnation"] += 1
+                fresh["incarnation_since"] = tx.now
                 op = "agent.new"
         if fresh == doc:
             return {**doc, "already": True}
@@ -103,9 +106,15 @@ def add(store: Store, by: Actor, name: str, changes: dict[str, Any], new: bool =
 
 
 def retire(store: Store, by: Actor, name: str, dry_run: bool = False) -> Document:
-    """Take ``name`` out of the game: no mail, no claims; its documents stay.  Refused while it holds tasks."""
+    """Take ``name`` out of the game: no mail, no claims, no reservations; its other documents stay.
+
+    Refused while it holds tasks.
+    """
+    from . import reservations
 
     def decide(tx: Transaction) -> Document:
+        if by.incarnation:
+            still_current(tx)
         doc = tx.read(places.agent(name))
         if doc is None:
             raise NotFound(f"agent {name!r} is not registered{did_you_mean(name, known(store))}")
@@ -116,7 +125,10 @@ def retire(store: Store, by: Actor, name: str, dry_run: bool = False) -> Documen
             raise Refused(f"{name} still holds {', '.join(held)}; release or cancel them first")
         doc["retired_at"] = tx.now
         tx.put(doc, places.agent(name))
-        tx.record("agent.retire", [name])
+        given_back = tx.index.reservations_of(name)
+        for rid in given_back:
+            reservations.end(tx, rid)
+        tx.record("agent.retire", [name, *given_back])
         return doc
 
     return store.transact(decide, by, dry_run)

@@ -31,7 +31,7 @@ class Filter(NamedTuple):
         return (
             (not self.agent or record["by"] == self.agent or self.agent in record["on"])
             and (not self.task or self.task in record["on"])
-            and (not op or record["op"] == op or (op != self.op or op.endswith(".")) and record["op"].startswith(op))
+            and (not op or record["op"] == op or ((op != self.op or op.endswith(".")) and record["op"].startswith(op)))
         )
 
     def may_want(self, line: bytes) -> bool:
@@ -49,7 +49,7 @@ def since(text: str, wall: float, duration: Callable[[str], float]) -> Filter:
 
     if text.isdecimal():
         return Filter(since_seq=int(text))
-    if text[:1].isdecimal() and "T" in text or text.count("-") == 2:
+    if (text[:1].isdecimal() and "T" in text) or text.count("-") == 2:
         return Filter(since_time=_time(text))
     try:
         return Filter(since_time=stamp(wall - duration(text)))

@@ -11,10 +11,11 @@ applying a record twice changes nothing.  ``synchronous`` is off: after a machin
 | table | for |
 |---|---|
 | inbox | ``read --next``: what stands in each ``new/`` by priority and number |
-| task, dep, label | ``claim``: what is queued, not held and waits for nothing, by class (stage, required capabilities) |
+| task, dep, label | ``claim``: what is queued, not held and waits for nothing, by class (stage, capabilities) |
 | task.parked | the reservation that kept a task from being claimed, so that it is not looked at again while it stands |
 | pattern | conflicts of reservations, by literal prefix |
 | lease | what has run out (``due``), what is to be renewed (``renewable``) |
+| holding | each lease on a task: who had it, under which token, what it was used for |
 | key | idempotency keys |
 | rate | messages sent, by sender and minute |
 | ask | questions that still wait for answers |
@@ -34,7 +35,7 @@ from .lease import Lease
 if TYPE_CHECKING:
     import sqlite3  # imported where it is used: `inbox` and `reserve check` never do
 
-VERSION = "1"
+VERSION = "2"
 """Of the tables; another one on disk is thrown away."""
 
 SEND_OPS = ("mail.send", "mail.reply", "mail.ask", "mail.broadcast")
@@ -61,17 +62,20 @@ CREATE INDEX by_task ON pattern(task) WHERE task IS NOT NULL;
 CREATE TABLE lease(path TEXT PRIMARY KEY, holder TEXT, incarnation INT, until REAL, renew_at REAL) WITHOUT ROWID;
 CREATE INDEX due ON lease(until);
 CREATE INDEX renewable ON lease(holder, renew_at);
+CREATE TABLE holding(task TEXT, agent TEXT, review INT, token INT, incarnation INT, made TEXT,
+    PRIMARY KEY(task, agent, review, token)) WITHOUT ROWID;
 CREATE TABLE key(agent TEXT, key TEXT, print TEXT, id TEXT, seq INT, at REAL, PRIMARY KEY(agent, key)) WITHOUT ROWID;
 CREATE TABLE rate(agent TEXT PRIMARY KEY, minute INT, count INT, before INT) WITHOUT ROWID;
 CREATE TABLE ask(id TEXT, sender TEXT, receiver TEXT, PRIMARY KEY(id, receiver)) WITHOUT ROWID;
 CREATE INDEX asked ON ask(sender);
 """
 
-_LEASED = (
-    ("pattern", f"'{places.LEASES}/' || rid || '.json'"),
-    ("task WHERE status IN ('claimed', 'running')", f"'{places.TASK_LEASES}/' || id || '.json'"),
+HELD_OPS = frozenset(
+    f"task.{verb}" for verb in ("start", "submit", "done", "fail", "release", "approve", "reject")
 )
-"""Where a document is leased: a lease file that is gone is due at once, which gives it its first look."""
+"""Operations that the holder of a task's lease makes, and (`REVIEW_OPS`) its reviewer."""
+
+REVIEW_OPS = frozenset(["task.approve", "task.reject"])
 
 _READY = "status = 'queued' AND held = 0 AND waiting = 0 AND parked IS NULL"
 
@@ -149,6 +153,17 @@ class Index:
             self._db = None
         self.seq = -1
 
+    def refresh(self) -> bool:
+        """Read again how far the file is: another process may have caught it up since.  False if it cannot be read."""
+        import sqlite3
+
+        try:
+            self.seq = self._sql.execute("SELECT value FROM meta WHERE name = 'seq'").fetchone()[0]
+        except (sqlite3.Error, TypeError):
+            self.close()
+            return False
+        return True
+
     @property
     def _sql(self) -> sqlite3.Connection:
         if self._db is None:
@@ -197,10 +212,9 @@ class Index:
             )
             for path, lease in leases:
                 self._grant(path, lease)
-            for table, where in _LEASED:
-                self._sql.execute(f"INSERT OR IGNORE INTO lease SELECT DISTINCT {where}, '', 0, 0, 0 FROM {table}")
             for record in records:
                 self._keys(record)
+                self._holdings(record)
             self._sql.execute("UPDATE meta SET value = ? WHERE name = 'seq'", (seq,))
             self._sql.execute("COMMIT")
             self.seq = seq
@@ -226,6 +240,7 @@ class Index:
             else:
                 self._grant(path, lease)
         self._keys(record)
+        self._holdings(record)
 
     def _keys(self, record: Document) -> None:
         op, on, by = record["op"], record["on"], record["by"]
@@ -249,6 +264,28 @@ class Index:
             elif op == "mail.reply":
                 self._sql.execute("DELETE FROM ask WHERE id = ? AND receiver = ?", (doc["parent_id"], by))
 
+    def _holdings(self, record: Document) -> None:
+        """Note who was granted a task's lease, and which operations its holder made under it."""
+        if not record["op"].startswith("task."):
+            return
+        for path, lease in record["lease"]:
+            if lease is not None and path.startswith(places.TASK_LEASES):
+                task, at, _ = places.ident(path).partition("@")
+                row = (task, lease["holder"], bool(at), lease["token"], lease["incarnation"])
+                self._sql.execute("INSERT OR IGNORE INTO holding VALUES(?, ?, ?, ?, ?, '')", row)
+        op, by, inc = record["op"], record["by"], record["inc"]
+        if op in HELD_OPS:
+            review = op in REVIEW_OPS
+            rows = [(f"{op} ", task, by, review, inc, task, by, review, inc) for task in record["on"]]
+            same = "task = ? AND agent = ? AND review = ? AND incarnation = ?"
+            sql = f"UPDATE holding SET made = made || ? WHERE {same} AND token = "
+            self._sql.executemany(sql + f"(SELECT max(token) FROM holding WHERE {same})", rows)
+
+    def _expect(self, path: str, holder: str, incarnation: int) -> None:
+        """Note that ``path`` should be a lease: due at once if there is none, so that the sweep gives it its time."""
+        sql = "INSERT OR IGNORE INTO lease VALUES(?, ?, ?, 0, 1e300)"
+        self._sql.execute(sql, (path, holder, incarnation))
+
     def _put(self, path: str, doc: Document, counting: bool = True) -> None:
         if path.startswith(places.INBOX):
             self._deliver(path, doc)
@@ -264,9 +301,14 @@ class Index:
             row = (agent, rank, places.number(name[:-5]))
             self._sql.execute("INSERT OR IGNORE INTO inbox VALUES(?, ?, ?)", row)
             if doc and doc.get("expires_at"):
-                until = self._host.mono() + seconds(doc["expires_at"]) - self._host.wall()
-                sql = "INSERT OR REPLACE INTO lease VALUES(?, '', 0, ?, ?)"
-                self._sql.execute(sql, (path, until, until))
+                self._deliver_until(path, doc["expires_at"])
+        elif doc is not None:
+            lease = places.read_lease(agent, name[:-5])
+            self._sql.execute("INSERT OR IGNORE INTO lease VALUES(?, '', 0, 0, 0)", (lease,))
+
+    def _deliver_until(self, path: str, at: str) -> None:
+        until = self._host.mono() + seconds(at) - self._host.wall()
+        self._sql.execute("INSERT OR REPLACE INTO lease VALUES(?, '', 0, ?, ?)", (path, until, until))
 
     def _delete(self, path: str) -> None:
         if path.startswith(places.INBOX):
@@ -290,6 +332,7 @@ class Index:
         rid, shared = doc["reservation_id"], doc["mode"] == "shared"
         self._sql.execute("DELETE FROM pattern WHERE rid = ?", (rid,))
         self._sql.execute("UPDATE task SET parked = NULL WHERE parked = ?", (rid,))
+        self._expect(places.lease(rid), doc["agent"], doc["incarnation"])
         rows = [
             (rid, n, doc["agent"], shared, doc["task_id"], self._prefix(pattern), pattern)
             for n, pattern in enumerate(doc["patterns"])
@@ -308,6 +351,10 @@ class Index:
         row = (ident, doc["created_at"], status, bool(doc["hold"]), doc["stage"], requires, doc["priority"], 0, None,
                doc["owner"])  # fmt: skip
         self._sql.execute("INSERT OR REPLACE INTO task VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        if status in ("claimed", "running"):
+            self._expect(places.task_lease(ident), doc["owner"] or "", doc["incarnation"])
+        elif status == "review" and doc["token"]:
+            self._expect(places.review_lease(ident), doc["reviewer"] or "", 0)
         if counting:
             if doc["depends_on"]:
                 self._count_waiting([ident])
@@ -334,6 +381,15 @@ class Index:
         row = self._one("SELECT num FROM inbox WHERE agent = ? ORDER BY rank, num LIMIT 1 OFFSET ?", agent, skip)
         return f"m{row[0]}" if row else None
 
+    def unread(self, agent: str, most: int) -> list[str]:
+        """The ids of up to ``most`` (0: all) unread messages of ``agent``, by priority, then number."""
+        sql = "SELECT num FROM inbox WHERE agent = ? ORDER BY rank, num LIMIT ?"
+        return [f"m{row[0]}" for row in self._rows(sql, agent, most or -1)]
+
+    def expires(self, path: str, at: str) -> None:
+        """Note again when the unread message at ``path`` expires: the clock on the wall says that it is not yet."""
+        self._deliver_until(path, at)
+
     def forget_message(self, agent: str, msg_id: str) -> None:
         """Drop a row whose document is not there."""
         self._delete(places.new(agent, msg_id))
@@ -358,18 +414,19 @@ class Index:
                 yield last
 
     def _classes(self) -> list[tuple[str, str, list[str]]]:
-        """The distinct (stage, requires) among ready tasks, one index seek each."""
+        """The distinct (stage, requires) among ready tasks, an index seek or two each.
+
+        Not by one comparison of row values: SQLite seeks to the first row of the class and then walks over all of it.
+        """
+        find = f"SELECT stage, requires FROM task WHERE {_READY} "
         found: list[tuple[str, str, list[str]]] = []
-        stage, requires, test = "", "", ">="
-        while True:
-            row = self._one(
-                f"SELECT stage, requires FROM task WHERE {_READY} AND (stage, requires) {test} (?, ?) "
-                "ORDER BY stage, requires LIMIT 1", stage, requires,
-            )  # fmt: skip
-            if row is None:
-                return found
-            stage, requires, test = row[0], row[1], ">"
-            found.append((stage, requires, json.loads(requires)))
+        row = self._one(find + "ORDER BY stage, requires LIMIT 1")
+        while row:
+            found.append((row[0], row[1], json.loads(row[1])))
+            row = self._one(find + "AND stage = ? AND requires > ? ORDER BY requires LIMIT 1", *row) or self._one(
+                find + "AND stage > ? ORDER BY stage, requires LIMIT 1", row[0]
+            )
+        return found
 
     def _queue(self, where: str, label: str | None, *values: Any) -> Iterator[tuple[int, str, str]]:
         if label is not None:
@@ -415,6 +472,22 @@ class Index:
         """Those of ``tasks`` that are queued, not held, and wait for nothing."""
         sql = "SELECT id FROM task WHERE id = ? AND status = 'queued' AND held = 0 AND waiting = 0"
         return [task for task in tasks if self._one(sql, task)]
+
+    def freed_by(self, task_id: str) -> list[str]:
+        """Tasks that wait for ``task_id`` alone, oldest first: what its end makes ready."""
+        sql = (
+            "SELECT id FROM dep JOIN task ON task.id = dep.task WHERE dep.dep = ? AND status = 'queued' "
+            "AND held = 0 AND waiting = 1 ORDER BY age, id"
+        )
+        return [row[0] for row in self._rows(sql, task_id)]
+
+    def in_review(self, agent: str) -> Iterator[str]:
+        """Ids of tasks in review that ``agent`` neither did nor sees under another's lease, by priority, then age."""
+        sql = (
+            "SELECT id FROM task WHERE status = 'review' AND owner IS NOT ? AND NOT EXISTS (SELECT 1 FROM lease "
+            "WHERE path = ? || task.id || '@review.json' AND holder != ?) ORDER BY priority DESC, age, id"
+        )
+        return (row[0] for row in self._rows(sql, agent, f"{places.TASK_LEASES}/", agent))
 
     def active_tasks(self, owner: str | None = None) -> list[str]:
         """Tasks claimed or running (by ``owner``), by id."""
@@ -467,6 +540,11 @@ class Index:
         sql = "SELECT path FROM lease WHERE until <= ? ORDER BY until LIMIT ?"
         return [row[0] for row in self._rows(sql, self._host.mono(), limit)]
 
+    def next_due(self) -> float | None:
+        """CLOCK_MONOTONIC at which the next lease may run out; None if there is none."""
+        found: float | None = self._one("SELECT min(until) FROM lease")[0]
+        return found
+
     def renewable(self, holder: str, incarnation: int, limit: int) -> list[str]:
         """Paths of leases of ``holder`` that have used a third of their time."""
         sql = "SELECT path FROM lease WHERE holder = ? AND renew_at <= ? AND incarnation = ? LIMIT ?"
@@ -487,6 +565,21 @@ class Index:
         """What ``agent`` made with ``key`` after the wall time ``newer_than``."""
         row = self._one("SELECT print, id, seq, at FROM key WHERE agent = ? AND key = ?", agent, key)
         return Key(*row[:3]) if row and row[3] >= newer_than else None
+
+    def made(self, task: str, agent: str, incarnation: int, token: int | None, op: str) -> bool:
+        """Whether ``agent`` has made ``op`` under its lease on ``task`` with ``token`` (None: its latest)."""
+        which = "" if token is None else "AND token = ?"
+        values = () if token is None else (token,)
+        row = self._one(
+            f"SELECT made FROM holding WHERE task = ? AND agent = ? AND review = ? AND incarnation = ? {which} "
+            "ORDER BY token DESC LIMIT 1", task, agent, op in REVIEW_OPS, incarnation, *values,
+        )  # fmt: skip
+        return row is not None and op in row[0].split()
+
+    def held_before(self, task: str, agent: str, token: int) -> bool:
+        """Whether ``agent`` had ``task`` under an earlier token than ``token``."""
+        sql = "SELECT 1 FROM holding WHERE task = ? AND agent = ? AND review = 0 AND token < ? LIMIT 1"
+        return self._one(sql, task, agent, token) is not None
 
     def rate(self, agent: str, wall: float) -> float:
         """Messages that ``agent`` sent in the last 60 seconds, by a sliding window of two minutes' counts."""

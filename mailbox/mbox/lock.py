@@ -145,7 +145,11 @@ class Lock:
         if not taken:
             raise LockTimeout(f"{self.path}: not had within {wait:g} s; {self.holder()}")
         holder = {**self._host.process(), "since": round(self._host.wall(), 3)}
-        self._disk.pwrite(self._fd, _line(holder, HOLDER_SIZE), MARK_SIZE)
+        try:
+            self._disk.pwrite(self._fd, _line(holder, HOLDER_SIZE), MARK_SIZE)
+        except BaseException:
+            self.give_up()
+            raise
 
     def _block(self, wait: float) -> bool:
         """A blocking flock under an interval timer: the kernel queues the waiters, where polling is unfair."""

@@ -6,18 +6,25 @@ The one place that knows all the parts; commands get a `Store` from `open_store`
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from . import config as configuration
 from . import places, recovery, root
 from .config import Config
-from .disk import Disk
+from .disk import Disk, read_bytes
 from .errors import Refused, StoreError, Usage
 from .host import Host
+from .journal import Record
 from .lock import held_back
 from .store import Actor, Settings, Store, Transaction
+
+T = TypeVar("T")
+
+
+AUDITED = f"{places.MAILBOX}/cache/audit"
+"""How far the audit ref reaches, and, last, from which sequence on a commit may be due: `reminder.Reminder`."""
 
 
 class OpenStore(Store):
@@ -38,6 +45,39 @@ class OpenStore(Store):
             yield
 
     _local = False
+
+    def transact(self, decide: Callable[[Transaction], T], actor: Actor, dry_run: bool = False) -> T:
+        """As `Store.transact`; the one whose record makes an audit commit due says so afterwards."""
+        try:
+            return super().transact(decide, actor, dry_run)
+        finally:
+            reminder, self._reminder = self._reminder, ""
+            if reminder:
+                self.say(reminder)
+
+    def advance(self, record: Record, synced: bool) -> None:
+        super().advance(record, synced)
+        if record["seq"] >= self._audit_due and self.config.audit_every:
+            self._audit_due, self._reminder = _audit_due(self)
+
+    _audit_due = 0
+    _reminder = ""
+
+
+def _audit_due(store: OpenStore) -> tuple[int, str]:
+    """From which sequence on an audit commit may be due, and what is to be said now.  A file is read, git is not asked.
+
+    Only where it may be due now `audit` looks closer.
+    """
+    try:
+        due = int(read_bytes(store.absolute(AUDITED)).split()[-1])
+    except (OSError, ValueError, LookupError):
+        due = store.config.audit_every
+    if store.tail.seq < due:
+        return due, ""
+    from .reminder import remind
+
+    return remind(store)
 
 
 def _environment(name: str) -> str:
@@ -86,7 +126,10 @@ class Prefix:
     def __call__(self, pattern: str) -> str:
         from . import patterns
 
-        return patterns.parse(pattern, self.fold).prefix
+        try:
+            return patterns.parse(pattern, self.fold).prefix
+        except Usage:  # a person has spoilt it in a document: every question meets it
+            return ""
 
 
 def _sweep(tx: Transaction) -> bool:

@@ -27,6 +27,7 @@ HEARTBEATS = ".mailbox/heartbeat"
 TASK_LEASES = ".tasks/leases"
 NOTES = ".tasks/notes"
 LOCKS = ".mailbox/locks"
+WAITS = ".mailbox/cache/waits"
 
 FOLDERS = (
     *(f".mailbox/{name}" for name in ("logs", "agents", "inbox", "archive", "outbox", "deadletter", "reservations")),
@@ -128,6 +129,11 @@ def review_lease(task_id: str) -> str:
 
 def heartbeat(name: str) -> str:
     return f".mailbox/heartbeat/{_checked(name)}"
+
+
+def waits(name: str, pid: int) -> str:
+    """What process ``pid`` of agent ``name`` waits for; ``@`` is in no name."""
+    return f"{WAITS}/{_checked(name)}@{pid}.json"
 
 
 def named_lock(name: str) -> str:

@@ -208,8 +208,14 @@ class Store:
             with self.locked():
                 if not dry_run:
                     self._sweep(warnings)
-                result, error = self._run(decide, actor, warnings, dry_run)
-                if actor.incarnation and not dry_run:
+                held = actor.incarnation and not dry_run
+                try:
+                    result, error = self._run(decide, actor, warnings, dry_run)
+                except MboxError as refused:
+                    if held and not isinstance(refused, StoreError) and self._is_current(actor):
+                        self._renew(actor, warnings)
+                    raise
+                if held:
                     self._renew(actor, warnings)
         finally:
             for line in warnings:
@@ -219,6 +225,11 @@ class Store:
         if error is not None:
             raise error
         return result
+
+    def _is_current(self, actor: Actor) -> bool:
+        """Whether a refused agent still has its name; one that lost it keeps nothing alive."""
+        doc = self.load(places.agent(actor.name))
+        return doc is not None and doc["incarnation"] == actor.incarnation
 
     def _sweep(self, warnings: list[str]) -> None:
         for _ in range(SWEEPS):

@@ -126,13 +126,16 @@ class Transaction:
     def put(self, doc: Any, *paths: str) -> None:
         """Write ``doc``, whole, at each of ``paths``."""
         ready: Any = doc if isinstance(doc, list) else documents.ordered(places.kind(paths[0]), doc)
-        self._puts = [(d, left) for d, ps in self._puts if (left := [p for p in ps if p not in paths])]
+        if not self._seen.keys().isdisjoint(paths):
+            self._puts = [(d, left) for d, ps in self._puts if (left := [p for p in ps if p not in paths])]
+            self.deletions = [path for path in self.deletions if path not in paths]
         self._puts.append((ready, list(paths)))
         for path in paths:
             self._seen[path] = ready
 
     def delete(self, path: str) -> None:
-        self._puts = [(d, left) for d, ps in self._puts if (left := [p for p in ps if p != path])]
+        if path in self._seen:
+            self._puts = [(d, left) for d, ps in self._puts if (left := [p for p in ps if p != path])]
         if path not in self.deletions:
             self.deletions.append(path)
         self._seen[path] = None

@@ -1,0 +1,243 @@
+"""The JSON Schema (2020-12) of every document on disk and of what every command prints, for ``mbox schema``.
+
+Promised: a document that `documents` writes, and the JSON that a command prints, validates against the schema of its
+name; ``required`` names what always stands, for short output leaves out what is empty or at its default.  Not
+promised: that a future version prints no further field of a document; one that this version does not know is kept.
+
+A document is named by its kind (``task``), a command's output by its command (``task claim``, ``inbox``).  The fields
+of all outputs share one vocabulary (`_TYPES`), so that a name means one thing wherever it stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import documents
+from .documents import KINDS, MESSAGE_STATES, TASK_STATES, Document
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+RENAMED = {"agent-status": "status"}
+"""Documents whose kind is the name of a command's output: name here → kind."""
+
+_BOOL: Document = {"type": "boolean"}
+_COUNT: Document = {"type": "integer", "minimum": 0}
+_STRS: Document = {"type": "array", "items": {"type": "string"}}
+_TIME: Document = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"}
+
+
+def _enum(*words: str) -> Document:
+    return {"type": "string", "enum": list(words)}
+
+
+def _map(values: Document, keys: Document | None = None) -> Document:
+    return {"type": "object", **({"propertyNames": keys} if keys else {}), "additionalProperties": values}
+
+
+def _all(words: str, type_: Document) -> dict[str, Document]:
+    return dict.fromkeys(words.split(), type_)
+
+
+_LIFE = _enum("alive", "dead", "no heartbeat", "retired")
+_TYPES: dict[str, Document] = {
+    **_all("already expired stale before_you needs_ack made clean bad ready purged more", _BOOL),
+    **_all("seq token round attempt_count incarnation records written removed mended count dead_letters", _COUNT),
+    **_all("imported skipped held done line", _COUNT),
+    **_all("to capabilities patterns touched_paths released kept on examples unblocked changed task_ids", _STRS),
+    **_all("dropped missing unacknowledged next waits_for", _STRS),
+    **_all("created_at expires_at retired_at first_at ts", _TIME),
+    **_all("value payload result original", {}),
+    "asks": _map(_STRS),
+    "dead_after_s": {"type": "number"},
+    "durability": _enum("full", "fast"),
+    "mode": _enum("exclusive", "shared"),
+    "priority": {"type": "integer", "minimum": 0, "maximum": 9},
+    "receivers": _map(_enum(*MESSAGE_STATES)),
+    "status": _enum(*TASK_STATES),
+    # what has another type elsewhere, by `=`
+    "any": {}, "bool": _BOOL, "int": _COUNT, "strs": _STRS, "str": {"type": "string"},
+    "counts": _map(_COUNT),
+    "of_agents": _map(_LIFE),
+    "of_life": _LIFE,
+    "of_message": _enum(*MESSAGE_STATES),
+    "of_note": _enum("note", "checkpoint"),
+    "of_path": _enum("free", "own", "held"),
+    "of_tasks": _map(_COUNT, _enum(*TASK_STATES)),
+    "only_expired": _enum("expired"),
+    "what_was_found": _enum("message", "task"),
+    "why_not": _enum("ready", "in work", "held", "blocked", "waiting", "incapable", "reserved"),
+}  # fmt: skip
+"""The type of each field that is no plain text."""
+
+_ALREADY = "already? "
+_TASK = "task_id status "
+_MESSAGE_ROW = (
+    "msg_id from type? subject? priority? task_id? thread_id? state=of_message? needs_ack? created_at before_you?"
+)
+_HELD = "reservation_id agent patterns left task_id?"
+_NOTE = "ts by kind=of_note text? state=any?"
+_LINE = "seq ts by op on? why?"
+_NESTED = {
+    "last_note": ("one", _NOTE),
+    "notes": ("many", _NOTE),
+    "next_claim": ("one", "task_id status title stage? token left touched_paths? reservation_id? description? round? "
+                          "attempt_count? reason? last_note?"),
+    "answers": ("many", "msg_id from subject? body? payload?"),
+    "findings": ("many", "kind path? problem bad"),
+    "claims": ("many", "task_id status holder? left? title"),
+    "holdings": ("many", _HELD),
+    "mine": ("many", "task_id status token left title note?"),
+    "mail": ("many", _MESSAGE_ROW),
+}  # fmt: skip
+"""Fields that hold objects."""
+
+ONE, MANY, EITHER = "one", "many", "either"
+
+OUTPUTS: dict[str, tuple[str, str]] = {
+    # mail
+    "send": (ONE, "msg_id thread_id? acked? already?"),
+    "broadcast": (ONE, "msg_id to? thread_id? already?"),
+    "reply": (ONE, "msg_id to? thread_id? acked? already?"),
+    "ask": (ONE, "thread_id? msg_id? answers? missing? already?"),
+    "gather": (ONE, "thread_id answers? missing?"),
+    "inbox": (MANY, _MESSAGE_ROW),
+    "read": (EITHER, "@message token? stale? reply_with? before_you? already?"),
+    "ack": (EITHER, "msg_id state=of_message already?"),
+    "show": (ONE, "@message receivers? stale? reply_with?"),
+    "wait": (MANY, _MESSAGE_ROW),
+    "watch": (ONE, _MESSAGE_ROW),
+    "thread": (MANY, "msg_id parent_id? from to type? subject? created_at"),
+    "search": (MANY, "id kind=what_was_found text?"),
+    "deadletter list": (MANY, "id reason msg_id? to=str? from? type? subject? from_path? count first_at"),
+    "deadletter show": (EITHER, "id reason detail? from_path? first_at count original?"),
+    "deadletter retry": (MANY, "id msg_id to=str state=of_message"),
+    "deadletter purge": (MANY, "id purged"),
+    # agents
+    "me": (ONE, "agent root role incarnation tasks=mine? reservations=holdings? unread=int mail? "
+                "unacknowledged? asks? next? more?"),
+    "agent add": (ONE, "agent incarnation role host? model? capabilities? already?"),
+    "agent list": (MANY, "agent state=of_life role host? model? capabilities? team? incarnation"),
+    "agent show": (ONE, "@agent state=of_life?"),
+    "agent beat": (ONE, "agent incarnation dead_after_s"),
+    "agent retire": (ONE, "agent retired_at already?"),
+    # the store
+    "init": (ONE, "root made"),
+    "status": (ONE, "root seq last? durability watcher watchdog agents=of_agents? tasks=of_tasks? unread=counts? "
+                    "oldest_unread? claims? reservations=holdings? dead_letters why=strs?"),
+    "log": (MANY, _LINE),
+    "doctor": (ONE, "root found_by clean records documents=int seq mended findings?"),
+    "rebuild": (ONE, "records documents=int written removed"),
+    "config get": (EITHER, "key value? why"),
+    "config set": (ONE, "key value?"),
+    "audit commit": (ONE, "commit? ref seq records documents=int already?"),
+    "audit log": (MANY, "commit ts seq records summary"),
+    "audit grep": (MANY, "path? line? seq? ts? by? op? on? text"),
+    "audit restore": (ONE, "root ref commit seq records documents=int"),
+    # tasks
+    "task add": (ONE, _TASK + _ALREADY),
+    "task import": (ONE, "imported skipped ready=int held done task_ids? dropped?"),
+    "task update": (ONE, _TASK + "changed? already?"),
+    "task list": (MANY, "task_id status stage? owner? priority title expired?"),
+    "task show": (ONE, "@task left? expired? waits_for? notes?"),
+    "task ready": (EITHER, "task_id stage? priority title"),
+    "task claim": (ONE, _NESTED["next_claim"][1] + " already?"),
+    "task renew": (ONE, _TASK + "token left"),
+    "task start": (ONE, _TASK + _ALREADY),
+    "task note": (ONE, _TASK + "notes=int"),
+    "task checkpoint": (ONE, _TASK + "notes=int"),
+    "task submit": (ONE, _TASK + "reviewer? msg_id? already?"),
+    "task done": (ONE, _TASK + "unblocked? next=next_claim? already?"),
+    "task fail": (ONE, _TASK + _ALREADY),
+    "task release": (EITHER, _TASK + _ALREADY),
+    "task review": (ONE, _TASK + "title owner? token left touched_paths? round? reason? result? already?"),
+    "task approve": (ONE, _TASK + "unblocked? already?"),
+    "task reject": (ONE, _TASK + "round? owner? msg_id? already?"),
+    "task requeue": (EITHER, _TASK + _ALREADY),
+    "task cancel": (EITHER, _TASK + _ALREADY),
+    "task deadletter list": (MANY, "task_id status stage? owner? priority title"),
+    "task deadletter retry": (EITHER, _TASK + _ALREADY),
+    # reservations
+    "reserve add": (ONE, "reservation_id patterns task_id? token expires_at already?"),
+    "reserve list": (MANY, "reservation_id agent mode patterns left? state=only_expired? task_id? reason?"),
+    "reserve check": (MANY, "path state=of_path reservation_id? agent? mode? pattern? left? reason?"),
+    "reserve renew": (MANY, "reservation_id expires_at"),
+    "reserve release": (MANY, "reservation_id released? kept? already?"),
+    "reserve show": (ONE, "@reservation left? state=only_expired?"),
+    # about this page itself
+    "schema": (MANY, "name"),
+}  # fmt: skip
+"""What each command prints: one object, many rows or either, and its fields: ``name``, or ``name=type`` where the type
+is not that of its name; ``?`` where it may be missing; ``@kind``: all fields of that document, the empty left out."""
+
+TEXT = frozenset(["lock", "completion", "task graph"])
+"""Commands that print text, or what another command prints."""
+
+
+def names() -> list[str]:
+    """Every name that `schema` knows: the documents, then the outputs."""
+    kinds = [kind for kind in KINDS if kind not in RENAMED.values()]
+    return [*kinds, *RENAMED, *OUTPUTS]
+
+
+def schema(name: str) -> Document:
+    """The JSON Schema of a document (``task``) or an output (``task claim``)."""
+    if name not in OUTPUTS:
+        return {**documents.json_schema(RENAMED.get(name, name)), "title": name}
+    shape, fields = OUTPUTS[name]
+    item = _OTHERS[name](fields) if name in _OTHERS else _object(fields)
+    if shape == MANY:
+        made: Document = {"type": "array", "items": item}
+    else:
+        made = item if shape == ONE else {"anyOf": [item, {"type": "array", "items": item}]}
+    return {"$schema": DIALECT, "title": f"the output of `{_called(name)}`", **made}
+
+
+def _called(name: str) -> str:
+    return name if name.split()[0] in ("task", "reserve") else f"mbox {name}"
+
+
+def _object(fields: str) -> Document:
+    """An object of these ``fields``."""
+    words = fields.split()
+    if words[:1] and words[0][0] == "@":
+        return _shown(words[0][1:], " ".join(words[1:]))
+    properties = {name: _typed(type_) for name, type_, _ in map(_parted, words)}
+    required = [name for name, _, always in map(_parted, words) if always]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def _parted(word: str) -> tuple[str, str, bool]:
+    """``state=of_life?`` as its name, its type and whether it always stands."""
+    name, _, type_ = word.rstrip("?").partition("=")
+    return name, type_ or name, word[-1] != "?"
+
+
+def _typed(name: str) -> Document:
+    if name in _NESTED:
+        shape, fields = _NESTED[name]
+        item = _object(fields)
+        return item if shape == ONE else {"type": "array", "items": item}
+    return _TYPES.get(name, {"type": "string"})
+
+
+def _shown(kind: str, more: str) -> Document:
+    """A document of ``kind`` as it is shown: with ``more``, and without its empty fields unless ``--full``."""
+    made = documents.json_schema(kind)
+    extra = _object(more)["properties"]
+    required = [name for name in made["required"] if name != "schema"]
+    return {"type": "object", "properties": {**made["properties"], **extra}, "required": required}
+
+
+def _log(fields: str) -> Document:
+    """A row of the log, or with ``--full`` the record."""
+    return {"anyOf": [_object(fields), {k: v for k, v in documents.json_schema("record").items() if k[0] != "$"}]}
+
+
+def _ready(fields: str) -> Document:
+    """A row of what is ready; with ``--explain`` a reason, or with an ID why this task is not."""
+    reason = "reason=why_not count examples"
+    return {"anyOf": [_object(fields), _object(reason), _object("task_id status ready why=strs?")]}
+
+
+_OTHERS: dict[str, Any] = {"log": _log, "task ready": _ready}
+"""Outputs whose objects are of several kinds."""

@@ -1,0 +1,465 @@
+"""Measure the toolkit against what the machine itself can do, in the same run.
+
+Every figure is a median of paired runs, and what matters is its ratio to a baseline measured in turn with it: these
+machines are shared, and a single absolute time says nothing.  Nothing here is a test; nothing fails.
+
+usage: bench.py [SECTION]…   (see SECTIONS below); writes bench.json in the current folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mbox import agents, claims, doctor, documents, history, mail, opening, places, planning, plans, reservations
+from mbox.journal import encode
+from mbox.store import Actor
+
+BIN = Path(sys.executable).parent
+USER = Actor("user:bench")
+ANN, BOB = Actor("ann", 1), Actor("bob", 1)
+rows: list[dict[str, Any]] = []
+
+
+# -- measuring -----------------------------------------------------------------------------------------------------
+
+
+def took(call: Callable[[], object]) -> float:
+    """Seconds that ``call`` takes."""
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def paired(one: Callable[[], object], other: Callable[[], object], runs: int) -> tuple[float, float, float]:
+    """Medians of both, run in turn, and the median of the ratios pair by pair."""
+    pairs = [(took(one), took(other)) for _ in range(runs)]
+    ratio = statistics.median(a / b for a, b in pairs)
+    return statistics.median(a for a, _ in pairs), statistics.median(b for _, b in pairs), ratio
+
+
+def report(section: str, what: str, value: str, ratio: float | None, target: str) -> None:
+    """Note and print one line of the table."""
+    rows.append({"section": section, "what": what, "value": value, "ratio": ratio, "target": target})
+    print(f"{section:10} {what:52} {value:>22} {f'{ratio:.2f}' if ratio is not None else '':>7}  {target}", flush=True)
+
+
+def ms(seconds: float) -> str:
+    """Seconds as milliseconds."""
+    return f"{seconds * 1e3:.2f} ms"
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder on the disk that is measured (not a RAM disk), removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="mbox-bench-", dir=os.environ.get("TMPDIR", "/var/tmp")) as folder:
+        yield Path(folder)
+
+
+def make(folder: Path, durability: str = "full") -> opening.OpenStore:
+    """A store in ``folder`` with agents ann and bob."""
+    folder.mkdir(parents=True, exist_ok=True)
+    store = opening.init(str(folder), here=True).store
+    for name in ("ann", "bob"):
+        agents.add(store, USER, name, {})
+    store.close()
+    store = opening.open_store(str(folder), str(folder))
+    store.settings = store.settings._replace(durability=durability)
+    config = {field: getattr(store.config, field) for field in store.config.__slots__}
+    store.config = type(store.config)({**config, "send_rate": 0})
+    return store
+
+
+def command(root: Path, *words: str, agent: str = "ann") -> Callable[[], object]:
+    """A whole process of an installed command."""
+    env = {**os.environ, "MBOX_ROOT": str(root), "MBOX_AGENT": agent}
+    line = [str(BIN / words[0]), *words[1:]]
+    return lambda: subprocess.run(line, env=env, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def baseline() -> object:
+    """What a process costs that imports click and json and does nothing."""
+    return subprocess.run([sys.executable, "-c", "import click, json"], check=True)
+
+
+# -- sections ------------------------------------------------------------------------------------------------------
+
+
+def process() -> None:
+    """Whole processes against `python -c "import click, json"`."""
+    with scratch() as folder:
+        store = make(folder)
+        store.close()
+        for words in (
+            ("mbox", "send", "bob", "--body", "hello"),
+            ("mbox", "inbox"),
+            ("reserve", "check", "src/a.py"),
+            ("mbox", "me"),
+            ("task", "list"),
+        ):
+            call = command(folder, *words)
+            call()
+            one, _, ratio = paired(call, baseline, 25)
+            report("process", " ".join(words), ms(one), ratio, "≤ 1.3" if words[1] in ("send", "inbox", "check") else "")
+
+
+def sender(store: opening.OpenStore, to: str = "bob") -> Callable[[], object]:
+    """One send in process."""
+    draft = mail.Draft(body="hello " * 20)
+    return lambda: mail.send(store, ANN, [to], draft)
+
+
+def bare(folder: Path, files: bool) -> Callable[[], object]:
+    """Append and fsync, and with ``files`` the same files as a send makes, made and renamed."""
+    (folder / "d").mkdir(parents=True, exist_ok=True)
+    fd = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    line, body, count = b"x" * 900 + b"\n", b"y" * 700, [0]
+
+    def call() -> None:
+        os.write(fd, line)
+        os.fsync(fd)
+        if files:
+            count[0] += 1
+            names = [f"{folder}/d/{kind}{count[0]}" for kind in "ab"]
+            out = os.open(names[0] + ".tmp", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            os.write(out, body)
+            os.close(out)
+            os.link(names[0] + ".tmp", names[1] + ".tmp")
+            for name in names:
+                os.rename(name + ".tmp", name)
+
+    return call
+
+
+def inprocess() -> None:
+    """Sends in process against the same system calls done bare."""
+    with scratch() as folder:
+        for durability, files, target in (("full", True, "≥ 0.65"), ("fast", False, "≥ 0.80")):
+            store = make(folder / durability, durability)
+            send, floor = sender(store), bare(folder / f"bare-{durability}", files)
+            for call in (send, floor):
+                for _ in range(50):
+                    call()
+            one, base, ratio = paired(send, floor, 600)
+            report("inprocess", f"send, {durability}: rate / bare rate", f"{1 / one:.0f} /s", 1 / ratio, target)
+            store.close()
+
+
+def fill_tasks(store: opening.OpenStore, count: int, **fields: Any) -> None:
+    """Import ``count`` queued tasks."""
+    lines = "".join(json.dumps({"title": f"task {n}", **{k: v(n) for k, v in fields.items()}}) + "\n" for n in range(count))
+    drafts = plans.parse_plan(lines.encode(), "plan.jsonl")
+    for at in range(0, count, 5000):
+        planning.import_drafts(store, USER, drafts[at : at + 5000])
+
+
+def claim_one(store: opening.OpenStore) -> Callable[[], object]:
+    """Claim a task and put it back."""
+    wish = claims.Wish()
+
+    def call() -> None:
+        claims.claim(store, ANN, wish)
+
+    return call
+
+
+def scale() -> None:
+    """Small against large: claims, reservations, inboxes."""
+    with scratch() as folder:
+        small = make(folder / "small")
+        fill_tasks(small, 200)
+        big = {}
+        for name, count, fields in (
+            ("10,000 queued", 10_000, {}),
+            ("100,000 queued", 100_000, {}),
+            ("10,000 that need a capability", 10_000, {"requires": lambda n: ["gpu"], "priority": lambda n: 9}),
+            ("10,000 of another kind each stage", 10_000, {"requires": lambda n: [f"cap{n % 20}"]}),
+            ("10,000 under somebody's reservation", 10_000, {"touched_paths": lambda n: [f"src/f{n}.py"], "priority": lambda n: 9}),
+        ):
+            store = make(folder / name.replace(" ", "-"))
+            fill_tasks(store, count, **fields)
+            if fields:
+                fill_tasks(store, 200)
+            if "touched_paths" in fields:
+                wanted = reservations.Wanted(["src/**"], 3600)
+                reservations.reserve(store, BOB, wanted)
+            big[name] = store
+        claims.claim(small, ANN, claims.Wish())
+        for name, store in big.items():
+            first = took(claim_one(store))
+            one, _, ratio = paired(claim_one(store), claim_one(small), 25)
+            report("scale", f"claim: {name}", f"{ms(one)} first {ms(first)}", ratio, "≤ 1.5")
+            fill_tasks(small, 40)
+        reserve_scale(folder)
+        inbox_scale(folder)
+
+
+def reserve_scale(folder: Path) -> None:
+    """`reserve` among 1,000 against among few."""
+    few, many = make(folder / "few"), make(folder / "many")
+    for n in range(1000):
+        reservations.reserve(many, BOB, reservations.Wanted([f"lib/m{n}/**"], 3600))
+    count = [0]
+
+    def one(store: opening.OpenStore) -> Callable[[], object]:
+        def call() -> None:
+            count[0] += 1
+            reservations.reserve(store, ANN, reservations.Wanted([f"src/f{count[0]}.py"], 3600))
+
+        return call
+
+    mine, _, ratio = paired(one(many), one(few), 60)
+    report("scale", "reserve among 1,000", ms(mine), ratio, "≤ 2")
+
+
+def inbox_scale(folder: Path) -> None:
+    """`send` into and `read` from an inbox of 10,000 against an empty one."""
+    few, many = make(folder / "fewmail"), make(folder / "manymail", "fast")
+    for _ in range(10_000):
+        sender(many)()
+    many.settings = many.settings._replace(durability="full")
+    sender(few)()
+    one, _, ratio = paired(sender(many), sender(few), 60)
+    report("scale", "send into an inbox of 10,000", ms(one), ratio, "≤ 2")
+    one, _, ratio = paired(lambda: mail.read(many, BOB), lambda: mail.read(few, BOB), 50)
+    report("scale", "read --next from an inbox of 10,000", ms(one), ratio, "≤ 2")
+
+
+def grow(store: opening.OpenStore, records: int) -> None:
+    """Write ``records`` records onto the journal of a store: the same 1,000 notes again and again."""
+    store.catch_up()
+    seq, segment, mark = store.tail.seq, store.tail.segment, store.mark()
+    assert mark is not None
+    store.close()
+    out = open(store.journal.path(segment), "ab")  # noqa: SIM115 - changed in the loop
+    for n in range(records):
+        if out.tell() >= store.settings.segment_size:
+            out.close()
+            segment, seq = segment + 1, seq + 1
+            out = open(store.journal.path(segment), "ab")  # noqa: SIM115
+            out.write(encode(store.segment_header(seq, segment, mark.store)))
+            seq += 1
+            out.write(encode(record(seq, "store.checkpoint", [f"{segment:06d}"], [])))
+        seq += 1
+        name = f"grown-{n % 1000}"
+        doc = documents.new("agent", agent=name, host=f"change {n}", registered_at=NOW)
+        out.write(encode(record(seq, "agent.add", [name], [[doc, [places.agent(name)]]])))
+    out.close()
+    (Path(store.root) / places.LOCK).write_bytes(b"")
+    reopened = opening.open_store(store.root, store.root)
+    reopened.catch_up()
+    doctor.rebuild(reopened)
+    reopened.close()
+
+
+NOW = "2026-01-02T03:04:05.000006Z"
+
+
+def record(seq: int, op: str, on: list[str], put: list[Any]) -> dict[str, Any]:
+    """A record as the store writes it."""
+    return {"v": 1, "seq": seq, "ts": NOW, "by": "user:bench", "inc": 0, "op": op, "on": on, "why": "", "key": None,
+            "put": put, "mv": [], "del": [], "lease": []}  # fmt: skip
+
+
+SCRIPT = (
+    ("mbox", "send", "bob", "--body", "x"), ("mbox", "inbox"), ("mbox", "wait", "--timeout", "1s"),
+    ("mbox", "read"), ("reserve", "src/a.py"), ("reserve", "check", "src/a.py"), ("task", "claim"), ("task", "list"),
+)  # fmt: skip
+
+
+def journal() -> None:
+    """Each command with 1,000,000 records behind it against the same in a new store."""
+    count = int(os.environ.get("BENCH_RECORDS", "1000000"))
+    with scratch() as folder:
+        small, big = make(folder / "small"), make(folder / "big")
+        grow(big, count)
+        big = opening.open_store(big.root, big.root)
+        big.config = small.config
+        for store in (small, big):
+            fill_tasks(store, 200)
+        for name, call in (
+            ("send", lambda s: sender(s)()),
+            ("inbox", lambda s: list(opening_inbox(s))),
+            ("read", lambda s: mail.read(s, BOB)),
+            ("claim", lambda s: claims.claim(s, ANN, claims.Wish())),
+            ("reserve", lambda s: reservations.reserve(s, ANN, reservations.Wanted([f"x/{time.perf_counter_ns()}"], 3600))),
+        ):
+            one, _, ratio = paired(lambda call=call: call(big), lambda call=call: call(small), 40)
+            report("journal", f"{name} after {count:,} records, in process", ms(one), ratio, "≤ 1.5")
+        small.close(), big.close()
+        for words in SCRIPT:
+            agent = "bob" if words[1] in ("inbox", "wait", "read") else "ann"
+            for root in (small.root, big.root):
+                command(Path(root), "mbox", "send", "bob", "--body", "y")()
+            one, _, ratio = paired(
+                command(Path(big.root), *words, agent=agent), command(Path(small.root), *words, agent=agent), 12
+            )
+            report("journal", f"{' '.join(words[:2])} after {count:,} records, process", ms(one), ratio, "≤ 1.1")
+        rates(big.root, count)
+
+
+def opening_inbox(store: opening.OpenStore) -> Any:
+    """Bob's inbox, as `mbox inbox` reads it."""
+    from mbox import letters
+
+    return letters.inbox(store, "bob")[0]
+
+
+def rates(root: str, count: int) -> None:
+    """Records a second of what reads the whole journal."""
+    from mbox import search
+
+    store = opening.open_store(root, root)
+    for name, call in (
+        ("log --limit 0 --op x", lambda: history.newest(store, history.Filter(op="no.such"), 0)),
+        ("search, first (index is made)", lambda: search.search(store, "nothing", 5)),
+        ("search, again", lambda: search.search(store, "nothing", 5)),
+        ("doctor", lambda: doctor.survey(store)),
+        ("rebuild", lambda: doctor.rebuild(store)),
+    ):
+        seconds = took(call)
+        report("rates", name, f"{seconds:.2f} s {count / seconds:,.0f} /s", None, "≥ 100,000 /s")
+    seconds = took(command(Path(root), "mbox", "log", "--limit", "20"))
+    report("rates", "mbox log --limit 20, process", ms(seconds), None, "from the end")
+    store.close()
+
+
+def wake() -> None:
+    """From a delivery to the waiter's line, and to its end; the CPU of waiting."""
+    with scratch() as folder:
+        store = make(folder)
+        env = {**os.environ, "MBOX_ROOT": str(folder), "MBOX_AGENT": "bob"}
+        shown, gone = [], []
+        for _ in range(15):
+            mail.read(store, BOB, limit=100)
+            waiter = subprocess.Popen([BIN / "mbox", "wait", "--new", "--timeout", "30s"], env=env, stdout=subprocess.PIPE)
+            time.sleep(0.6)
+            sender(store)()
+            sent = time.perf_counter()
+            assert waiter.stdout
+            waiter.stdout.read(1)
+            shown.append(time.perf_counter() - sent)
+            waiter.wait()
+            gone.append(time.perf_counter() - sent)
+        report("wake", "mbox wait: line printed after the delivery", ms(statistics.median(shown)), None, "≤ 5 ms")
+        report("wake", "mbox wait: process gone", ms(statistics.median(gone)), None, "≤ 20 ms")
+        cpu = []
+        for seconds in ("1s", "61s"):
+            before = os.times()
+            subprocess.run([BIN / "mbox", "wait", "--new", "--timeout", seconds], env=env, check=False, capture_output=True)
+            after = os.times()
+            cpu.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        report("wake", "mbox wait: CPU of 60 s of waiting", f"{max(0.0, cpu[1] - cpu[0]):.3f} s", None, "≤ 0.05 s")
+
+
+def big() -> None:
+    """A store of 100,000 messages and 10,000 tasks; the first command after a machine's death."""
+    with scratch() as folder:
+        store = make(folder, "fast")
+        fill_tasks(store, 10_000)
+        store.settings = store.settings._replace(segment_size=1 << 40)
+        for _ in range(int(os.environ.get("BENCH_MESSAGES", "100000"))):
+            sender(store)()
+        store.close()
+        for words in (("mbox", "status"), ("task", "list")):
+            call = command(folder, *words)
+            call()
+            seconds = statistics.median(took(call) for _ in range(3))
+            report("big", f"{' '.join(words)}: 100,000 messages, 10,000 tasks", f"{seconds:.2f} s", None, "≤ 1 s")
+    with scratch() as folder:
+        store = make(folder, "fast")
+        while store.tail.segment == 1:
+            sender(store)()
+        store.close()
+        env = {**os.environ, "MBOX_BOOT_ID": "after-a-power-cut", "MBOX_ROOT": str(folder), "MBOX_AGENT": "ann"}
+        line = [BIN / "mbox", "send", "bob", "--body", "x"]
+        seconds = took(lambda: subprocess.run(line, env=env, check=True, stdout=subprocess.DEVNULL))
+        report("big", "first command after a machine's death, full segment", f"{seconds:.2f} s", None, "≤ 5 s")
+
+
+def rivals() -> None:
+    """The same job, one message in and out, with what else is at hand."""
+    import mailbox
+    import sqlite3
+
+    text = "hello " * 20
+    with scratch() as folder:
+        box = mailbox.Maildir(str(folder / "maildir"), create=True)
+
+        def maildir() -> None:
+            key = box.add(text)
+            box.get_message(key)
+            box.remove(key)
+
+        calls: dict[str, Callable[[], object]] = {"mailbox.Maildir": maildir}
+        for mode in ("FULL", "NORMAL"):
+            db = sqlite3.connect(folder / f"{mode}.sqlite", isolation_level=None)
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {mode}")
+            db.execute("CREATE TABLE m(id INTEGER PRIMARY KEY, body)")
+
+            def sql(db: sqlite3.Connection = db) -> None:
+                db.execute("INSERT INTO m(body) VALUES(?)", (text,))
+                ident, _ = db.execute("SELECT id, body FROM m ORDER BY id LIMIT 1").fetchone()
+                db.execute("DELETE FROM m WHERE id = ?", (ident,))
+
+            calls[f"SQLite WAL, synchronous {mode}"] = sql
+        try:
+            import persistqueue
+
+            queue = persistqueue.Queue(str(folder / "queue"))
+
+            def persist() -> None:
+                queue.put(text)
+                queue.get()
+                queue.task_done()
+
+            calls["persist-queue"] = persist
+        except ImportError:
+            print("rivals: persist-queue could not be installed; left out")
+        for durability in ("full", "fast"):
+            store = make(folder / durability, durability)
+
+            def ours(store: opening.OpenStore = store) -> None:
+                sender(store)()
+                mail.finish(store, BOB, mail.read(store, BOB))
+
+            ours()
+            for name, call in calls.items():
+                call()
+                one, other, ratio = paired(ours, call, 60)
+                report("rivals", f"send, read, ack in {durability} / {name}", f"{ms(one)} / {ms(other)}", ratio, "")
+            store.close()
+
+
+SECTIONS = {
+    "process": process, "inprocess": inprocess, "scale": scale, "journal": journal, "wake": wake, "big": big,
+    "rivals": rivals,
+}  # fmt: skip
+
+
+def main(words: list[str]) -> int:
+    """Run the named sections, or all."""
+    unknown = [word for word in words if word not in SECTIONS]
+    if unknown:
+        print(f"bench: no section {unknown[0]}; there are {', '.join(SECTIONS)}", file=sys.stderr)
+        return 2
+    for name in words or SECTIONS:
+        SECTIONS[name]()
+    Path("bench.json").write_text(json.dumps({"at": time.strftime("%Y-%m-%d"), "rows": rows}, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    shutil.rmtree("bench.json", ignore_errors=True)
+    sys.exit(main(sys.argv[1:]))

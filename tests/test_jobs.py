@@ -1,0 +1,91 @@
+"""docs/jobs.md: its six jobs, done for real by several agents, print what the page shows and cost what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import transcript
+from conftest import CHECKOUT
+from transcript import BLOCK, COUNT, Shells, Step, fresh, steps
+
+PAGE = CHECKOUT / "docs" / "jobs.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+SETUP = steps(BLOCK.findall(TEXT)[0])
+JOBS = {part.partition("\n")[0]: part for part in re.split(r"^## ", TEXT, flags=re.M)[1:]}
+MOST = {
+    "Hand off a review": 1700,
+    "Claim and finish": 700,
+    "Edit a file safely": 600,
+    "Ask two agents and gather": 1100,
+    "Come back after a compaction": 1100,
+    "Find out why nothing happens": 1300,
+}
+"""Bytes that each job may cost; more wants a reason."""
+
+
+def test_all_six_jobs_are_there() -> None:
+    """The page has these jobs, in this order, each with one block."""
+    assert list(JOBS) == list(MOST)
+    assert all(len(BLOCK.findall(part)) == 1 for part in JOBS.values())
+
+
+@pytest.fixture
+def shells(tmp_path: Path) -> Shells:
+    """A shell for each agent, in a fresh repository that is set up as the page says."""
+    made = Shells(fresh(tmp_path))
+    for step in SETUP:
+        assert made(step) == step.shown
+    return made
+
+
+@pytest.mark.parametrize("name", list(MOST))
+def test_a_job(name: str, shells: Shells) -> None:
+    """Every command prints what is shown, byte for byte but for times and the root's path, and exits as shown."""
+    with shells:
+        for step in _job(name):
+            assert shells(step) == step.shown, f"{step.who}$ {step.command}"
+
+
+@pytest.mark.parametrize("name", list(MOST))
+def test_what_a_job_costs(name: str) -> None:
+    """The number of commands and of bytes printed that the page states are those of its block, and not too many."""
+    part = JOBS[name]
+    stated = COUNT.findall(part)
+    size = sum(len(step.shown.encode()) for step in _job(name))
+    assert stated == [f"{len(_job(name))} commands, {size:,} bytes"]
+    assert size <= MOST[name]
+
+
+@pytest.mark.parametrize("name", list(MOST))
+def test_a_job_is_done_by_commands_alone(name: str) -> None:
+    """Agents only; each sees JSON that parses, an error in one line, or nothing; nobody needs to look into a file."""
+    for step in _job(name):
+        assert step.who in ("ann", "bob", "cat")
+        assert not re.search(r"\.mailbox|\.tasks|^cat ", step.command)
+        if step.command != "wait" and "(exit" not in step.shown:
+            data = [line for line in step.shown.splitlines(keepends=True) if line[0] in '[{]"']
+            for text in re.findall(r"^\[\n.*?^\]$|^\{.*\}$", "".join(data), re.S | re.M):
+                json.loads(text)
+
+
+def _job(name: str) -> list[Step]:
+    return steps(BLOCK.findall(JOBS[name])[0])
+
+
+def test_a_page_that_lies_is_noticed(tmp_path: Path) -> None:
+    """Another output, another status and another count are differences; what is written anew has none of them."""
+    page = tmp_path / "lies.md"
+    page.write_text(
+        "```console\n$ mbox init\n```\n\n## A job\n\n7 commands, 9 bytes.\n\n"
+        "```console\n$ mbox agent add ann\nnothing\n$ mbox agent add ANN\n```\n",
+        encoding="utf-8",
+    )
+    made = transcript.page(page, tmp_path)
+    assert '{"agent":"ann","incarnation":1,"role":"worker"}\n' in made and "(exit 2)\n" in made
+    assert "nothing" not in made and COUNT.findall(made)[0].startswith("2 commands, ")
+    page.write_text(made, encoding="utf-8")
+    assert transcript.page(page, tmp_path / "again") == made
