@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def inprocess() -> None:
             for call in (send, floor):
                 for _ in range(50):
                     call()
-            one, base, ratio = paired(send, floor, 600)
+            one, _, ratio = paired(send, floor, 600)
             report("inprocess", f"send, {durability}: rate / bare rate", f"{1 / one:.0f} /s", 1 / ratio, target)
             store.close()
 
@@ -173,6 +174,9 @@ def claim_one(store: opening.OpenStore) -> Callable[[], object]:
     return call
 
 
+UNDER = "10,000 under somebody's reservation"
+
+
 def scale() -> None:
     """Small against large: claims, reservations, inboxes."""
     with scratch() as folder:
@@ -184,7 +188,7 @@ def scale() -> None:
             ("100,000 queued", 100_000, {}),
             ("10,000 that need a capability", 10_000, {"requires": lambda n: ["gpu"], "priority": lambda n: 9}),
             ("10,000 of another kind each stage", 10_000, {"requires": lambda n: [f"cap{n % 20}"]}),
-            ("10,000 under somebody's reservation", 10_000, {"touched_paths": lambda n: [f"src/f{n}.py"], "priority": lambda n: 9}),
+            (UNDER, 10_000, {"touched_paths": lambda n: [f"src/f{n}.py"], "priority": lambda n: 9}),
         ):
             store = make(folder / name.replace(" ", "-"))
             fill_tasks(store, count, **fields)
@@ -287,16 +291,18 @@ def journal() -> None:
         big.config = small.config
         for store in (small, big):
             fill_tasks(store, 200)
-        for name, call in (
-            ("send", lambda s: sender(s)()),
-            ("inbox", lambda s: list(opening_inbox(s))),
-            ("read", lambda s: mail.read(s, BOB)),
-            ("claim", lambda s: claims.claim(s, ANN, claims.Wish())),
-            ("reserve", lambda s: reservations.reserve(s, ANN, reservations.Wanted([f"x/{time.perf_counter_ns()}"], 3600))),
-        ):
-            one, _, ratio = paired(lambda call=call: call(big), lambda call=call: call(small), 40)
+        calls: dict[str, Callable[[opening.OpenStore], object]] = {
+            "send": lambda s: sender(s)(),
+            "inbox": opening_inbox,
+            "read": lambda s: mail.read(s, BOB),
+            "claim": lambda s: claims.claim(s, ANN, claims.Wish()),
+            "reserve": lambda s: reservations.reserve(s, ANN, reservations.Wanted([f"x/{time.perf_counter_ns()}"], 3600)),
+        }
+        for name, call in calls.items():
+            one, _, ratio = paired(partial(call, big), partial(call, small), 40)
             report("journal", f"{name} after {count:,} records, in process", ms(one), ratio, "≤ 1.5")
-        small.close(), big.close()
+        small.close()
+        big.close()
         for words in SCRIPT:
             agent = "bob" if words[1] in ("inbox", "wait", "read") else "ann"
             for root in (small.root, big.root):
@@ -382,7 +388,7 @@ def big() -> None:
             sender(store)()
         store.close()
         env = {**os.environ, "MBOX_BOOT_ID": "after-a-power-cut", "MBOX_ROOT": str(folder), "MBOX_AGENT": "ann"}
-        line = [BIN / "mbox", "send", "bob", "--body", "x"]
+        line = [str(BIN / "mbox"), "send", "bob", "--body", "x"]
         seconds = took(lambda: subprocess.run(line, env=env, check=True, stdout=subprocess.DEVNULL))
         report("big", "first command after a machine's death, full segment", f"{seconds:.2f} s", None, "≤ 5 s")
 

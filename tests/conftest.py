@@ -14,7 +14,10 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 #: What the caller's environment must not lend to a test.
-SCRUBBED = ("MBOX_", "GIT_", "XDG_", "PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
+SCRUBBED = (
+    *("MBOX_", "GIT_", "XDG_", "PIP_USER", "PIP_TARGET", "PIP_PREFIX"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE"),
+)
 KEPT = ("MBOX_LONG",)
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
 from conftest import Run
 from kit import ANN, USER, FakeHost, journaled, make
 from mbox import agents, places
@@ -40,7 +41,12 @@ def test_registering_again_changes_what_is_said(store: Store) -> None:
     """Only what is given changes; the same again is ``already`` and no record."""
     agents.add(store, USER, "ann", {"role": "reviewer", "capabilities": ["gpu"]})
     doc = agents.add(store, USER, "ann", {"model": "m1"})
-    assert (doc["role"], doc["capabilities"], doc["model"], doc["incarnation"]) == ("reviewer", ["gpu"], "m1", 1)
+    assert (doc["role"], doc["capabilities"], doc["model"], doc["incarnation"]) == (
+        "reviewer",
+        ["gpu"],
+        "m1",
+        1,
+    )
     before = len(journaled(store))
     assert agents.add(store, USER, "ann", {"model": "m1"})["already"]
     assert len(journaled(store)) == before
@@ -54,12 +60,13 @@ def test_a_new_incarnation_locks_the_older_process_out(store: Store) -> None:
         agents.actor(store, "ann", 1)
     assert agents.actor(store, "ann") == Actor("ann", 2)
     before = len(journaled(store))
-    for step in (
+    steps: list[Callable[[], object]] = [
         lambda: store.transact(agents.still_current, ANN),
         lambda: agents.add(store, ANN, "ann", {"role": "x"}),
         lambda: agents.add(store, ANN, "cyd", {}),
         lambda: agents.retire(store, ANN, "bob"),
-    ):
+    ]
+    for step in steps:
         with pytest.raises(NotYours):
             step()
     assert len(journaled(store)) == before
@@ -96,7 +103,7 @@ def test_an_unknown_name_is_3_with_the_nearest(store: Store) -> None:
 
 
 def test_who_holds_a_task_cannot_retire(store: Store) -> None:
-    """Its tasks would be nobody's: refused, with their ids.  Retiring twice is harmless; adding brings it back."""
+    """Its tasks would be nobody's: refused, with their ids.  Twice is harmless; adding brings it back."""
     from mbox import documents
     from mbox.transaction import Transaction
 
@@ -165,7 +172,9 @@ def agent(run: Run, made: Path, *words: str, **env: str) -> Any:
 
 def test_add_list_show_beat_retire(made: Path, run: Run) -> None:
     """One agent's life by the commands."""
-    added = agent(run, made, "add", "ann", "--role", "reviewer", "--can", "gpu", "--can", "py", "--model", "m1")
+    added = agent(
+        run, made, "add", "ann", "--role", "reviewer", "--can", "gpu", "--can", "py", "--model", "m1"
+    )
     assert added == {
         "agent": "ann", "incarnation": 1, "role": "reviewer", "model": "m1", "capabilities": ["gpu", "py"],
     }  # fmt: skip
@@ -197,7 +206,10 @@ def test_a_name_can_be_set_before_it_is_registered(made: Path, run: Run) -> None
     agent(run, made, "add", "ann", MBOX_AGENT="ann")
     agent(run, made, "add", "ann", "--model", "m1", MBOX_AGENT="ann")
     log = [json.loads(line) for line in (made / ".mailbox/logs/000001.jsonl").read_text().splitlines()]
-    assert [record["by"].partition(":")[0] for record in log if record["op"] == "agent.add"] == ["user", "ann"]
+    assert [record["by"].partition(":")[0] for record in log if record["op"] == "agent.add"] == [
+        "user",
+        "ann",
+    ]
 
 
 def test_an_older_incarnation_exits_5(made: Path, run: Run) -> None:
@@ -212,7 +224,7 @@ def test_an_older_incarnation_exits_5(made: Path, run: Run) -> None:
 
 
 def test_who_is_not_there_is_3(made: Path, run: Run) -> None:
-    """An unregistered agent, shown, retired, or acting, is exit 3 with the nearest name; none at all exit 2."""
+    """An unregistered agent, shown, retired, or acting, is 3 with the nearest name; none at all is 2."""
     agent(run, made, "add", "ann")
     for words in (["show", "anne"], ["retire", "anne"], ["beat", "--as", "anne"]):
         done = run("mbox", "agent", *words, cwd=made)

@@ -153,7 +153,7 @@ MISTAKES: list[Wrong] = [
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory, run: Run) -> Path:
-    """A store with ann, bob and cat, a message m5 from ann to bob, a task parser, ``src/a.py``, and a folder outside."""
+    """A store with ann, bob and cat, a message m5 from ann to bob, a task parser, files, and a folder outside."""
     folder = tmp_path_factory.mktemp("mistakes")
     root = fresh(folder)
     (folder / "outside").mkdir()
@@ -204,9 +204,10 @@ def test_a_pattern_that_the_shell_expanded(store: Path) -> None:
     """`reserve *` unquoted: stderr says so and how to quote it; from a subfolder it is refused: paths start above."""
     bash = ["bash", "-c", f"PATH={shlex.quote(str(BIN))}:$PATH; reserve * --as ann"]
     done = subprocess.run(bash, cwd=store, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0 and "the shell has expanded" in done.stderr and "quote it: '*'" in done.stderr
+    assert done.returncode == 0 and "the shell has expanded" in done.stderr and "quote it: './*'" in done.stderr
     done = subprocess.run(bash, cwd=store / "src", capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "did you mean src/a.py" in done.stderr
+    hint, error = done.stderr.splitlines()
+    assert done.returncode == 2 and "quote it: './*'" in hint and "did you mean src/a.py" in error
     called(store, ["reserve", "release", "--all"])
 
 

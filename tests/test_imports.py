@@ -21,16 +21,16 @@ from transcript import fresh
 PLAIN = frozenset(["_locale", "locale", "binascii"])
 """Needed by every command: stdout's encoding; checksums."""
 
-STORE = PLAIN | {"fcntl", "signal"}
+STORE = PLAIN | {"fcntl", "signal", "encodings.ascii"}
 """To open a store and to look at it."""
 
 WHO = STORE | {"pwd"}
 """Who calls, where no agent does."""
 
-LOCKED = STORE | {"_sqlite3", "sqlite3", "sqlite3.dbapi2", "encodings.ascii"}
+LOCKED = STORE | {"_sqlite3", "sqlite3", "sqlite3.dbapi2"}
 """To decide under the lock: the index."""
 
-SORTED = STORE | {"_bisect", "bisect", "encodings.ascii"}
+SORTED = STORE | {"_bisect", "bisect"}
 """To look for reservations by prefix."""
 
 INOTIFY = STORE | frozenset(
@@ -80,8 +80,8 @@ NEEDS: list[tuple[str, frozenset[str]]] = [
 
 NEVER = frozenset(
     ["yaml", "ruamel", "watchfiles", "portalocker", "importlib.metadata", "asyncio", "hashlib", "subprocess",
-     "tempfile", "unittest", "http", "email", "logging", "ssl", "socket", "dataclasses", "pathlib", "xml", "ctypes", "sqlite3",
-     "random", "shutil", "decimal"]
+     "tempfile", "unittest", "http", "email", "logging", "ssl", "socket", "dataclasses", "pathlib", "xml", "ctypes",
+     "sqlite3", "random", "shutil", "decimal"]
 )  # fmt: skip
 """What nothing in the rows above may hold but where it is said (``wait``, ``lock``, the index)."""
 

@@ -76,6 +76,30 @@ def _job(name: str) -> list[Step]:
     return steps(BLOCK.findall(JOBS[name])[0])
 
 
+def test_what_me_says_next_can_be_done(tmp_path: Path) -> None:
+    """Also where the lease has run out: then the next command takes the task again instead of being refused."""
+    with Shells(fresh(tmp_path)) as shells:
+
+        def ann(command: str) -> str:
+            return shells(Step("ann", command, ""))
+
+        for command in ("mbox init --quiet", "mbox agent add ann", "task add 'Write it' --id it"):
+            ann(command)
+        ann("task claim it --lease 1s")
+        for _ in range(100):
+            me = json.loads(ann("mbox me"))
+            if me["tasks"][0]["left"] == "expired":
+                break
+            ann("sleep 0.1")
+        assert me["next"] == ["task claim it"]
+        assert "(exit" not in ann("task claim it")
+        (following,) = json.loads(ann("mbox me"))["next"]
+        assert following.startswith("task start it --token ") and "(exit" not in ann(following)
+        (following,) = json.loads(ann("mbox me"))["next"]
+        assert following.startswith("task done it --token ") and "(exit" not in ann(following)
+        assert json.loads(ann("mbox me"))["next"] == ["task claim"]
+
+
 def test_a_page_that_lies_is_noticed(tmp_path: Path) -> None:
     """Another output, another status and another count are differences; what is written anew has none of them."""
     page = tmp_path / "lies.md"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from conftest import Run
 from mbox import locks, places
 from mbox.errors import Refused, TimedOut
@@ -60,8 +61,9 @@ class Holder:
 
 
 def test_one_at_a_time(made: Path, backend: str, tmp_path: Path) -> None:
-    """Six at once, three times each: a folder that each makes while it holds the lock is never there twice."""
-    script = f"for i in 1 2 3; do {PROGRAM} lock db -- sh -c 'mkdir {tmp_path}/in && rmdir {tmp_path}/in' || exit 1; done"
+    """Six at once, three times each: a folder that each makes while it holds the lock is never there."""
+    marked = f"{PROGRAM} lock db -- sh -c 'mkdir {tmp_path}/in && rmdir {tmp_path}/in'"
+    script = f"for i in 1 2 3; do {marked} || exit 1; done"
     racing = [subprocess.Popen(["sh", "-c", script], cwd=made) for _ in range(6)]
     assert [one.wait(timeout=200) for one in racing] == [0] * 6
 
@@ -109,7 +111,9 @@ def test_who_waits_long_is_told_for_whom(
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -9 $$", 137)])
-def test_the_status_is_that_of_the_command(made: Path, backend: str, run: Run, script: str, status: int) -> None:
+def test_the_status_is_that_of_the_command(
+    made: Path, backend: str, run: Run, script: str, status: int
+) -> None:
     """The exit status is the command's, 128+N where a signal ended it, and the lock is free after."""
     assert run(PROGRAM, "lock", "port", "--", "sh", "-c", script, cwd=made).returncode == status
     assert run(PROGRAM, "lock", "port", "--wait", "0", "--", "true", cwd=made).returncode == 0
@@ -132,7 +136,9 @@ def test_the_lock_ends_with_its_holder(made: Path, backend: str, run: Run) -> No
     holder.process.stdin.close()
 
 
-def test_what_a_command_leaves_running_holds_nothing(made: Path, backend: str, run: Run, tmp_path: Path) -> None:
+def test_what_a_command_leaves_running_holds_nothing(
+    made: Path, backend: str, run: Run, tmp_path: Path
+) -> None:
     """A process that the command leaves in the background does not inherit the lock."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
@@ -151,7 +157,7 @@ def test_a_lock_inside_itself_is_refused(made: Path, backend: str, run: Run) -> 
 
 
 def test_a_file_that_git_deleted_is_locked_anew(store: OpenStore, made: Path) -> None:
-    """The file goes while somebody waits for it: who comes after takes the new file, and so does the waiter."""
+    """The file goes while somebody waits for it: the waiter, and who comes after, take the new one."""
     path = Path(store.absolute(places.named_lock("port")))
     holder = Holder(made)
     said: list[str] = []

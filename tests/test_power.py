@@ -42,13 +42,14 @@ def run(*words: str) -> None:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A mounted ext4 in a file; skipped where that cannot be had."""
-    if os.geteuid() != 0 or not shutil.which("mkfs.ext4"):
+    mkfs = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    if os.geteuid() != 0 or mkfs is None:
         pytest.skip("a loop-mounted ext4 needs root and mkfs.ext4: the truncation test stands in for it")
     image, mount = tmp_path / "image", tmp_path / "mount"
     mount.mkdir()
     with open(image, "wb") as file:
         file.truncate(256 << 20)
-    run("mkfs.ext4", "-q", "-F", str(image))
+    run(mkfs, "-q", "-F", str(image))
     try:
         run("mount", "-o", "loop", str(image), str(mount))
     except subprocess.CalledProcessError as error:

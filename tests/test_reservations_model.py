@@ -12,8 +12,9 @@ from typing import NamedTuple
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
 from kit import USER, FakeHost, journaled, make, register
-from mbox import agents, doctor, guard, places, reservations
+from mbox import agents, doctor, guard, reservations
 from mbox.disk import Disk
 from mbox.errors import NotFound, NotYours
 from mbox.opening import assemble
@@ -38,7 +39,8 @@ MEANS = {
 SEGMENTS = ("a", "b", "c", "d", "x.py", "w.py", "y.md")
 PATHS = ["/".join(names) for n in (1, 2, 3) for names in product(SEGMENTS, repeat=n)]
 MATCHED = {
-    pattern: frozenset(path for path in PATHS if re.fullmatch(regex, path)) for pattern, regex in MEANS.items()
+    pattern: frozenset(path for path in PATHS if re.fullmatch(regex, path))
+    for pattern, regex in MEANS.items()
 }
 """All the paths of a small world that each matches; enough for any two that meet to meet here."""
 
@@ -104,8 +106,10 @@ class Reservations(RuleBasedStateMachine):
     # -- what happens
 
     @rule(
-        target=ids, agent=st.sampled_from(NAMES), shared=st.booleans(), seconds=st.sampled_from([30.0, 60.0, 200.0]),
-        wanted=st.sets(st.sampled_from(sorted(MEANS)), min_size=1, max_size=3), dry_run=st.sampled_from([False] * 4 + [True]),
+        target=ids, agent=st.sampled_from(NAMES), shared=st.booleans(),
+        seconds=st.sampled_from([30.0, 60.0, 200.0]),
+        wanted=st.sets(st.sampled_from(sorted(MEANS)), min_size=1, max_size=3),
+        dry_run=st.sampled_from([False] * 4 + [True]),
     )  # fmt: skip
     def reserve(self, agent: str, shared: bool, seconds: float, wanted: set[str], dry_run: bool) -> object:
         """Taken, renewed where it is held already, or refused: as the model says."""
@@ -154,8 +158,7 @@ class Reservations(RuleBasedStateMachine):
         else:
             assert one is not None
             assert one.agent == agent
-            lease = float(self.document(rid)["lease_s"])  # type: ignore[arg-type]
-            self.held[rid] = one._replace(until=max(one.until, self.now() + lease), lease=lease)
+            self.held[rid] = one._replace(until=max(one.until, self.now() + one.lease))
         self.touched(agent)
 
     @rule(agent=st.sampled_from(NAMES), rid=consumes(ids))
@@ -215,11 +218,6 @@ class Reservations(RuleBasedStateMachine):
         self.store.drop_index()
 
     # -- what must hold
-
-    def document(self, rid: str) -> dict[str, object]:
-        doc = self.store.read(places.reservation(rid))
-        assert doc is not None
-        return doc
 
     @invariant()
     def the_guard_agrees(self) -> None:

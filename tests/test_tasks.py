@@ -380,9 +380,9 @@ def test_more_expired_than_a_command_sweeps(w: World) -> None:
     assert w.claim(ANN, made[149])["task_id"] == made[149]
     w.host.advance(LEASE + 1)
     last = w.add("last", stage="late")
-    w.claim(BOB, last, lease=1)
     for task_id in made[:100]:
         w.claim(BOB, task_id, lease=1)
+    w.claim(BOB, last, lease=2)
     w.host.advance(3)
     assert w.claim(ANN, stage="late")["task_id"] == last
 
@@ -483,6 +483,17 @@ def test_parked_until_expiry(w: World) -> None:
     with pytest.raises(Nothing):
         w.claim(ANN)
     w.host.advance(601)
+    assert w.claim(ANN)["task_id"] == one
+
+
+def test_parked_under_what_shrinks(w: World) -> None:
+    """Tasks parked under a reservation are free when it gives their paths back and keeps others."""
+    one = w.add("one", "src/1.py")
+    reservations.reserve(w.store, BOB, Wanted(["src", "lib"], 600))
+    with pytest.raises(Nothing):
+        w.claim(ANN)
+    reservations.release(w.store, BOB, [], ["src"])
+    assert len(w.reserved()) == 1
     assert w.claim(ANN)["task_id"] == one
 
 

@@ -176,10 +176,10 @@ def _start(store: OpenStore, ref: str, last: Commit | None, end: Tail, name: str
 def _crc_before(store: OpenStore, place: Tail) -> str:
     """The checksum of the record that ends at ``place``."""
     try:
-        with open(store.journal.path(place.segment), "rb") as file:
+        with store.journal.opened(place.segment) as file:
             file.seek(max(0, place.offset - 11))
             return file.read(8).decode("ascii", "replace")
-    except FileNotFoundError:
+    except StoreError:
         return ""
 
 

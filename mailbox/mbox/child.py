@@ -1,9 +1,10 @@
 """Running a command for somebody: by argument list, never through a shell; its exit status is the caller's.
 
-Promised: the command gets this process's stdin, stdout, stderr, environment and signal mask, and nothing else that
-is open here.  While it runs, a signal that ends a process is passed on to it and does not end this one; what a
-terminal sends reaches the whole foreground group by itself and is not sent twice.  ``tick`` is called in time.
-Not promised: anything once this process is killed with SIGKILL; the command then goes on alone.
+Promised: the command gets this process's stdin, stdout, stderr, environment and signal mask, and nothing
+else that is open here.  While it runs, a signal that ends a process is passed on to it and does not end
+this one; what a terminal sends reaches the whole foreground group by itself and is not sent twice.
+``tick`` is called in time. Not promised: anything once this process is killed with SIGKILL; the command
+then goes on alone.
 
 Where there is no sigtimedwait(2), all signals are passed on, also those of a terminal.
 """
@@ -40,7 +41,7 @@ class CannotRun(MboxError):
 
 
 def run(words: Sequence[str], tick: Tick | None = None, every: float = 3600.0) -> int:
-    """Run the command ``words``, calling ``tick`` every so many seconds; its status, or -N if signal N ended it."""
+    """Run the command ``words``, and ``tick`` in between; its status, or -N if signal N ended it."""
     if not hasattr(signal, "sigtimedwait") or not hasattr(os, "posix_spawnp"):
         return _run_elsewhere(words, tick, every)
     watched = PASSED | {signal.SIGCHLD}

@@ -88,7 +88,7 @@ def _claim_next(store: OpenStore, tx: Transaction, wish: Wish, parked: list[tupl
 def _more_to_sweep(tx: Transaction) -> bool:
     """Whether something has run out that this command did not come to (a command sweeps so many and no more)."""
     due = tx.index.next_due()
-    return due is not None and due <= tx.mono
+    return due is not None and due <= tx.mono and tx.store.sweep is not None
 
 
 def _counts(tx: Transaction) -> str:

@@ -12,12 +12,13 @@ import re
 from binascii import crc32
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 from . import documents
 from .documents import Document
-from .errors import Corrupt, StoreError
-from .journal import Journal, Tail
+from .errors import Corrupt
+from .journal import Journal, Tail, decode
 
 BLOCK = 4 << 20
 """The most bytes of the journal that are read at once, a longer record apart."""
@@ -51,12 +52,10 @@ class Delta:
             self.slices.append((segment, offset, offset + len(block)))
             base = segment << self.OFFSET
             for line in block.split(b"\n")[:-1]:
-                if line[-18:] != b',"crc":"%08x"}' % crc32(line[:-18]):
-                    where = f"{journal.path(segment)} at byte {offset}"
-                    raise Corrupt(f"{where}: not a record: its checksum is wrong")
-                found = cut(line)
+                sound = line[-18:] == b',"crc":"%08x"}' % crc32(line[:-18])
+                found = cut(line) if sound else None
                 if found is None:
-                    self._take(json.loads(line), base | offset)
+                    self._take(_parsed(journal, segment, offset, line), base | offset)
                 else:
                     op, puts, gone = found
                     ops[op] += 1
@@ -86,21 +85,15 @@ class Delta:
         for path, state in self.states.items():
             if isinstance(state, int) and state != self.GONE:
                 standing.setdefault(state, []).append(path)
-        at, puts, segment, file = -1, list[Any](), 0, None
-        try:
-            for state in sorted(standing):
-                if state >> self.COUNT != at:
-                    at = state >> self.COUNT
-                    if at >> self.OFFSET != segment:
-                        segment = at >> self.OFFSET
-                        file = _reopened(journal, segment, file)
-                    assert file
-                    file.seek(at & (1 << self.OFFSET) - 1)
-                    puts = json.loads(file.readline())["put"]
-                yield documents.render(puts[state & (1 << self.COUNT) - 1][0]), standing[state]
-        finally:
-            if file:
-                file.close()
+        for segment, states in groupby(sorted(standing), lambda state: state >> self.COUNT + self.OFFSET):
+            with journal.opened(segment) as file:
+                at, puts = -1, list[Any]()
+                for state in states:
+                    if state >> self.COUNT != at:
+                        at = state >> self.COUNT
+                        file.seek(at & (1 << self.OFFSET) - 1)
+                        puts = json.loads(file.readline())["put"]
+                    yield documents.render(puts[state & (1 << self.COUNT) - 1][0]), standing[state]
 
     @property
     def count(self) -> int:
@@ -114,6 +107,13 @@ class Delta:
         rest = self.records - sum(count for _, count in most)
         s = "" if self.records == 1 else "s"
         return f"{self.records} record{s} to {seq}: {', '.join([*named, *([f'{rest} others'] if rest else [])])}"
+
+
+def _parsed(journal: Journal, segment: int, offset: int, line: bytes) -> Document:
+    try:
+        return decode(line)
+    except ValueError as error:
+        raise Corrupt(f"{journal.path(segment)} at byte {offset}: not a record: {error}") from None
 
 
 def cut(line: bytes) -> tuple[bytes, Sequence[str], Sequence[str]] | None:
@@ -140,23 +140,13 @@ def cut(line: bytes) -> tuple[bytes, Sequence[str], Sequence[str]] | None:
     return line[op : line.find(b'"', op)], paths, gone[1:-1].decode().split('","') if gone else ()
 
 
-def _reopened(journal: Journal, segment: int, file: Any) -> Any:
-    if file:
-        file.close()
-    return open(journal.path(segment), "rb", buffering=1 << 18)
-
-
 def blocks(journal: Journal, start: Tail, end: Tail) -> Iterator[tuple[int, int, bytes]]:
     """``(segment, offset, whole lines)`` of the journal from ``start`` to ``end``, about `BLOCK` bytes at a time."""
     for segment in range(start.segment, end.segment + 1):
         path = journal.path(segment)
         at = start.offset if segment == start.segment else 0
         stop = end.offset if segment == end.segment else journal.size(segment)
-        try:
-            file = open(path, "rb")  # noqa: SIM115 - closed below
-        except FileNotFoundError:
-            raise StoreError(f"{path} is gone; the store was taken away or back in time") from None
-        with file:
+        with journal.opened(segment) as file:
             file.seek(at)
             while at < stop:
                 block = file.read(min(BLOCK, stop - at))

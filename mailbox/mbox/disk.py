@@ -17,6 +17,12 @@ import stat
 TEMP = ".tmp-"
 """Temporary files start with this; listings skip them, and `doctor --repair` removes those that a crash left."""
 
+LARGEST = 64 << 20
+"""Bytes that a document can have; a larger file is none, and is not read."""
+
+NO_DOCUMENT = frozenset([errno.ELOOP, errno.EINVAL, errno.EFBIG, errno.ENXIO])
+"""What `read_bytes` raises where a symlink, FIFO, device, socket or something huge stands in a document's place."""
+
 
 class Disk:
     """System calls that change files, by absolute path or descriptor.  ``private``: 0700 and 0600, else umask's."""
@@ -146,13 +152,33 @@ def temporary(path: str) -> str:
     return f"{folder}/{TEMP}{name}"
 
 
-def read_bytes(path: str) -> bytes:
-    """The bytes of the regular file ``path``; a symlink, FIFO or device in its place raises OSError (ELOOP, EINVAL)."""
+def open_regular(path: str) -> int:
+    """A descriptor to read the regular file ``path``; never waits for a FIFO, never follows a symlink."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
     try:
+        check_regular(fd, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def check_regular(fd: int, path: str) -> None:
+    """Raise OSError unless ``fd`` is a regular file."""
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, "a folder where a file should be", path)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+
+
+def read_bytes(path: str) -> bytes:
+    """The bytes of the regular file ``path``; anything else in its place raises OSError (`NO_DOCUMENT`, EISDIR)."""
+    fd = open_regular(path)
+    try:
         info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", path)
+        if info.st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"{info.st_size} bytes are no document", path)
         data = os.read(fd, info.st_size + 1)
         while True:
             more = os.read(fd, 1 << 20) if len(data) > info.st_size or len(data) < info.st_size else b""

@@ -1,16 +1,18 @@
 """Comparing the files with the journal, and mending what has one right answer.
 
 `survey` reads the whole journal and every document, without the lock: what a concurrent command changed meanwhile is
-looked at again before it is reported.  `repair` mends under the lock, in records of its own: missing and damaged
-documents come back from the journal, a valid document edited by hand is adopted as ``store.adopt``, what nobody knows
-goes into the dead letters, left-overs of crashes are removed.  `rebuild` makes every document again from the journal
-alone, in a shadow folder, and moves what differs into place under the lock; it is done file by file, so that a death
-in between leaves only documents that the journal knows.  (``store.md``, Long work.)
+looked at again before it is reported.  `repair` mends under the lock, in records of its own, what it finds again
+there: missing and damaged documents come back from the journal, a valid document edited by hand is adopted as
+``store.adopt``, what nobody knows goes into the dead letters, left-overs of crashes are removed.  `rebuild` makes
+every document again from the journal alone, in a shadow folder, and moves what differs into place under the lock; it
+is done file by file, so that a death in between leaves only documents that the journal knows.  (``store.md``, Long
+work.)
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -19,6 +21,7 @@ from .disk import TEMP
 from .documents import Newer, Unfit
 from .errors import Corrupt, MboxError, Refused, StoreError
 from .journal import Record, Tail
+from .lock import Lock
 from .recovery import Fold
 from .store import Actor, Store, Transaction
 
@@ -57,16 +60,58 @@ class Survey(NamedTuple):
 
 def survey(store: Store) -> Survey:
     """Read everything and compare.  Raises only where the journal itself cannot be read at all."""
+    return _surveyed(store)[0]
+
+
+def _surveyed(store: Store) -> tuple[Survey, Fold]:
+    """What `survey` says, and the journal folded up to there."""
     tail = store.end()
     try:
         folded = _folded(store, tail)
+        findings = [*_journal(store), *_documents(store, folded), *_strangers(store, folded), *_leases(store)]
+        tail, findings = _settled(store, folded, tail, findings)
     except MboxError as error:
-        return Survey(0, 0, tail, [Finding("journal", "", str(error))])
-    findings = [*_journal(store), *_documents(store, folded), *_strangers(store, folded), *_leases(store)]
-    again = store.end()
-    if again != tail and findings:
-        findings = _recheck(store, findings, tail, again)
-    return Survey(folded.records, sum(1 for place in folded.states.values() if place), again, findings)
+        return Survey(0, 0, tail, [Finding("journal", "", str(error))]), Fold()
+    standing = sum(1 for place in folded.states.values() if place)
+    return Survey(folded.records, standing, tail, findings), folded
+
+
+TRIES = 200
+"""How often, a millisecond apart, what looks wrong is looked at again while others write."""
+
+_OF_DOCUMENTS = frozenset(["missing", "damaged", "edited", "foreign", "newer", "place"])
+
+
+def _settled(store: Store, folded: Fold, tail: Tail, findings: list[Finding]) -> tuple[Tail, list[Finding]]:
+    """``findings`` looked at again until nobody wrote meanwhile: a record's documents stand before the mark says so."""
+    for _ in range(TRIES):
+        now = store.end()
+        folded.extend(store.journal, tail, now)
+        tail = now
+        findings = list(_still(store, folded, findings))
+        if not any(finding.bad for finding in findings) or (not store.is_behind() and store.end() == tail):
+            break
+        time.sleep(0.001)
+    return tail, findings
+
+
+def _still(store: Store, folded: Fold, findings: list[Finding]) -> Iterator[Finding]:
+    """What is still so of ``findings``, by the journal as it is folded now."""
+    for finding in findings:
+        once = finding.kind not in _OF_DOCUMENTS or finding.path.startswith(_ELSEWHERE)
+        fresh = finding if once else _look(store, folded, finding.path)
+        if fresh:
+            yield fresh
+
+
+def _look(store: Store, folded: Fold, path: str) -> Finding | None:
+    """What is wrong at ``path``, if anything."""
+    doc = folded.document(store.journal, path)
+    if doc is not None:
+        return compare(store, path, doc)
+    if not os.path.lexists(store.absolute(path)):
+        return None
+    return Finding("foreign", path, "the journal says that it was removed") if path in folded.states else _stranger(path)
 
 
 def _folded(store: Store, tail: Tail) -> Fold:
@@ -75,14 +120,6 @@ def _folded(store: Store, tail: Tail) -> Fold:
         raise Corrupt(f"{store.journal.path(1)} is missing: the journal does not start at its beginning")
     folded, _ = recovery.fold(store.journal, segments[0], tail)
     return folded
-
-
-def _recheck(store: Store, findings: list[Finding], old: Tail, new: Tail) -> list[Finding]:
-    """Drop findings about paths that somebody changed while we looked."""
-    changed: set[str] = set()
-    for _, record in store.journal.records(old, new):
-        changed |= set(_paths(record))
-    return [finding for finding in findings if finding.path not in changed]
 
 
 def _paths(record: Record) -> Iterator[str]:
@@ -96,7 +133,11 @@ def _paths(record: Record) -> Iterator[str]:
 
 
 def _journal(store: Store) -> Iterator[Finding]:
-    if store.is_behind():
+    mark = store.mark()
+    if mark and store.journal.size(mark.tail.segment) < mark.tail.offset:
+        path = f"{places.LOGS}/{mark.tail.segment:06d}.jsonl"
+        yield Finding("journal", path, "shorter than what was written: the store was taken back in time")
+    elif store.is_behind():
         yield Finding("journal", places.LOGS, "the files do not follow the journal yet; the next command does it", False)
     seq = 0
     for segment in store.journal.segments():
@@ -152,31 +193,34 @@ def _strangers(store: Store, folded: Fold) -> Iterator[Finding]:
                 yield Finding("link", path, "a symlink; the store is never followed out of itself")
             elif not is_dir and name.startswith(TEMP):
                 yield Finding("leftover", path, "a temporary file that a crash left", False)
-            elif not is_dir and folded.states.get(path) is None and path not in folded.states:
-                yield from _stranger(path)
+            elif not is_dir and path not in folded.states:
+                finding = _stranger(path)
+                if finding:
+                    yield finding
 
 
-_ELSEWHERE = tuple(
-    f".mailbox/{name}/" for name in ("logs", "leases", "heartbeat", "status", "locks", "cache", "runs")
-) + (".tasks/leases/", ".tasks/index/")
+_ELSEWHERE = (
+    *(f".mailbox/{name}/" for name in ("logs", "leases", "heartbeat", "status", "locks", "cache", "runs")),
+    ".tasks/leases/", ".tasks/index/",
+)  # fmt: skip
 _KNOWN = frozenset([places.CONFIG, places.LOCK, ".mailbox/hosts.yaml", ".mailbox/.gitignore", ".tasks/.gitignore"])
 
 
-def _stranger(path: str) -> Iterator[Finding]:
+def _stranger(path: str) -> Finding | None:
+    """A file that the journal does not name, unless it is one that it never names."""
     if path in _KNOWN or path.startswith(_ELSEWHERE):
-        return
-    try:
-        places.kind(path)
-    except Corrupt:
-        yield Finding("foreign", path, "not a file of the store's layout")
-    else:
-        yield Finding("foreign", path, "a document that the journal does not know")
+        return None
+    known = places.is_place(path)
+    return Finding("foreign", path, "a document that the journal does not know" if known else "not a file of the store's layout")
 
 
 def _walk(store: Store, folder: str) -> Iterator[tuple[str, bool, bool]]:
     """``(path, is folder, is symlink)`` of everything below ``folder``; symlinks are not followed."""
-    with os.scandir(store.absolute(folder)) as entries:
-        found = sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(store.absolute(folder)) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:  # a shadow folder, a cache: gone while we looked
+        return
     for entry in found:
         path = f"{folder}/{entry.name}"
         is_dir = entry.is_dir(follow_symlinks=False)
@@ -230,33 +274,70 @@ def _carried(store: Store, path: str, token: int) -> bool:
 def repair(store: Store, by: Actor) -> list[Finding]:
     """Mend what `survey` finds; what was mended.  What it cannot mend is found by the next `survey`."""
     store.catch_up()
-    found = survey(store)
+    found, folded = _surveyed(store)
     if any(finding.kind == "journal" and finding.bad for finding in found.findings):
         raise Corrupt("; ".join(f.problem for f in found.findings if f.kind == "journal") + "; nothing was mended")
-    mended: list[Finding] = []
-    for finding in found.findings:
-        if finding.kind in ("leftover", "lease"):
-            store.disk.discard(store.absolute(finding.path))
-            mended.append(finding)
-    documents_ = [f for f in found.findings if f.kind in ("missing", "damaged", "edited", "foreign")]
-    states = _states(store, {f.path for f in documents_})
-    for at in range(0, len(documents_), BATCH):
-        batch = documents_[at : at + BATCH]
+    mended = _sweep_up(store, [f for f in found.findings if f.kind in ("leftover", "lease")])
+    state = _State(folded, found.tail)
+    wrong = [f for f in found.findings if f.kind in ("missing", "damaged", "edited", "foreign")]
+    for at in range(0, len(wrong), BATCH):
+        batch = wrong[at : at + BATCH]
 
         def decide(tx: Transaction, batch: list[Finding] = batch) -> list[Finding]:
-            return _mend(tx, batch, states)
+            state.follow(tx.store)
+            return _mend(tx, list(_still(tx.store, state.folded, batch)), state.folded)
 
         mended += store.transact(decide, by)
-    store.drop_index()
+    with store.locked():
+        store.drop_index()
     return mended
 
 
-def _states(store: Store, wanted: set[str]) -> dict[str, Any]:
-    folded = _folded(store, store.end())
-    return {path: doc for path, doc in folded.documents(store.journal) if path in wanted}
+class _State:
+    """The journal folded, and up to where."""
+
+    def __init__(self, folded: Fold, tail: Tail) -> None:
+        self.folded, self.tail = folded, tail
+
+    def follow(self, store: Store) -> None:
+        """Fold what was written since, with the lock held."""
+        self.folded.extend(store.journal, self.tail, store.tail)
+        self.tail = store.tail
 
 
-def _mend(tx: Transaction, findings: list[Finding], states: dict[str, Any]) -> list[Finding]:
+def _sweep_up(store: Store, findings: list[Finding]) -> list[Finding]:
+    """Remove left-overs of crashes and void leases, with the lock held: then no writer is in the middle of anything.
+
+    Some files are written without the lock; what may still be under way for those is left.
+    """
+    removed = []
+    if findings:
+        with store.locked():
+            void = {finding.path for finding in _leases(store)}
+            for finding in findings:
+                path = store.absolute(finding.path)
+                fresh = finding.path.startswith(_UNLOCKED) and _age(store, path) < UNDER_WAY
+                if not fresh and (finding.kind == "leftover" or finding.path in void):
+                    store.disk.discard(path)
+                    removed.append(finding)
+            store.drop_index()
+    return removed
+
+
+UNDER_WAY = 60.0
+"""Seconds for which a temporary file outside the lock may belong to somebody alive."""
+
+_UNLOCKED = tuple(f".mailbox/{name}/" for name in ("heartbeat", "status", "locks", "cache", "runs"))
+
+
+def _age(store: Store, path: str) -> float:
+    try:
+        return store.host.wall() - os.lstat(path).st_mtime
+    except OSError:
+        return UNDER_WAY
+
+
+def _mend(tx: Transaction, findings: list[Finding], folded: Fold) -> list[Finding]:
     """One record that mends ``findings``."""
     mended, said = [], []
     for finding in findings:
@@ -265,11 +346,11 @@ def _mend(tx: Transaction, findings: list[Finding], states: dict[str, Any]) -> l
             doc: Any = tx.notes(path) if path.startswith(places.NOTES) else tx.read(path)
             tx.put(doc, path)
             said.append(f"{path}: adopted")
-        elif finding.kind in ("missing", "damaged") and path in states:
+        elif finding.kind in ("missing", "damaged") and not recovery.is_folder(tx.store.absolute(path)):
             _keep(tx, path, finding) if finding.kind == "damaged" else None
-            tx.put(states[path], path)
+            tx.put(folded.document(tx.store.journal, path), path)
             said.append(f"{path}: restored")
-        elif not _is_place(path) or not _keep(tx, path, finding):
+        elif finding.kind not in ("damaged", "foreign") or not places.is_place(path) or not _keep(tx, path, finding):
             continue
         else:
             tx.delete(path)
@@ -279,14 +360,6 @@ def _mend(tx: Transaction, findings: list[Finding], states: dict[str, Any]) -> l
         op = "store.adopt" if all(f.kind == "edited" for f in mended) else "store.repair"
         tx.record(op, sorted({places.ident(f.path) for f in mended}), "; ".join(said)[:2000])
     return mended
-
-
-def _is_place(path: str) -> bool:
-    try:
-        places.kind(path)
-    except Corrupt:
-        return False
-    return True
 
 
 def _keep(tx: Transaction, path: str, finding: Finding) -> bool:
@@ -317,29 +390,50 @@ def rebuild(store: Store, drop_edits: bool = False) -> Rebuilt:
 
     Refused while valid edits by hand stand, unless ``drop_edits``.  Files that the journal does not know stay.
     """
+    store.check_folder(places.CACHE)
+    shadow = store.absolute(f"{places.CACHE}/rebuild")
+    store.disk.folders(shadow)
+    alone = Lock(store.absolute(f"{places.CACHE}/rebuild.lock"), store.disk, store.host, store.settings.lock_backend)
+    alone.open(create=True)
+    try:
+        alone.take(0)
+        return _rebuild(store, shadow, drop_edits)
+    finally:
+        alone.close()
+
+
+def _rebuild(store: Store, shadow: str, drop_edits: bool) -> Rebuilt:
+    _clear(store, shadow)
     tail = store.end()
     folded = _folded(store, tail)
-    shadow = store.absolute(".mailbox/cache/rebuild")
-    _clear(store, shadow)
-    store.disk.folders(shadow)
-    staged = _stage(store, folded, shadow, drop_edits)
+    staged, edited = _stage(store, folded, shadow)
     gone = [path for path in folded.gone() if os.path.lexists(store.absolute(path))]
-    with store.locked():
-        changed = {path for _, record in store.journal.records(tail, store.tail) for path in _paths(record)}
-        for path, temp in staged.items():
-            if path not in changed:
+    try:
+        with store.locked():
+            changed = {path for _, record in store.journal.records(tail, store.tail) for path in _paths(record)}
+            _refuse_edits([path for path in edited if path not in changed and not drop_edits])
+            for path in [path for path in staged if path not in changed]:
+                store.check_folder(os.path.dirname(path))
                 store.disk.folders(os.path.dirname(store.absolute(path)))
-                store.disk.rename(temp, store.absolute(path))
-        for path in gone:
-            if path not in changed:
+                store.disk.rename(staged[path], store.absolute(path))
+            for path in [path for path in gone if path not in changed]:
                 recovery.remove(store, path)
-        store.drop_index()
-    _clear(store, shadow)
+            store.drop_index()
+    finally:
+        _clear(store, shadow)
     return Rebuilt(folded.records, sum(1 for place in folded.states.values() if place), len(staged), len(gone))
 
 
-def _stage(store: Store, folded: Fold, shadow: str, drop_edits: bool) -> dict[str, str]:
-    """Write what differs into the shadow folder: path → file there."""
+def _refuse_edits(edited: list[str]) -> None:
+    if edited:
+        raise Refused(
+            f"{len(edited)} documents were edited by hand ({', '.join(edited[:3])}); "
+            "`mbox doctor --repair` adopts them, `mbox rebuild --drop-edits` drops them"
+        )
+
+
+def _stage(store: Store, folded: Fold, shadow: str) -> tuple[dict[str, str], list[str]]:
+    """Write what differs into the shadow folder: path → file there; and which paths were edited by hand."""
     staged: dict[str, str] = {}
     edited = []
     for path, doc in folded.documents(store.journal):
@@ -351,13 +445,7 @@ def _stage(store: Store, folded: Fold, shadow: str, drop_edits: bool) -> dict[st
         temp = f"{shadow}/{len(staged)}"
         store.disk.create(temp, documents.encode(places.kind(path), doc))
         staged[path] = temp
-    if edited and not drop_edits:
-        _clear(store, shadow)
-        raise Refused(
-            f"{len(edited)} documents were edited by hand ({', '.join(edited[:3])}); "
-            "`mbox doctor --repair` adopts them, `mbox rebuild --drop-edits` drops them"
-        )
-    return staged
+    return staged, edited
 
 
 def _clear(store: Store, folder: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from json.encoder import encode_basestring as _quote
 from typing import Any, NamedTuple
 
@@ -21,6 +22,10 @@ FORMAT = 1
 """The format this version writes, and the highest it reads."""
 
 Document = dict[str, Any]
+
+
+DEEPEST = 100
+"""How deep JSON in a document may be nested; Python's own limit depends on who calls."""
 
 
 class Unfit(ValueError):
@@ -122,11 +127,28 @@ STEPS: dict[tuple[str, int], Callable[[Document], Document]] = {}
 """``(kind, schema) → function`` that makes a document of that schema one of the next.  Empty while format is 1."""
 
 
-def _is_time(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 27 and value[26] == "Z" and value[10] == "T"
+def is_time(value: Any) -> bool:
+    """Whether ``value`` is a time as it stands in documents: ``2026-01-02T03:04:05.000006Z``."""
+    if not isinstance(value, str) or len(value) != 27 or value[4::3][:5] != "--T::" or value[19::7] != ".Z":
+        return False
+    try:
+        datetime.fromisoformat(value[:26])
+    except ValueError:
+        return False
+    return True
 
 
-def _is_strs(value: Any) -> bool:
+def _is_int(value: int) -> bool:
+    """Whether SQLite and every other reader of JSON can hold it."""
+    return -(2**63) <= value < 2**63
+
+
+def _is_num(value: float) -> bool:
+    return -1e300 < value < 1e300
+
+
+def is_strs(value: Any) -> bool:
+    """Whether ``value`` is a list of texts."""
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
@@ -136,9 +158,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "time": (str,), "time?": (str, _NONE), "any": (_NONE, bool, int, float, str, list, dict),
 }  # fmt: skip
 _CLOSER: dict[str, Callable[[Any], bool]] = {
-    "strs": _is_strs,
-    "time": _is_time,
-    "time?": lambda value: value is None or _is_time(value),
+    "int": _is_int,
+    "num": _is_num,
+    "strs": is_strs,
+    "time": is_time,
+    "time?": lambda value: value is None or is_time(value),
 }
 _PLANS = {
     kind: [
@@ -214,13 +238,39 @@ def _unique(pairs: list[tuple[str, Any]]) -> Document:
     return out
 
 
+def _no_constant(text: str) -> Any:
+    raise Unfit(f"{text} is no JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if _is_num(value) else _no_constant(text)
+
+
+_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite).decode
+
+
 def _loads(data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+        value = _decode(data.decode("utf-8"))
+        if b"\\ud" in data.lower():
+            _compact(value).encode()  # half of a surrogate pair can be escaped, and then nothing can write it
     except Unfit:
         raise
     except (ValueError, RecursionError) as error:
         raise Unfit(f"not JSON: {error}" if data else "the file is empty") from None
+    if data.count(b"[") + data.count(b"{") > DEEPEST and is_deep(value):
+        raise Unfit(f"nested deeper than {DEEPEST}")
+    return value
+
+
+def is_deep(value: Any, limit: int = DEEPEST) -> bool:
+    """Whether ``value`` is nested deeper than ``limit``."""
+    if type(value) is dict:
+        value = list(value.values())
+    elif type(value) is not list:
+        return False
+    return limit == 0 or any(is_deep(item, limit - 1) for item in value if type(item) in (dict, list))
 
 
 def decode(kind: str, data: bytes, ident: str = "") -> Any:
@@ -258,6 +308,17 @@ def check(kind: str, value: Any) -> Document:
             if name not in out:
                 out[name] = doc[name]
     return out
+
+
+def check_at(kind: str, doc: Any) -> None:
+    """Raise `Unfit` unless ``doc``, from a record, is what a file of ``kind`` holds; for notes a list of entries."""
+    if kind == "notes":
+        if not isinstance(doc, list):
+            raise Unfit(f"not a list of notes but {type(doc).__name__}")
+        for entry in doc:
+            check("note", entry)
+    else:
+        check(kind, doc)
 
 
 def _stepped(kind: str, doc: Document) -> Document:

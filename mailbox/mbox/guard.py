@@ -1,8 +1,9 @@
 """The guard: what is reserved and whether a path may be changed, as seen without the lock.
 
 Promised: `check` first waits for a record that is committed and not published yet, counts only what is live
-at this moment, and refuses to answer (exit 6) where a reservation cannot be read, so that a hook can rely on
-it.  Not promised: that the answer holds a moment later; only a reservation of one's own keeps others out.
+at this moment, and refuses to answer (exit 6) where a reservation cannot be read, so that a hook can rely
+on it.  Not promised: that the answer holds a moment later; only a reservation of one's own keeps others
+out.
 
 Reads ``reservations/*.json`` and, of those that matter, ``leases/<id>.json``; writes nothing, and does
 without the index, whose opening would cost more than the rest of ``reserve check``.
@@ -10,7 +11,8 @@ without the index, whose opening would cost more than the rest of ``reserve chec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
 from . import patterns, places
 from .documents import Document
@@ -32,6 +34,8 @@ from .reservations import (
     told,
 )
 from .store import Actor, Store
+
+_WILD = frozenset("*?[{\\")
 
 
 def left(store: Store, doc: Document) -> float:
@@ -77,35 +81,61 @@ def check(store: Store, who: Actor, texts: Iterable[str]) -> list[Document]:
     """
     if store.is_behind():
         store.catch_up()
-    held = [(doc, text, stored(store, text)) for doc in _readable(store) for text in doc["patterns"]]
+    reserved = Reserved(store)
     rows = []
     for text in texts:
         pattern = parsed(store, text)
-        meets = _meets(store, pattern)
-        meet = [one for one in held if meets(one[2]) and left(store, one[0]) > 0]
-        mine = [one for one in meet if is_of(one[0], who)]
-        others = [one for one in meet if one[0]["agent"] != who.name]
+        live = [one for one in reserved.about(pattern) if left(store, one[0]) > 0]
+        mine = [one for one in live if is_of(one[0], who)]
+        others = [one for one in live if one[0]["agent"] != who.name]
         row: Document = {"path": text if patterns.has_wildcard(text) else unescaped(text), "state": "free"}
-        if covered(store, [one[2] for one in mine], pattern):
+        if covered(store, [held for _, held in mine], pattern):
             row |= {"state": "own", "reservation_id": mine[0][0]["reservation_id"]}
         elif others:
-            row |= _holder(store, *others[0][:2])
+            row |= _holder(store, others[0][0], others[0][1].text)
         rows.append(row)
     return rows
 
 
-def _meets(store: Store, wanted: Pattern) -> Callable[[Pattern], bool]:
-    """What tells whether a reserved pattern is about ``wanted``: a path, or a folder or pattern and all in it."""
-    if is_one_path(store, wanted):
-        return lambda pattern: pattern.matches(wanted.prefix)
-    return lambda pattern: meet(store, pattern, wanted)
+class Reserved:
+    """Every reserved pattern, by its literal head: most of them are never even parsed."""
+
+    __slots__ = ("_by_head", "_store")
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._by_head: dict[str, list[tuple[Document, str]]] = {}
+        for doc in _readable(store):
+            for text in doc["patterns"]:
+                self._by_head.setdefault(self._head(text), []).append((doc, text))
+
+    def _head(self, text: str) -> str:
+        """A path at or above all that the pattern matches."""
+        if not text.isascii() or parsed(self._store, "**").fold:
+            return stored(self._store, text).prefix
+        return "/".join(takewhile(_WILD.isdisjoint, text.split("/")))
+
+    def about(self, wanted: Pattern) -> list[tuple[Document, Pattern]]:
+        """The patterns that are about ``wanted``: one path, or all in a folder or pattern; oldest first."""
+        names, one = wanted.prefix.split("/"), is_one_path(self._store, wanted)
+        heads = {"", *("/".join(names[:n]) for n in range(1, len(names) + 1))}
+        if not one:
+            below = f"{wanted.prefix}/" if wanted.prefix else ""
+            heads.update(head for head in self._by_head if head.startswith(below))
+        found = []
+        for doc, text in (each for head in heads for each in self._by_head.get(head, ())):
+            held = stored(self._store, text)
+            if held.matches(wanted.prefix) if one else meet(self._store, held, wanted):
+                found.append((doc, held))
+        return sorted(found, key=lambda each: places.number(each[0]["reservation_id"]))
 
 
-def _readable(store: Store) -> list[Document]:
-    """Every reservation, oldest first; `Corrupt` where one is unfit: it may be what is asked for."""
-    names = sorted(store.names(places.RESERVATIONS), key=lambda name: places.number(name[:-5]))
-    docs = [store.read(f"{places.RESERVATIONS}/{name}") for name in names if name.endswith(".json")]
-    return [doc for doc in docs if doc is not None]
+def _readable(store: Store) -> Iterator[Document]:
+    """Every reservation; `Corrupt` where one is unfit: it may be what is asked for."""
+    for name in store.names(places.RESERVATIONS):
+        doc = store.read(f"{places.RESERVATIONS}/{name}") if name.endswith(".json") else None
+        if doc is not None:
+            yield doc
 
 
 def _holder(store: Store, doc: Document, pattern: str) -> Document:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .documents import compact
 from .errors import Usage
 from .host import seconds
-from .journal import Record, decode
+from .journal import Record
 from .store import Store
 
 
@@ -72,10 +72,10 @@ def _time(text: str) -> str:
 def newest(store: Store, wanted: Filter, limit: int) -> tuple[list[Record], bool]:
     """The newest ``limit`` records that pass (0: all), oldest first; and whether older ones were left out."""
     found: list[Record] = []
-    for _segment, _offset, line in store.journal.backwards(store.end()):
+    for segment, offset, line in store.journal.backwards(store.end()):
         if not wanted.may_want(line) and not (wanted.since_seq or wanted.since_time):
             continue
-        record = decode(line)
+        record = store.journal.decoded(segment, offset, line)
         if wanted.is_over(record):
             break
         if wanted.wants(record):
@@ -91,9 +91,8 @@ def follow(store: Store, wanted: Filter, wait: Callable[[], None]) -> Iterator[R
     while True:
         end = store.end()
         if end != place:
-            for place, record in store.journal.records(place, end):
-                if wanted.wants(record):
-                    yield record
+            yield from (record for _, record in store.journal.records(place, end) if wanted.wants(record))
+            place = end
         else:
             wait()
 

@@ -102,6 +102,13 @@ class Damaged(Exception):
     """The index cannot be used; build it again."""
 
 
+_UNFIT = (LookupError, TypeError, ValueError, OverflowError)
+"""What a record or document raises whose fields are not what they should be: the index is worth no traceback."""
+
+_COPIES: list[Any] = []
+"""Connections of a parent process, kept so that nobody closes them."""
+
+
 class Index:
     """The SQLite file at ``path`` (absolute).  ``prefix`` gives a pattern's literal prefix (`patterns`)."""
 
@@ -153,6 +160,13 @@ class Index:
             self._db = None
         self.seq = -1
 
+    def forget(self) -> None:
+        """Let go of a connection that a fork has copied: to use or to close it here would spoil the parent's."""
+        if self._db is not None:
+            _COPIES.append(self._db)
+            self._db = None
+        self.seq = -1
+
     def refresh(self) -> bool:
         """Read again how far the file is: another process may have caught it up since.  False if it cannot be read."""
         import sqlite3
@@ -178,6 +192,15 @@ class Index:
         except sqlite3.Error as error:
             raise Damaged(str(error)) from error
 
+    def _do(self, sql: str, *values: Any) -> int:
+        """Change rows; how many.  `Damaged` where that cannot be done."""
+        import sqlite3
+
+        try:
+            return self._sql.execute(sql, values).rowcount
+        except (sqlite3.Error, OverflowError) as error:
+            raise Damaged(str(error)) from error
+
     def _one(self, sql: str, *values: Any) -> Any:
         rows = self._rows(sql, *values)
         return rows[0] if rows else None
@@ -193,7 +216,7 @@ class Index:
                 self.seq = record["seq"]
             self._sql.execute("UPDATE meta SET value = ? WHERE name = 'seq'", (self.seq,))
             self._sql.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Damaged, *_UNFIT) as error:
             self.close()
             raise Damaged(str(error)) from error
 
@@ -218,7 +241,7 @@ class Index:
             self._sql.execute("UPDATE meta SET value = ? WHERE name = 'seq'", (seq,))
             self._sql.execute("COMMIT")
             self.seq = seq
-        except sqlite3.Error as error:
+        except (sqlite3.Error, Damaged, *_UNFIT) as error:
             self.close()
             raise Damaged(str(error)) from error
 
@@ -297,18 +320,20 @@ class Index:
     def _deliver(self, path: str, doc: Document | None) -> None:
         _, _, agent, folder, name = path.split("/")
         if folder == "new":
-            rank = 9 - (doc["priority"] if doc else 5)
-            row = (agent, rank, places.number(name[:-5]))
-            self._sql.execute("INSERT OR IGNORE INTO inbox VALUES(?, ?, ?)", row)
+            rank = min(max(9 - (doc["priority"] if doc else 5), 0), 9)  # a person can write any number
+            number = places.number(name[:-5])
+            if not number:
+                return
+            self._do("INSERT OR IGNORE INTO inbox VALUES(?, ?, ?)", agent, rank, number)
             if doc and doc.get("expires_at"):
                 self._deliver_until(path, doc["expires_at"])
         elif doc is not None:
             lease = places.read_lease(agent, name[:-5])
-            self._sql.execute("INSERT OR IGNORE INTO lease VALUES(?, '', 0, 0, 0)", (lease,))
+            self._do("INSERT OR IGNORE INTO lease VALUES(?, '', 0, 0, 0)", lease)
 
     def _deliver_until(self, path: str, at: str) -> None:
         until = self._host.mono() + seconds(at) - self._host.wall()
-        self._sql.execute("INSERT OR REPLACE INTO lease VALUES(?, '', 0, ?, ?)", (path, until, until))
+        self._do("INSERT OR REPLACE INTO lease VALUES(?, '', 0, ?, ?)", path, until, until)
 
     def _delete(self, path: str) -> None:
         if path.startswith(places.INBOX):
@@ -317,7 +342,7 @@ class Index:
                 number = places.number(name[:-5])
                 for rank in range(10):
                     sql = "DELETE FROM inbox WHERE agent = ? AND rank = ? AND num = ?"
-                    if self._sql.execute(sql, (agent, rank, number)).rowcount:
+                    if self._do(sql, agent, rank, number):
                         break
         elif path.startswith(places.RESERVATIONS):
             rid = places.ident(path)
@@ -372,7 +397,7 @@ class Index:
         lease = Lease.of(doc)
         until = self._host.mono() + lease.left(self._host)
         row = (path, lease.holder, lease.incarnation, until, until - lease.seconds * 2 / 3)
-        self._sql.execute("INSERT OR REPLACE INTO lease VALUES(?, ?, ?, ?, ?)", row)
+        self._do("INSERT OR REPLACE INTO lease VALUES(?, ?, ?, ?, ?)", *row)
 
     # -- questions -----------------------------------------------------------------------------------------------
 
@@ -448,9 +473,14 @@ class Index:
 
     def park(self, parked: list[tuple[str, str]]) -> None:
         """Remember ``(task, reservation)`` pairs: these tasks cannot be claimed while the reservation stands."""
-        self._sql.execute("BEGIN IMMEDIATE")
-        self._sql.executemany("UPDATE task SET parked = ? WHERE id = ?", [(rid, task) for task, rid in parked])
-        self._sql.execute("COMMIT")
+        import sqlite3
+
+        try:
+            self._sql.execute("BEGIN IMMEDIATE")
+            self._sql.executemany("UPDATE task SET parked = ? WHERE id = ?", [(rid, task) for task, rid in parked])
+            self._sql.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise Damaged(str(error)) from error
 
     def counts(self) -> dict[str, int]:
         """Number of tasks by status."""
@@ -540,6 +570,10 @@ class Index:
         sql = "SELECT path FROM lease WHERE until <= ? ORDER BY until LIMIT ?"
         return [row[0] for row in self._rows(sql, self._host.mono(), limit)]
 
+    def postpone(self, path: str, seconds_: float) -> None:
+        """Let ``path`` be due ``seconds_`` from now."""
+        self._do("UPDATE lease SET until = ? WHERE path = ?", self._host.mono() + seconds_, path)
+
     def next_due(self) -> float | None:
         """CLOCK_MONOTONIC at which the next lease may run out; None if there is none."""
         found: float | None = self._one("SELECT min(until) FROM lease")[0]
@@ -559,7 +593,7 @@ class Index:
         self._grant(path, lease.doc())
 
     def forget_lease(self, path: str) -> None:
-        self._rows("DELETE FROM lease WHERE path = ?", path)
+        self._do("DELETE FROM lease WHERE path = ?", path)
 
     def key(self, agent: str, key: str, newer_than: float) -> Key | None:
         """What ``agent`` made with ``key`` after the wall time ``newer_than``."""

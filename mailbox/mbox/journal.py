@@ -18,16 +18,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 from binascii import crc32
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from contextlib import contextmanager
+from types import NoneType
+from typing import Any, BinaryIO, NamedTuple
 
-from .disk import Disk
-from .documents import compact
+from .disk import Disk, open_regular
+from .documents import compact, is_strs, is_time
 from .errors import Corrupt, StoreError, Unknown
 
 WRITER = 1
 """The format of records this version writes; a segment whose ``writer_min`` is higher is refused."""
+
+LAST = 1 << 53
+"""Numbers stay below this, so that every reader of JSON, and SQLite, can hold them."""
 
 WINDOW = 5000
 """Numbers that ``fast`` may give out without an fsync.  After a machine's death numbering goes on this far above what
@@ -52,6 +58,10 @@ class BadLine(ValueError):
     """A whole line that is no record: corruption."""
 
 
+class Unsound(BadLine):
+    """Its checksum is right and it is no record all the same: no crash left it."""
+
+
 def encode(record: Record) -> bytes:
     """The line of a record; ``crc`` is computed here."""
     text = compact(record)[:-1]
@@ -63,8 +73,43 @@ def decode(line: bytes) -> Record:
     body, found, tail = line.rstrip(b"\n").rpartition(b',"crc":"')
     if not found or tail != b'%08x"}' % crc32(body):
         raise BadLine("its checksum is wrong")
-    record: Record = json.loads(line)
-    return record
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise Unsound(f"not JSON: {error}") from None
+    return _sound(record)
+
+
+_TYPES = (("seq", int), ("inc", int), ("op", str), ("by", str), ("why", str), ("ts", str))
+
+
+def _sound(record: Any) -> Record:
+    """``record`` if its fields are what a record's fields are; the documents in it are checked where they are used."""
+    try:
+        for name, type_ in _TYPES:
+            if type(record[name]) is not type_:
+                raise Unsound(f"field {name!r} is not {'a number' if type_ is int else 'text'}")
+        if not 0 < record["seq"] < LAST:
+            raise Unsound(f"{record['seq']} is no number of a record")
+        if not is_time(record["ts"]):
+            raise Unsound("field 'ts' is no UTC time")
+        for name in ("on", "del"):
+            if not is_strs(record[name]):
+                raise Unsound(f"field {name!r} is not a list of texts")
+        if record["key"] is not None and not (is_strs(record["key"]) and len(record["key"]) == 2):
+            raise Unsound("field 'key' is not two texts")
+        if not all(type(doc) in (dict, list) and is_strs(paths) for doc, paths in record["put"]):
+            raise Unsound("field 'put' is not a list of documents and their paths")
+        if not all(is_strs(pair) and len(pair) == 2 for pair in record["mv"]):
+            raise Unsound("field 'mv' is not a list of two paths each")
+        if not all(type(path) is str and type(doc) in (dict, NoneType) for path, doc in record["lease"]):
+            raise Unsound("field 'lease' is not a list of leases")
+    except Unsound:
+        raise
+    except (LookupError, TypeError, ValueError) as error:
+        raise Unsound(f"a field is missing or not what it should be: {error}") from None
+    found: Record = record
+    return found
 
 
 def segment_name(number: int) -> str:
@@ -93,17 +138,26 @@ class Journal:
             names = os.listdir(self.folder)
         except FileNotFoundError:
             return []
-        found = sorted(int(name[:-6]) for name in names if name.endswith(".jsonl") and name[:-6].isdecimal())
+        numbers = {name: int(name[:-6]) for name in names if name.endswith(".jsonl") and name[:-6].isdecimal()}
+        found = sorted(number for name, number in numbers.items() if name == segment_name(number))
         if found and found[-1] - found[0] + 1 != len(found):
             raise Corrupt(f"{self.folder}: a segment between {found[0]:06d} and {found[-1]:06d} is missing")
         return found
 
+    def is_begun(self) -> bool:
+        """Whether there is a journal: not if the process that made its first segment died before the header stood."""
+        segments = self.segments()
+        return bool(segments) and (segments != [1] or any(line.endswith(b"\n") for _, line in self.lines(1)))
+
     def size(self, segment: int) -> int:
-        """Bytes in a segment; -1 if it is not there."""
+        """Bytes in a segment; -1 if it is not there; `Corrupt` if something else is."""
         try:
-            return os.stat(self.path(segment)).st_size
+            info = os.lstat(self.path(segment))
         except FileNotFoundError:
             return -1
+        if not stat.S_ISREG(info.st_mode):
+            raise Corrupt(f"{self.path(segment)} is not a regular file; put the journal's segment back in its place")
+        return info.st_size
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -142,7 +196,10 @@ class Journal:
             self._take_back(fd, expected, error)
             raise
         end = expected.offset + len(line)
-        if os.fstat(fd).st_size != end:
+        info = os.fstat(fd)
+        if not info.st_nlink:
+            raise Unknown(f"{self.path(expected.segment)} was deleted while it was written (git clean, checkout or stash?)")
+        if info.st_size != end:
             raise Unknown(
                 f"{self.path(expected.segment)}: the record did not land where it was read; "
                 "this folder is shared by two kernels; the lock does not reach"
@@ -191,13 +248,22 @@ class Journal:
 
     # -- reading -------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def opened(self, segment: int) -> Iterator[BinaryIO]:
+        """The segment's file, to be read; StoreError if it is gone, `Corrupt` if it is no file."""
+        path = self.path(segment)
+        try:
+            fd = open_regular(path)
+        except FileNotFoundError:
+            raise StoreError(f"{path} is gone; the store was taken away or back in time") from None
+        except OSError as error:
+            raise Corrupt(f"{path}: {error.strerror}; the journal cannot be read") from None
+        with open(fd, "rb", buffering=1 << 18) as file:
+            yield file
+
     def lines(self, segment: int, offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
         """``(offset, line)`` of every line from ``offset`` up to ``end``; the last one may lack its newline."""
-        try:
-            file = open(self.path(segment), "rb", buffering=1 << 18)
-        except FileNotFoundError:
-            raise StoreError(f"{self.path(segment)} is gone; the store was taken away or back in time") from None
-        with file:
+        with self.opened(segment) as file:
             file.seek(offset)
             for line in file:
                 if end is not None and offset + len(line) > end:
@@ -208,27 +274,40 @@ class Journal:
     def records(self, start: Tail, end: Tail | None = None) -> Iterator[tuple[Tail, Record]]:
         """Every record after ``start`` up to ``end``, with the place behind it.  `Corrupt` at a bad line.
 
-        A torn last line (no newline) ends the iteration: it is not a record yet.
+        A torn last line (no newline) ends the iteration: it is not a record yet; in a segment that is not the last
+        it is corruption, as is a number that does not follow.
         """
         last = end.segment if end else None
-        segment, offset, seq = start.segment, start.offset, start.seq
+        segment, offset, seq = start.segment, start.offset, 0
         while True:
             stop = end.offset if end and segment == end.segment else None
+            torn = -1
             for at, line in self.lines(segment, offset, stop):
                 if not line.endswith(b"\n"):
+                    torn = at
                     break
-                record = self._decoded(segment, at, line)
+                record = self.decoded(segment, at, line, seq)
                 seq = record["seq"]
                 yield Tail(seq, segment, at + len(line)), record
             if segment == last or (last is None and self.size(segment + 1) < 0):
                 return
+            if torn >= 0:
+                raise self.corrupt(segment, torn, "it ends in the middle of a line")
             segment, offset = segment + 1, 0
 
-    def _decoded(self, segment: int, offset: int, line: bytes) -> Record:
+    def decoded(self, segment: int, offset: int, line: bytes, after: int = 0) -> Record:
+        """The record in ``line``, whose number is above ``after``; `Corrupt`, naming the place, if it is none."""
         try:
-            return decode(line)
-        except ValueError as error:
-            raise Corrupt(f"{self.path(segment)} at byte {offset}: not a record: {error}") from None
+            record = decode(line)
+        except BadLine as error:
+            raise self.corrupt(segment, offset, f"not a record: {error}") from None
+        if record["seq"] <= after:
+            raise self.corrupt(segment, offset, f"number {record['seq']} does not follow {after}")
+        return record
+
+    def corrupt(self, segment: int, offset: int, why: str) -> Corrupt:
+        """The error for what stands at a place of the journal."""
+        return Corrupt(f"{self.path(segment)} at byte {offset}: {why}")
 
     def backwards(self, end: Tail) -> Iterator[tuple[int, int, bytes]]:
         """``(segment, offset, line)`` from ``end`` to the start of the journal, newest first."""
@@ -239,7 +318,7 @@ class Journal:
                 yield segment, offset, line
 
     def _lines_backwards(self, segment: int, size: int) -> Iterator[tuple[int, bytes]]:
-        with open(self.path(segment), "rb") as file:
+        with self.opened(segment) as file:
             rest, at = b"", size
             while at > 0:
                 step = min(1 << 18, at)
@@ -258,8 +337,11 @@ class Journal:
     def header(self, segment: int) -> Record:
         """The first record of a segment, checked for a writer this version can stand beside."""
         for offset, line in self.lines(segment):
-            header = self._decoded(segment, offset, line)
-            if header.get("writer_min", 0) > WRITER:
+            header = self.decoded(segment, offset, line)
+            least, store = header.get("writer_min"), header.get("store")
+            if type(least) is not int or type(store) is not str or len(store) > 64:
+                raise self.corrupt(segment, offset, "not the header of a segment")
+            if least > WRITER:
                 raise StoreError(
                     f"{self.path(segment)} was written by format {header.get('format')}; "
                     f"this version writes {WRITER}; update the toolkit"
@@ -282,14 +364,14 @@ class Journal:
 
     def _bisect(self, segment: int, seq: int, size: int) -> int:
         low, high = 0, size
-        with open(self.path(segment), "rb") as file:
+        with self.opened(segment) as file:
             while high - low > 1 << 16:
                 middle = (low + high) // 2
                 file.seek(middle)
                 file.readline()
                 at = file.tell()
                 line = file.readline()
-                if at >= high or not line.endswith(b"\n") or decode(line)["seq"] > seq:
+                if at >= high or not line.endswith(b"\n") or self.decoded(segment, at, line)["seq"] > seq:
                     high = middle
                 else:
                     low = at

@@ -14,6 +14,7 @@ may see a torn line, which its CRC tells, and reads again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from .disk import Disk
+from .disk import Disk, check_regular
 from .errors import LockTimeout, WentBack
 from .host import Host
 from .journal import Tail
@@ -38,6 +39,8 @@ else:
 
 MARK_SIZE = 512
 HOLDER_SIZE = 256
+AGAIN = 0.2
+"""Seconds after which the timer of a wait strikes again: a first strike between two instructions can be missed."""
 
 HELD_BACK = {
     getattr(signal, name)
@@ -75,14 +78,31 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
     text, _, crc = data.rstrip().rpartition(b" ")
     if not text or crc != b"%08x" % crc32(text):
         return None
-    value: dict[str, Any] = json.loads(text)
-    return value
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+_NUMBERS = ("inode", "wall", "synced", "synced_seq", "checkpoint")
+
+
+def _mark_of(found: dict[str, Any]) -> Mark | None:
+    """The mark in a line with a right checksum, or None if another program wrote it; what a newer one added is left."""
+    tail = found.get("tail")
+    if not isinstance(tail, list) or len(tail) != 3 or any(type(number) is not int for number in tail):
+        return None
+    texts = all(isinstance(found.get(name), str) for name in ("machine", "store"))
+    if not texts or any(type(found.get(name)) not in (int, float) for name in _NUMBERS):
+        return None
+    return Mark(Tail(*tail), *(found[name] for name in Mark._fields[1:]))
 
 
 class Lock:
     """The lock file at ``path`` (absolute).  Opened once a process; not for use from two threads at a time."""
 
-    __slots__ = ("_backend", "_disk", "_fd", "_host", "path")
+    __slots__ = ("_backend", "_disk", "_fd", "_host", "_pid", "_refused", "path")
 
     def __init__(self, path: str, disk: Disk, host: Host, backend: str = "") -> None:
         self.path = path
@@ -90,20 +110,32 @@ class Lock:
         self._host = host
         self._backend = backend if HAVE_FLOCK else "portalocker"
         self._fd = -1
+        self._pid = 0
+        self._refused: OSError | None = None
 
     def open(self, create: bool = False) -> bool:
-        """Open the lock file; with ``create`` make it if it is missing.  Whether it was made."""
-        if self._fd >= 0 and self._is_ours():
+        """Open the lock file; with ``create`` make it if it is missing.  Whether it was made.
+
+        Where it may not be written it is opened to be read; `take` then raises what writing was refused with.
+        """
+        if self._fd >= 0 and self._pid == os.getpid() and self._is_ours():
             return False
         self.close()
+        self._refused, made = None, False
         try:
-            self._fd = self._disk.open(self.path, os.O_RDWR)
+            fd = self._disk.open(self.path, os.O_RDWR)
         except FileNotFoundError:
             if not create:
                 raise
-            self._fd = self._disk.open(self.path, os.O_RDWR | os.O_CREAT)
-            return True
-        return False
+            fd, made = self._disk.open(self.path, os.O_RDWR | os.O_CREAT), True
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            fd, self._refused = self._disk.open(self.path, os.O_RDONLY), error
+        # A forked child that kept its parent's descriptor would share its lock: it opens the file anew.
+        self._fd, self._pid = fd, os.getpid()
+        check_regular(fd, self.path)
+        return made
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -134,6 +166,8 @@ class Lock:
 
     def take(self, wait: float) -> None:
         """Take the lock within ``wait`` seconds or raise `LockTimeout` naming the holder."""
+        if self._refused:
+            raise self._refused
         if self._backend == "portalocker":
             taken = self._poll(_try_portalocker, wait)
         elif _try_flock(self._fd):
@@ -154,20 +188,30 @@ class Lock:
     def _block(self, wait: float) -> bool:
         """A blocking flock under an interval timer: the kernel queues the waiters, where polling is unfair."""
 
+        waiting = True
+
         def out_of_time(_signal: int, _frame: object) -> None:
-            raise TimeoutError
+            if waiting:
+                raise TimeoutError
 
         before = signal.signal(signal.SIGALRM, out_of_time)
-        signal.setitimer(signal.ITIMER_REAL, max(wait, 1e-4))
+        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        left, interval = signal.setitimer(signal.ITIMER_REAL, max(wait, 1e-4), AGAIN)
+        since = time.monotonic()
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX)
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            waiting = False
             return True
         except TimeoutError:
+            waiting = False
             return _try_flock(self._fd)
         finally:
+            waiting = False
             signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             signal.signal(signal.SIGALRM, before)
+            if left:  # the caller's own timer goes on
+                signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - since), 1e-4), interval)
 
     def _poll(self, attempt: Any, wait: float) -> bool:
         until = time.monotonic() + wait
@@ -186,7 +230,10 @@ class Lock:
         if self._backend == "portalocker":
             import portalocker
 
-            portalocker.unlock(self._fd)
+            try:
+                portalocker.unlock(self._fd)
+            except portalocker.exceptions.LockException:  # it was not had
+                pass
         else:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
@@ -211,8 +258,12 @@ class Lock:
         for _ in range(3):
             found = self._read(MARK_SIZE, 0)
             if found:
-                return Mark(Tail(*found.pop("tail")), **found)
+                return _mark_of(found)
         return None
+
+    def drop_mark(self) -> None:
+        """Take the mark back: of a journal that is no more."""
+        self._disk.pwrite(self._fd, b"\0" * MARK_SIZE, 0)
 
     def set_mark(self, mark: Mark) -> None:
         """Write the mark.  Not synced: after a power cut recovery does not believe it."""

@@ -1,15 +1,15 @@
 """Named locks: at most one command runs under a name at a time (or any number that only share it).
 
-Promised: kernel locks, flock(2) on ``locks/<name>``; a lock is given up when its holder's process ends, however it
-ends, and never by age.  The command that runs under it does not inherit it: the lock lives exactly as long as
-the process that took it, so nothing that the command leaves running keeps it locked.  Not promised: that the
-command ends with its holder (if that alone is killed with SIGKILL, the lock is free and the command goes on); an
-order among those who wait, beyond the kernel's queue; and that circles of locks are found, but for the smallest:
-a command that waits for the lock under which it runs.
+Promised: kernel locks, flock(2) on ``locks/<name>``; a lock is given up when its holder's process ends,
+however it ends, and never by age.  The command that runs under it does not inherit it: the lock lives
+exactly as long as the process that took it, so nothing that the command leaves running keeps it locked.
+Not promised: that the command ends with its holder (if that alone is killed with SIGKILL, the lock is free
+and the command goes on); an order among those who wait, beyond the kernel's queue; and that circles of
+locks are found, but for the smallest: a command that waits for the lock under which it runs.
 
-Files: ``locks/<name>`` is made by the first who wants it and never deleted, renamed or broken.  Its line names the
-last who took it, for people; nothing depends on it.  Whoever has got the lock checks that its file is still the
-one at that path, because git can delete or replace it, and starts over if it is not.
+Files: ``locks/<name>`` is made by the first who wants it and never deleted, renamed or broken.  Its line
+names the last who took it, for people; nothing depends on it.  Whoever has got the lock checks that its
+file is still the one at that path, because git can delete or replace it, and starts over if it is not.
 """
 
 from __future__ import annotations
@@ -44,7 +44,11 @@ Block = Callable[[int, bool, float], bool]
 
 @contextmanager
 def held(
-    store: Store, name: str, shared: bool = False, wait: float = inf, say: Callable[[str], None] = lambda text: None
+    store: Store,
+    name: str,
+    shared: bool = False,
+    wait: float = inf,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[None]:
     """Hold the lock ``name``; `TimedOut`, naming the holder, if it is not had within ``wait`` seconds."""
     store.check_folder(places.LOCKS)
@@ -149,7 +153,7 @@ def _sign(store: Store, fd: int) -> None:
 
 
 def _holders(fd: int) -> list[int]:
-    """The processes that hold the lock: as the kernel says, else as the file says and they are still there."""
+    """Which processes hold the lock: those the kernel names, else the one in the file if it is there."""
     info = os.fstat(fd)
     place = f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}:{info.st_ino}"
     try:
@@ -169,7 +173,11 @@ def _holders(fd: int) -> list[int]:
 
 def _holder(fd: int) -> str:
     pids = _holders(fd)
-    return f"held by pid {', '.join(map(str, pids))}" if pids else "held by a process that cannot be seen from here"
+    return (
+        f"held by pid {', '.join(map(str, pids))}"
+        if pids
+        else "held by a process that cannot be seen from here"
+    )
 
 
 def _refuse_own(fd: int, name: str) -> None:
@@ -178,7 +186,9 @@ def _refuse_own(fd: int, name: str) -> None:
     holders = _holders(fd)
     while pid > 1 and pid not in seen:
         if pid in holders:
-            raise Refused(f"lock {name} is held by pid {pid}, under which this command runs: it would wait for itself")
+            raise Refused(
+                f"lock {name} is held by pid {pid}, under which this command runs: it would wait for itself"
+            )
         seen.add(pid)
         pid = _parent(pid)
 

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from . import config as configuration
-from . import places, recovery, root
+from . import documents, places, recovery, root
 from .config import Config
 from .disk import Disk, read_bytes
 from .errors import Refused, StoreError, Usage
 from .host import Host
-from .journal import Record
+from .journal import Journal, Record
 from .lock import held_back
 from .store import Actor, Settings, Store, Transaction
 
@@ -162,8 +162,8 @@ def init(cwd: str, here: bool = False, track: bool = False, disk: Disk | None = 
     """
     folder = root.init_place(cwd, here)
     disk = disk or Disk()
-    fresh = not os.path.isdir(f"{folder}/{places.LOGS}") or not os.listdir(f"{folder}/{places.LOGS}")
     _folders(folder, disk)
+    fresh = not Journal(f"{folder}/{places.LOGS}", disk).is_begun()
     if not os.path.lexists(f"{folder}/{places.CONFIG}"):
         disk.create(f"{folder}/{places.CONFIG}", configuration.default_text().encode())
     config = configuration.load(f"{folder}/{places.MAILBOX}", disk)
@@ -218,7 +218,8 @@ def _first_segment(folder: str, disk: Disk, clock: Host) -> None:
     store.lock.take(10.0)
     with held_back():
         try:
-            if not store.journal.segments():
+            if not store.journal.is_begun():
+                store.lock.drop_mark()
                 header = store.segment_header(1, 1, os.urandom(8).hex())
                 store.journal.begin(1, header)
         finally:
@@ -228,9 +229,13 @@ def _first_segment(folder: str, disk: Disk, clock: Host) -> None:
 
 def _adopt(tx: Transaction) -> int:
     """Take documents that stand there without a journal into it, in one record."""
-    adopted = []
+    adopted: list[str] = []
     for path in recovery.every_document(tx.store):
-        doc = tx.notes(path) if path.startswith(places.NOTES) else tx.read(path)
+        try:
+            doc = tx.notes(path) if path.startswith(places.NOTES) else tx.read(path)
+        except documents.Newer as error:
+            tx.warn(f"left as it is: {error}")
+            continue
         if doc:
             tx.put(doc, path)
             adopted.append(path)

@@ -14,6 +14,7 @@ TASKS = ".tasks"
 CONFIG = ".mailbox/config.yaml"
 LOCK = ".mailbox/lock"
 LOGS = ".mailbox/logs"
+CACHE = ".mailbox/cache"
 INDEX = ".mailbox/cache/index.sqlite"
 SEARCH = ".mailbox/cache/search.sqlite"
 INBOX = ".mailbox/inbox"
@@ -57,8 +58,13 @@ def is_name(text: str) -> bool:
 
 
 def number(ident: str) -> int:
-    """The number in an id that the toolkit made (``m12`` → 12); 0 for an id that a caller gave."""
-    return int(ident[1:]) if ident[:1] in ("m", "t", "r") and ident[1:].isdecimal() and ident.isascii() else 0
+    """The number in an id that the toolkit made (``m12`` → 12); 0 for an id that a caller gave.
+
+    Nor did the toolkit make one with more than 15 digits: whoever goes on above it would run out of numbers.
+    """
+    digits = ident[1:]
+    ours = ident[:1] in ("m", "t", "r") and digits.isdecimal() and digits.isascii() and len(digits) < 16
+    return int(digits) if ours else 0
 
 
 def _checked(text: str) -> str:
@@ -157,8 +163,9 @@ def ident(path: str) -> str:
     return path.rpartition("/")[2].rpartition(".")[0]
 
 
-def _month(text: str) -> bool:
-    return len(text) == 7 and text[4] == "-" and text[:4].isdecimal() and text[5:].isdecimal()
+def is_month(text: str) -> bool:
+    """Whether ``text`` names a month's folder in an archive: ``2026-01``."""
+    return len(text) == 7 and text.isascii() and text[4] == "-" and text[:4].isdecimal() and text[5:].isdecimal()
 
 
 def _flat(parts: list[str]) -> str | None:
@@ -176,7 +183,7 @@ def _mail(parts: list[str]) -> str | None:
         case ["inbox", who, "new" | "cur"] | ["outbox", who]:
             return "message" if is_name(who) else None
         case ["archive", who, month]:
-            return "message" if is_name(who) and _month(month) else None
+            return "message" if is_name(who) and is_month(month) else None
         case ["runs", run]:
             return "run" if is_name(run) else None
         case _:
@@ -210,6 +217,14 @@ def kind(path: str) -> str:
     if not found or not is_name(stem) or ending != ("jsonl" if found == "notes" else "json"):
         raise Corrupt(f"{path!r} is not a place in the store's layout; refused")
     return found
+
+
+def is_place(path: str) -> bool:
+    """Whether ``path`` is one of the layout's places of a document."""
+    try:
+        return bool(kind(path))
+    except Corrupt:
+        return False
 
 
 def lease_kind(path: str) -> str:

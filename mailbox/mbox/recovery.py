@@ -20,18 +20,22 @@ with the reason (`mend`); what a person had written into it is kept there too.  
 from __future__ import annotations
 
 import errno
-import json
 import os
+import stat
+from binascii import crc32
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from . import documents, places
 from .disk import temporary
-from .documents import Document
+from .documents import Document, Unfit
 from .errors import Corrupt, StoreError, WentBack
 from .host import seconds
 from .index import Damaged
-from .journal import WINDOW, BadLine, Journal, Record, Tail, decode
+from .journal import WINDOW, BadLine, Journal, Record, Tail, Unsound, decode
+from .lease import Lease
 from .lock import Mark
 from .transaction import SWEEP, Transaction
 
@@ -118,6 +122,14 @@ def _redo(store: Store, mark: Mark) -> Mark:
     store.check_writer(tail.segment)
     store.journal.sync(tail.segment)
     for place, record in store.journal.records(mark.tail):
+        if place.segment != tail.segment:
+            store.check_writer(place.segment)
+        at = tail.offset if place.segment == tail.segment else 0
+        if place.seq <= tail.seq:
+            raise store.journal.corrupt(place.segment, at, f"number {place.seq} does not follow {tail.seq}")
+        with _at(store.journal, place.segment, at):
+            check_places(record)
+            check_documents(record)
         publish(store, record)
         tail = place
     _cut(store, tail)
@@ -126,8 +138,43 @@ def _redo(store: Store, mark: Mark) -> Mark:
     return store._mark
 
 
+@contextmanager
+def _at(journal: Journal, segment: int, offset: int) -> Iterator[None]:
+    """Say of an error in what a record holds where in the journal it stands."""
+    try:
+        yield
+    except (Unfit, Corrupt) as error:
+        raise journal.corrupt(segment, offset, str(error)) from None
+
+
+def check_places(record: Record) -> None:
+    """Raise `Corrupt` if ``record`` names a path that is no place of the layout: before anything of it is done."""
+    for _doc, paths in record["put"]:
+        for path in paths:
+            places.kind(path)
+    for pair in record["mv"]:
+        for path in pair:
+            places.kind(path)
+    for path in record["del"]:
+        places.kind(path)
+    for path, _lease in record["lease"]:
+        places.lease_kind(path)
+
+
+def check_documents(record: Record) -> None:
+    """Raise `Unfit` if a document or lease in ``record`` is not what its place holds."""
+    for doc, paths in record["put"]:
+        for path in paths:
+            documents.check_at(places.kind(path), doc)
+    for _path, lease in record["lease"]:
+        if lease is not None:
+            documents.check("lease", lease)
+
+
 def _cut(store: Store, tail: Tail) -> None:
     """Cut what stands behind the last whole record: torn bytes, or a segment whose header was never finished."""
+    if store.journal.size(tail.segment + 2) >= 0:
+        raise store.journal.corrupt(tail.segment + 1, 0, "it holds no record and is not the last segment")
     if store.journal.size(tail.segment) > tail.offset:
         store.journal.cut(tail.segment, tail.offset)
     if store.journal.size(tail.segment + 1) >= 0:
@@ -171,13 +218,7 @@ def publish_rest(store: Store, record: Record) -> None:
             store.check_folder(path.rpartition("/")[0])
             _unlink(store, path)
         else:
-            store.write_lease(path, _lease(lease))
-
-
-def _lease(doc: Document) -> Any:
-    from .lease import Lease
-
-    return Lease.of(documents.check("lease", doc))
+            store.write_lease(path, Lease.of(documents.check("lease", lease)))
 
 
 def _move(store: Store, source: str, target: str) -> None:
@@ -221,10 +262,13 @@ class Fold:
     def __init__(self) -> None:
         self.states: dict[str, tuple[int, int, int] | None] = {}
         self.leases: dict[str, Document | None] = {}
+        self.granted: dict[str, tuple[int, int]] = {}
         self.records = 0
         self.seq = 0
 
     def take(self, segment: int, offset: int, record: Record) -> None:
+        """Take in the record at ``offset`` of ``segment``; `Corrupt` if it names a path that is no place."""
+        check_places(record)
         self.records += 1
         self.seq = record["seq"]
         for n, (_doc, paths) in enumerate(record["put"]):
@@ -237,17 +281,34 @@ class Fold:
         for path in record["del"]:
             self.states[path] = None
         for path, lease in record["lease"]:
-            self.leases[path] = lease
+            self.leases[path], self.granted[path] = lease, (segment, offset)
+
+    def extend(self, journal: Journal, start: Tail, end: Tail) -> None:
+        """Take in the records between two places."""
+        at = start
+        for place, record in journal.records(start, end):
+            self.take(place.segment, at.offset if place.segment == at.segment else 0, record)
+            at = place
+
+    def document(self, journal: Journal, path: str) -> Any:
+        """The document that stands at ``path``; None if the journal does not know it, or that it is gone."""
+        place = self.states.get(path)
+        if place is None:
+            return None
+        segment, offset, n = place
+        return record_at(journal, segment, offset)["put"][n][0]
 
     def documents(self, journal: Journal) -> Iterator[tuple[str, Any]]:
         """``(path, document)`` of what stands, read from the journal in its order."""
-        at: tuple[int, int] | None = None
-        record: Record = {}
         live = sorted((place, path) for path, place in self.states.items() if place is not None)
-        for (segment, offset, n), path in live:
-            if at != (segment, offset):
-                record, at = record_at(journal, segment, offset), (segment, offset)
-            yield path, record["put"][n][0]
+        for segment, found in groupby(live, key=lambda one: one[0][0]):
+            at, record = -1, {}
+            with journal.opened(segment) as file:
+                for (_, offset, n), path in found:
+                    if at != offset:
+                        file.seek(offset)
+                        record, at = journal.decoded(segment, offset, file.readline()), offset
+                    yield path, record["put"][n][0]
 
     def gone(self) -> list[str]:
         return [path for path, place in self.states.items() if place is None]
@@ -256,7 +317,7 @@ class Fold:
 def record_at(journal: Journal, segment: int, offset: int) -> Record:
     """The record that starts at ``offset`` of ``segment``."""
     for _, line in journal.lines(segment, offset):
-        return decode(line)
+        return journal.decoded(segment, offset, line)
     raise Corrupt(f"{journal.path(segment)} has nothing at byte {offset}")
 
 
@@ -269,14 +330,19 @@ def fold(journal: Journal, first: int, end: Tail | None = None, cut_bad: bool = 
         stop = end.offset if end and segment == end.segment else None
         for offset, line in journal.lines(segment, 0, stop):
             if not line.endswith(b"\n"):
-                break
+                if segment == last:
+                    break
+                raise journal.corrupt(segment, offset, "it ends in the middle of a line")
             try:
                 record = decode(line)
-            except (BadLine, ValueError) as error:
-                if cut_bad and segment == last:
+            except BadLine as error:
+                if cut_bad and segment == last and not isinstance(error, Unsound):
                     return folded, tail
-                raise Corrupt(f"{journal.path(segment)} at byte {offset}: not a record: {error}") from None
-            folded.take(segment, offset, record)
+                raise journal.corrupt(segment, offset, f"not a record: {error}") from None
+            if record["seq"] <= folded.seq:
+                raise journal.corrupt(segment, offset, f"number {record['seq']} does not follow {folded.seq}")
+            with _at(journal, segment, offset):
+                folded.take(segment, offset, record)
             tail = Tail(record["seq"], segment, offset + len(line))
     return folded, tail
 
@@ -288,63 +354,97 @@ def _replay(store: Store, mark: Mark | None) -> Mark:
     if not segments:
         raise _went_back(store, mark, -1) if mark else WentBack(f"{journal.folder}: no journal segment is left")
     same_file = mark is not None and mark.inode == store.lock.inode
-    if mark and same_file and store.settings.durability == "full":
+    unsynced = mark is not None and mark.synced_seq < mark.tail.seq
+    if mark and same_file and not unsynced and store.settings.durability == "full":
         size = journal.size(mark.tail.segment)
         if size < mark.tail.offset:
             raise _went_back(store, mark, size)
     first = _last_checkpoint(journal, segments)
     folded, tail = fold(journal, first, cut_bad=True)
     if not folded.records:
-        raise Corrupt(f"{journal.path(first)} holds no record; the journal cannot be replayed")
+        raise Corrupt(f"{journal.path(first)} holds no record; `mbox init` begins the journal if none was ever there")
     header = store.check_writer(tail.segment)
     store.drop_index()
     _cut_after(store, tail)
+    journal.sync(tail.segment)
     store.tail = tail
     store._mark = Mark(tail, store.host.machine, store.lock.inode, header["store"], store.host.wall(), 0.0, tail.seq, first)
     copied = mark is not None and mark.store == header["store"] and not same_file
-    if copied and mark and mark.machine == store.host.machine:
+    dropped = bool(copied and mark and mark.machine == store.host.machine)
+    if dropped:
         _drop_leases(store)
-    _write_fold(store, folded)
-    store.write_mark(tail, False)
-    if store.settings.durability == "fast":
+    _write_fold(store, folded, leases=not dropped)
+    if store.settings.durability == "fast" or unsynced:
         _set_aside(store, folded, journal.header(first)["ts"])
+    else:
+        store.write_mark(tail, False)
     return store._mark
 
 
 def _cut_after(store: Store, tail: Tail) -> None:
+    """Cut what follows the last good record; whole lines among it are kept beside the journal, for people."""
     for segment in [number for number in store.journal.segments() if number > tail.segment]:
+        _keep_cut(store, segment, 0)
         store.disk.unlink(store.journal.path(segment))
+    _keep_cut(store, tail.segment, tail.offset)
     _cut(store, tail)
+
+
+def _keep_cut(store: Store, segment: int, offset: int) -> None:
+    path = store.journal.path(segment)
+    with store.journal.opened(segment) as file:
+        file.seek(offset)
+        data = file.read()
+    if b'","crc":"' not in data:
+        return  # torn bytes, a hole: nothing that a person could want
+    kept = f"{path[: -len('.jsonl')]}.cut-{crc32(data):08x}"
+    store.disk.discard(kept)
+    store.disk.create(kept, data)
+    store.say(f"{path} is damaged at byte {offset}; {len(data)} bytes from there on were cut off and kept as {kept}")
 
 
 def _last_checkpoint(journal: Journal, segments: list[int]) -> int:
     """The segment at whose start a replay begins: named by the newest checkpoint record, else the first one."""
     for segment in reversed(segments):
-        found = None
+        found = 0
         for _, line in journal.lines(segment):
             if b'"op":"store.checkpoint"' in line:
-                try:
-                    found = int(decode(line)["on"][0])
-                except (ValueError, LookupError):
-                    continue
-        if found is not None and found in segments:
+                found = max(found, _checkpointed(line))
+        if found in segments:
             return found
     return segments[0]
 
 
-def _write_fold(store: Store, folded: Fold) -> None:
+def _checkpointed(line: bytes) -> int:
+    """The segment that a checkpoint record names; 0 for another record in whose document those words stand."""
+    try:
+        record = decode(line)
+        return int(record["on"][0]) if record["op"] == "store.checkpoint" else 0
+    except (ValueError, LookupError):
+        return 0
+
+
+def _write_fold(store: Store, folded: Fold, leases: bool = True) -> None:
+    """Bring the files to the folded state, and with ``leases`` those too that were granted and are not there."""
     for path, doc in folded.documents(store.journal):
+        segment, offset, _ = folded.states[path] or (0, 0, 0)
+        with _at(store.journal, segment, offset):
+            documents.check_at(places.kind(path), doc)
         write(store, path, doc)
     for path in folded.gone():
         remove(store, path)
     for path, lease in folded.leases.items():
         if lease is None:
-            places.lease_kind(path)
+            store.check_folder(path.rpartition("/")[0])
             _unlink(store, path)
             continue
+        if not leases:
+            continue
+        with _at(store.journal, *folded.granted[path]):
+            granted = Lease.of(documents.check("lease", lease))
         there = store.load_lease(path)
-        if there is None or there.token != lease["token"]:
-            store.write_lease(path, _lease(lease))
+        if there is None or there.token != granted.token:
+            store.write_lease(path, granted)
 
 
 def _drop_leases(store: Store) -> None:
@@ -355,20 +455,34 @@ def _drop_leases(store: Store) -> None:
     store.say(f"{store.root}: this store is a copy; its leases and heartbeats were dropped")
 
 
+def _below(store: Store, folder: str) -> list[str]:
+    """The folders in ``folder``, whatever else a person has put there."""
+    names = sorted(store.names(folder))
+    return [name for name in names if is_folder(store.absolute(f"{folder}/{name}"))]
+
+
+def is_folder(path: str) -> bool:
+    """Whether a folder, and no symlink to one, stands at ``path``."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
 def every_document(store: Store) -> Iterator[str]:
     """The path of every file that stands where a document can stand."""
     folders = [places.AGENTS, places.RESERVATIONS, places.DEADLETTER, places.TASKS, places.NOTES, ".mailbox/team"]
-    for agent in store.names(places.INBOX):
+    for agent in _below(store, places.INBOX):
         folders += [f"{places.INBOX}/{agent}/new", f"{places.INBOX}/{agent}/cur"]
-    for agent in store.names(places.OUTBOX):
+    for agent in _below(store, places.OUTBOX):
         folders.append(f"{places.OUTBOX}/{agent}")
-    for agent in store.names(places.ARCHIVE):
-        folders += [f"{places.ARCHIVE}/{agent}/{month}" for month in store.names(f"{places.ARCHIVE}/{agent}")]
+    for agent in _below(store, places.ARCHIVE):
+        folders += [f"{places.ARCHIVE}/{agent}/{month}" for month in _below(store, f"{places.ARCHIVE}/{agent}")]
     for folder in folders:
-        ending = ".jsonl" if folder == places.NOTES else ".json"
-        for name in store.names(folder):
-            if name.endswith(ending):
-                yield f"{folder}/{name}"
+        if is_folder(store.absolute(folder)):
+            for name in store.names(folder):
+                if places.is_place(f"{folder}/{name}") and not is_folder(store.absolute(f"{folder}/{name}")):
+                    yield f"{folder}/{name}"
 
 
 def _set_aside(store: Store, folded: Fold, since: str) -> None:
@@ -377,35 +491,45 @@ def _set_aside(store: Store, folded: Fold, since: str) -> None:
     Documents whose records are lost are those numbered above the journal, and those written since the checkpoint that
     no record since names; the latter go back to the journal's older state where it has one.
     """
-    odd = list(_unknown(store, folded, seconds(since) - 1))
+    odd = _unknown(store, folded, seconds(since) - 1)
     if odd:
         older, _ = fold(store.journal, store.journal.segments()[0], store.tail)
         for path, doc in older.documents(store.journal):
-            if path in odd:
-                write(store, path, doc)
-                odd.remove(path)
+            if path in odd and documents.encode(places.kind(path), doc) == odd[path]:
+                del odd[path]
     tx = Transaction(store, SWEEP)
     tx.seq = max([store.tail.seq, *(places.number(places.ident(path)) for path in odd)]) + WINDOW
-    for path in odd:
-        text = store.bytes_of(path).decode("utf-8", "backslashreplace")
+    for path, data in odd.items():
         envelope = documents.new(
             "deadletter", reason="lost record", detail="written in `fast` shortly before the machine died",
-            from_path=path, first_at=tx.now, original=text,
+            from_path=path, first_at=tx.now, original=data.decode("utf-8", "backslashreplace"),
         )  # fmt: skip
-        tx.put(envelope, places.deadletter(f"d{tx.take()}"))
-        tx.delete(path)
+        if data:
+            tx.put(envelope, places.deadletter(f"d{tx.take()}"))
+        known = older.document(store.journal, path)
+        if known is None:
+            tx.delete(path)
+        else:
+            tx.put(known, path)
     why = f"the machine died in durability fast; numbers go on {WINDOW} above the highest that was found"
     tx.record("store.aside", sorted({places.ident(path) for path in odd}), why)
     tx.take()
-    store.commit(tx)
+    # Not before this record does a mark say that the machine's death is dealt with; so no new segment now.
+    store.commit(tx, roll=False)
 
 
-def _unknown(store: Store, folded: Fold, oldest: float) -> Iterator[str]:
+def _unknown(store: Store, folded: Fold, oldest: float) -> dict[str, bytes]:
+    """What stands in files that no record since the checkpoint names, written since then or numbered above it."""
+    found = {}
     for path in every_document(store):
         if path not in folded.states:
             above = places.number(places.ident(path)) > store.tail.seq
-            if above or os.stat(store.absolute(path)).st_mtime >= oldest:
-                yield path
+            if above or os.lstat(store.absolute(path)).st_mtime >= oldest:
+                try:
+                    found[path] = store.bytes_of(path)
+                except OSError:
+                    found[path] = b""
+    return found
 
 
 # -- damaged documents ---------------------------------------------------------------------------------------------
@@ -414,10 +538,10 @@ def _unknown(store: Store, folded: Fold, oldest: float) -> Iterator[str]:
 def last_state(journal: Journal, path: str, end: Tail) -> tuple[bool, Any]:
     """Whether the journal names ``path``, and the last document there (None if it was deleted or moved away)."""
     needle = documents.compact(path).encode()
-    for _segment, _offset, line in journal.backwards(end):
+    for segment, offset, line in journal.backwards(end):
         if needle not in line:
             continue
-        record = decode(line)
+        record = journal.decoded(segment, offset, line)
         if path in record["del"] or any(path == source for source, _ in record["mv"]):
             return True, None
         for doc, paths in record["put"]:
@@ -425,7 +549,7 @@ def last_state(journal: Journal, path: str, end: Tail) -> tuple[bool, Any]:
                 return True, doc
         for source, target in record["mv"]:
             if target == path:
-                return last_state(journal, source, end)
+                return last_state(journal, source, Tail(record["seq"], segment, offset))
     return False, None
 
 
@@ -493,16 +617,19 @@ def _indexed(store: Store) -> Iterator[tuple[str, Document]]:
                 yield path, documents.decode(places.kind(path), store.bytes_of(path))
             except (OSError, ValueError, StoreError):
                 continue
-    for agent in store.names(places.INBOX):
-        folder = places.new_folder(agent)
-        for name in store.names(folder):
-            try:
-                data = store.bytes_of(f"{folder}/{name}")
-            except OSError:
-                continue
-            yield f"{folder}/{name}", {"priority": priority(data), "expires_at": _expiry(data)}
-        for name in store.names(places.cur_folder(agent)):
-            yield f"{places.cur_folder(agent)}/{name}", {}
+    for agent in _below(store, places.INBOX):
+        if not places.is_name(agent):
+            continue
+        for folder in (places.new_folder(agent), places.cur_folder(agent)):
+            for name in store.names(folder):
+                path = f"{folder}/{name}"
+                if not places.is_place(path):
+                    continue
+                try:
+                    data = store.bytes_of(path) if folder.endswith("/new") else b""
+                except OSError:
+                    continue
+                yield path, {"priority": priority(data), "expires_at": _expiry(data)}
 
 
 def priority(data: bytes) -> int:
@@ -515,7 +642,8 @@ def priority(data: bytes) -> int:
 def _expiry(data: bytes) -> str | None:
     """Likewise the time at which it expires."""
     at = data.rfind(b'\n  "expires_at": "')
-    return data[at + 18 : at + 45].decode("ascii", "replace") if at >= 0 else None
+    text = data[at + 18 : at + 45].decode("ascii", "replace") if at >= 0 else None
+    return text if documents.is_time(text) else None
 
 
 def _lease_files(store: Store) -> Iterator[tuple[str, Document]]:
@@ -538,6 +666,6 @@ def _keyed(store: Store) -> Iterable[Record]:
         if segment != store.tail.segment and os.stat(store.journal.path(segment)).st_mtime < oldest:
             continue
         stop = store.tail.offset if segment == store.tail.segment else None
-        for _, line in store.journal.lines(segment, 0, stop):
+        for offset, line in store.journal.lines(segment, 0, stop):
             if any(word in line for word in wanted):
-                yield json.loads(line)
+                yield store.journal.decoded(segment, offset, line)

@@ -6,8 +6,9 @@ its document is there and its lease is live.  Not promised: that anybody keeps t
 `guard` answers whether a path may be changed.
 
 Files: ``reservations/<id>.json`` is made and removed by a transaction together with its lease,
-``leases/<id>.json``; what a crash in between leaves is told in `store`.  Renewing writes the lease file only.
-Who gives back one pattern of several rewrites the document without it, under the same lease and token.
+``leases/<id>.json``; what a crash in between leaves is told in `store`.  Renewing writes the lease file
+only. Who gives back one pattern of several rewrites the document without it, under the same lease and
+token.
 
 Decisions ask the index for the patterns whose literal prefix lies on the same way, and believe only the
 document and its lease.
@@ -111,7 +112,9 @@ def meet(store: Store, a: Pattern, b: Pattern) -> bool:
     if not patterns.intersect(a, b):
         return False
     pairs = ((a, b), (b, a))
-    return all(other.matches(one.prefix) for one, other in pairs if _is_plain(one) and isfile(_place(store, one)))
+    return all(
+        other.matches(one.prefix) for one, other in pairs if _is_plain(one) and isfile(_place(store, one))
+    )
 
 
 def _is_plain(pattern: Pattern) -> bool:
@@ -298,7 +301,7 @@ def renew(
         agents.still_current(tx)
         found = [*(_own(tx, rid) for rid in ids), *(doc for doc, _ in _holding(tx, texts))]
         docs = {doc["reservation_id"]: doc for doc in found}.values()
-        new = docs if dry_run else [{**doc, **_renewed(tx, doc, doc["lease_s"])} for doc in docs]
+        new = docs if dry_run else [{**doc, **_renewed(tx, doc)} for doc in docs]
         return [{name: doc[name] for name in ("reservation_id", "expires_at")} for doc in new]
 
     try:
@@ -369,15 +372,15 @@ def _keys(store: Store, doc: Document) -> dict[Any, str]:
     return {stored(store, text).alternatives: text for text in doc["patterns"]}
 
 
-def _renewed(tx: Transaction, doc: Document, seconds: float) -> Document:
-    """Renew the lease of ``doc`` for ``seconds``, and when it runs out now; never sooner than before."""
+def _renewed(tx: Transaction, doc: Document, seconds: float = 0) -> Document:
+    """Renew the lease of ``doc`` (for ``seconds``, if given); when it ends now, never sooner than before."""
     path, host = places.lease(doc["reservation_id"]), tx.store.host
     lease = tx.lease(path)
     if lease is None:
         lease = Lease.granted(
-            doc["reservation_id"], doc["agent"], doc["incarnation"], doc["token"], seconds, host
+            doc["reservation_id"], doc["agent"], doc["incarnation"], doc["token"], doc["lease_s"], host
         )
-    lease = tx.store.renew_lease(path, lease._replace(seconds=seconds))
+    lease = tx.store.renew_lease(path, lease._replace(seconds=seconds or lease.seconds))
     return {"expires_at": stamp(host.wall() + lease.left(host))}
 
 
@@ -410,17 +413,22 @@ def _all_of(tx: Transaction) -> list[Document]:
 def _holding(tx: Transaction, texts: list[str]) -> list[tuple[Document, list[str]]]:
     """The actor's live reservations that hold any of ``texts`` letter by letter, and which of them.
 
-    `NotFound` if one is held by none of them, `NotYours` where it is somebody else who holds it.
+    A text also means the path of that name, which was reserved as such while it was there.  `NotFound` if one
+    is held by none of them, `NotYours` where it is somebody else who holds it.
     """
-    wanted = {parsed(tx.store, text).alternatives: text for text in texts}
+    store = tx.store
+    wanted = {
+        text: {stored(store, one).alternatives for one in (text, patterns.escape(text))} for text in texts
+    }
+    keys = set[Any]().union(*wanted.values())
     found, met = [], set[Any]()
     for doc in _all_of(tx) if texts else []:
-        held = {key: text for key, text in _keys(tx.store, doc).items() if key in wanted}
+        held = {key: text for key, text in _keys(store, doc).items() if key in keys}
         if held and tx.live(places.lease(doc["reservation_id"]), doc["token"]):
             found.append((doc, list(held.values())))
             met |= held.keys()
-    for key, text in wanted.items():
-        if key not in met:
+    for text, meant in wanted.items():
+        if met.isdisjoint(meant):
             other = blocker(tx, tx.actor.name, [text])
             if other is not None:
                 raise NotYours(f"you do not hold {text}; {describe(tx, other)}")

@@ -37,9 +37,6 @@ from .reminder import Reminder
 from .store import Actor, Settings, Transaction
 
 SHADOW = f"{places.MAILBOX}/cache/restore"
-LARGEST = 1 << 53
-"""Numbers stay below this: larger ones are not exact in every reader of JSON."""
-
 Say = Callable[[str], None]
 
 
@@ -91,6 +88,7 @@ class Reader:
         self.ref = ref
         self.commit = commit
         self.fold = Fold()
+        self.leases: dict[str, Document | None] = {}
         self.tail = Tail(0, 1, 0)
 
     def read(self, objects: Objects, slices: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, bytes]]:
@@ -116,29 +114,21 @@ class Reader:
             except (ValueError, TypeError, LookupError, RecursionError) as error:
                 raise self._wrong(f"segment {segment:06d} at byte {offset}: not a record: {error}") from None
             self.fold.take(segment, offset, record)
+            self.leases.update(record["lease"])
             offset += len(line) + 1
             self.tail = Tail(record["seq"], segment, offset)
 
     def _check(self, record: Record, first: bool) -> None:
         """Raise unless ``record`` is one that may be replayed here.  ``first``: it begins a segment."""
         documents.check("record", record)
-        if not self.tail.seq < record["seq"] < LARGEST or (first and record["seq"] != self.tail.seq + 1):
+        if record["seq"] <= self.tail.seq or (first and record["seq"] != self.tail.seq + 1):
             raise ValueError(f"its number is {record['seq']}, after {self.tail.seq}: something is missing")
         if first and record["store"] != self.commit.store:
             raise ValueError(f"it begins a segment of another store, {record['store']!r}")
         if first and int(record["writer_min"]) > WRITER:
             raise StoreError(f"{self.ref} was written by format {record['format']}, not {WRITER}; update the toolkit")
-        for doc, paths in record["put"]:
-            for path in paths:
-                kind = places.kind(path)
-                if not isinstance(doc, list if kind == "notes" else dict) or kind not in (*documents.KINDS, "notes"):
-                    raise ValueError(f"{path!r} gets what is no {kind}")
-        for path in (*record["del"], *(path for pair in record["mv"] for path in pair)):
-            places.kind(path)
-        for path, lease in record["lease"]:
-            places.lease_kind(path)
-            if lease is not None:
-                documents.check("lease", lease)
+        recovery.check_places(record)
+        recovery.check_documents(record)
 
     def _wrong(self, what: str) -> Corrupt:
         return Corrupt(f"{self.ref} at {self.commit.oid[:12]}: {what}; refused, nothing was restored")
@@ -260,7 +250,7 @@ def _fill(store: OpenStore, by: Actor, objects: Objects, found: Saved, reader: R
             recovery.write(store, path, doc)
         except (ValueError, RecursionError) as error:
             raise Corrupt(f"{reader.ref}: the document of {path} cannot be written: {error}") from None
-    for path, lease in again.fold.leases.items():
+    for path, lease in again.leases.items():
         if lease:
             store.write_lease(path, Lease.of(documents.check("lease", lease)))
     _sync(store)

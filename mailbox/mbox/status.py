@@ -157,7 +157,12 @@ def _buried(view: ready.View) -> list[tuple[str, str]]:
     """Tasks that ended badly and that others still wait for."""
     waited = {dep for doc in view.tasks.values() if doc["status"] == "queued" for dep in doc["depends_on"]}
     ended = [doc for doc in view.tasks.values() if doc["task_id"] in waited and doc["status"] in ready.DEAD]
-    return [(doc["task_id"], f"{doc['status']}: {doc['reason'] or 'no reason given'}; `task requeue {doc['task_id']}`") for doc in ended]
+    return [(doc["task_id"], _end(doc)) for doc in ended]
+
+
+def _end(doc: Document) -> str:
+    why = doc["reason"] or "no reason given"
+    return f"{doc['status']}: {why}; `task requeue {doc['task_id']}`"
 
 
 def _named(tasks: list[str]) -> str:
@@ -170,7 +175,8 @@ def _named(tasks: list[str]) -> str:
 def me(store: OpenStore, who: Actor) -> Answer:
     """Who the agent is, what it holds, its mail, its open questions, and the next command for each."""
     doc = agents.require(store, store.read, who.name)
-    tasks = [task for task in ready.every(store).values() if task["owner"] == who.name or task["reviewer"] == who.name]
+    every = ready.every(store).values()
+    tasks = [task for task in every if who.name in (task["owner"], task["reviewer"])]
     now = stamp(store.host.wall())
     unread = letters.unread(store, who.name, limit=5)
     pending = [f[:-5] for f in store.names(places.cur_folder(who.name)) if f.endswith(".json")]
@@ -238,6 +244,9 @@ def _next(tasks: list[Answer], unread: int, pending: list[str], asks: dict[str, 
     """The next command for each thing that waits for this agent."""
     commands = []
     for task in tasks:
+        if task["left"] == "expired":
+            commands.append(f"task {'review' if task['status'] == 'review' else 'claim'} {task['task_id']}")
+            continue
         verb = {"claimed": "start", "running": "done", "review": "approve"}[task["status"]]
         commands.append(f"task {verb} {task['task_id']} --token {task['token']}")
     if pending:

@@ -25,14 +25,15 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from . import documents, places, recovery
-from .disk import TEMP, Disk, read_bytes, temporary
+from .disk import NO_DOCUMENT, TEMP, Disk, read_bytes, temporary
 from .documents import Document, Newer, Unfit
-from .errors import Corrupt, MboxError, NoStore, StoreError, WentBack
+from .errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
 from .host import Host, stamp
 from .index import Damaged, Index
 from .journal import WINDOW, WRITER, Journal, Moved, Record, Tail
@@ -54,6 +55,10 @@ SWEEPS = 64
 
 class _Again(Exception):
     """The ground moved under a decision that was sound; decide again."""
+
+
+_KEPT_INSIDE = (places.LOGS, places.CACHE)
+"""Folders that are written in before any document's path is looked at."""
 
 
 class Settings(NamedTuple):
@@ -89,6 +94,7 @@ class Store:
         self._rolled = 0
         self._header: tuple[int, Record] = (0, {})
         self._inside = False
+        self._pid = os.getpid()
         self._safe: set[str] = set()
         self._cache: dict[str, tuple[tuple[int, int, int], Document]] = {}
 
@@ -99,7 +105,13 @@ class Store:
         store = cls(root, settings or Settings(), host or Host(), disk or Disk(), prefix)
         if not os.path.isdir(store.absolute(places.MAILBOX)):
             raise NoStore(f"{root}: no .mailbox/ here; run `mbox init`")
-        if not os.path.isdir(store.absolute(places.LOGS)) or not os.listdir(store.absolute(places.LOGS)):
+        try:
+            begun = [name for name in os.listdir(store.absolute(places.LOGS)) if name.endswith(".jsonl")]
+        except (FileNotFoundError, NotADirectoryError):
+            begun = []
+        except OSError as error:
+            raise StoreError(f"{store.absolute(places.LOGS)}: {failure(error)}") from None
+        if not begun:
             raise NoStore(
                 f"{root}/.mailbox has no journal (a fresh clone, or git clean, checkout or stash took it); "
                 "run `mbox init` to start one from the documents, or `mbox audit restore`"
@@ -124,6 +136,8 @@ class Store:
             return []
         except NotADirectoryError:
             raise Corrupt(f"{self.absolute(folder)} should be a folder; `mbox doctor` says more") from None
+        except OSError as error:
+            raise StoreError(f"{self.absolute(folder)}: {failure(error)}") from None
 
     def read(self, path: str) -> Document | None:
         """The document at ``path`` as on disk, or None; `Corrupt` or `Newer`, naming the file, if it is unfit."""
@@ -133,6 +147,8 @@ class Store:
             return None
         except Unfit as error:
             raise Corrupt(f"{self.absolute(path)}: {error}; `mbox doctor --repair` mends it") from None
+        except OSError as error:
+            raise StoreError(f"{self.absolute(path)}: {failure(error)}") from None
 
     def documents(self, folder: str) -> Iterator[Document]:
         """Every readable document in ``folder``; each that is not is said and passed over."""
@@ -177,8 +193,9 @@ class Store:
 
     def mark(self) -> Mark | None:
         """The mark, read without the lock; `WentBack` if the lock file is gone."""
-        self._open_lock()
-        return self.lock.mark()
+        with _said("reading the mark", self.lock.path):
+            self._open_lock()
+            return self.lock.mark()
 
     def end(self) -> Tail:
         """How far the journal may be read without the lock: up to the mark, or to its end where there is none."""
@@ -232,9 +249,14 @@ class Store:
         return doc is not None and doc["incarnation"] == actor.incarnation
 
     def _sweep(self, warnings: list[str]) -> None:
+        """Handle what has run out; a document that cannot be read is said, and looked at again a lease later."""
         for _ in range(SWEEPS):
-            if self.sweep is None or not self._run(self.sweep, SWEEP, warnings, False)[0]:
-                return
+            try:
+                if self.sweep is None or not self._run(self.sweep, SWEEP, warnings, False)[0]:
+                    return
+            except (Newer, Corrupt) as error:
+                warnings.append(f"what ran out was left as it is: {error}")
+                self._run(_postpone, SWEEP, warnings, True)
 
     def catch_up(self) -> None:
         """Take the lock once, so that the files follow the journal."""
@@ -246,14 +268,19 @@ class Store:
         """Hold the lock, with the files following the journal; signals that end a process wait."""
         if self._inside:
             raise AssertionError("a transaction inside a transaction")
+        if self._pid != os.getpid():
+            self._after_fork()
+        self._safe.clear()
+        for folder in _KEPT_INSIDE:
+            self.check_folder(folder)
         with _said("taking the lock", self.lock.path):
             self._open_lock()
-            self.lock.take(self.settings.lock_wait)
         self._inside = True
         try:
+            with _said("taking the lock", self.lock.path):
+                self.lock.take(self.settings.lock_wait)
             with held_back():
                 try:
-                    self._safe.clear()
                     self.lock.check()
                     with _said("bringing the files to what the journal says"):
                         self._mark = recovery.recover(self)
@@ -262,8 +289,16 @@ class Store:
                     yield
                 finally:
                     self.lock.give_up()
+        except BaseException:
+            self.lock.give_up()  # an interrupt may strike after the lock is had and before that is known
+            raise
         finally:
             self._inside = False
+
+    def _after_fork(self) -> None:
+        """In a forked child: what belongs to the parent's open files is dropped, not closed."""
+        self.index.forget()
+        self._pid = os.getpid()
 
     def _open_lock(self) -> None:
         try:
@@ -283,11 +318,13 @@ class Store:
         for _ in range(64):
             tx = Transaction(self, actor)
             try:
-                result = decide(tx)
-                if tx.header and not dry_run:
-                    self.commit(tx)
-            except recovery.Damage as damage:
-                recovery.mend(self, damage, warnings)
+                try:
+                    result = decide(tx)
+                    if tx.header and not dry_run:
+                        self.commit(tx)
+                except recovery.Damage as damage:
+                    recovery.mend(self, damage, warnings)
+                    continue
             except Damaged:
                 self.drop_index()
             except _Again:
@@ -321,7 +358,11 @@ class Store:
         except Unfit as error:
             raise recovery.Damage(path, str(error)) from None
         except OSError as error:
-            raise StoreError(f"{absolute}: {error.strerror}; nothing happened") from None
+            if error.errno in NO_DOCUMENT:
+                raise recovery.Damage(path, error.strerror or str(error)) from None
+            if error.errno == errno.EISDIR:
+                raise Corrupt(f"{absolute} is a folder where a document should be; move it away") from None
+            raise StoreError(f"{absolute}: {failure(error)}; nothing happened") from None
         if path.endswith(".json") and self.host.wall() - info.st_mtime > 2:
             if len(self._cache) > 4096:
                 self._cache.clear()
@@ -332,6 +373,8 @@ class Store:
     def caught_up_index(self) -> Index:
         """The index, opened, built or caught up as it needs; only under the lock."""
         index = self.index
+        if self._behind:  # an index built now would be made of documents that do not follow
+            raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
         if index.seq != self.tail.seq:
             recovery.bring_index(self)
         return index
@@ -344,19 +387,20 @@ class Store:
 
     # -- the steps of a commit -----------------------------------------------------------------------------------
 
-    def commit(self, tx: Transaction) -> None:
+    def commit(self, tx: Transaction, roll: bool = True) -> None:
         """Make ``tx`` durable and publish it, with the lock held: steps 3 to 7."""
-        if self._behind:
-            raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
         self.caught_up_index()
-        self._roll_if_full()
+        if roll:
+            self._roll_if_full()
         record = tx.as_record()
-        staged = self._stage(record["put"])
+        recovery.check_places(record)
+        staged = self._stage(record)
         try:
             with _said("appending to the journal", self.journal.path(self.tail.segment)):
                 self.lock.check()
                 sync = self._sync_now(record["seq"])
                 tail = self.journal.append(self.tail, record, sync)
+                self._check_kept(record)
         except BaseException:
             for temp, _ in staged:
                 self.disk.discard(temp)
@@ -364,22 +408,37 @@ class Store:
         self.tail = tail
         self._follow(record, staged, tx.warnings, sync)
 
+    def _check_kept(self, record: Record) -> None:
+        """Raise `Unknown` if the lock was replaced while the record was written.
+
+        Whoever took the new lock may have cut the record off, or never have seen it.
+        """
+        try:
+            self.lock.check()
+        except WentBack as error:
+            raise Unknown(
+                f"{str(error).partition(';')[0]}; whether record {record['seq']} stands is unknown; "
+                "repeating the command with the same --key or --token is safe"
+            ) from None
+
     def _sync_now(self, seq: int) -> bool:
         """Whether this record is made durable: always in ``full``; in ``fast`` once a second and `WINDOW` numbers."""
         if self.settings.durability == "full" or self._mark is None or seq - self._mark.synced_seq >= WINDOW:
             return True
         return not 0 <= self.host.mono() - self._mark.synced < 1.0
 
-    def _stage(self, puts: list[Any]) -> list[tuple[str, str]]:
+    def _stage(self, record: Record) -> list[tuple[str, str]]:
         """Write every document as a temporary file; ``(temporary, final)`` pairs.  A failure takes all back."""
         staged: list[tuple[str, str]] = []
         path = ""
         try:
-            for doc, paths in puts:
+            for path in record["del"]:
+                self._check_replaceable(path)
+            for doc, paths in record["put"]:
                 data = documents.render(doc)
                 first = ""
                 for path in paths:
-                    places.kind(path)
+                    self._check_replaceable(path)
                     target = self.absolute(path)
                     temp = temporary(target)
                     staged.append((temp, target))
@@ -394,6 +453,15 @@ class Store:
                 self.disk.discard(temp)
             raise
         return staged
+
+    def _check_replaceable(self, path: str) -> None:
+        """Refuse to commit to what no rename and no unlink can do: a folder stands in the place."""
+        try:
+            mode = os.lstat(self.absolute(path)).st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(mode):
+            raise Corrupt(f"{self.absolute(path)} is a folder where a document should be; move it away; nothing happened")
 
     def _stage_one(self, path: str, temp: str, data: bytes, first: str) -> None:
         self.check_folder(path.rpartition("/")[0])
@@ -423,8 +491,8 @@ class Store:
             recovery.publish_rest(self, record)
             self.advance(record, sync)
         except (OSError, Corrupt) as error:
-            self._behind = True
             self.index.close()
+            self._behind = True
             why = failure(error) if isinstance(error, OSError) else str(error)
             warnings.append(f"it is done and in the journal, but the files do not follow yet: {why}")
 
@@ -448,6 +516,8 @@ class Store:
 
     def _renew(self, actor: Actor, warnings: list[str]) -> None:
         """Renew what ``actor`` holds and has used a third of; a failure is said, for nothing else depends on it."""
+        if self._behind:
+            return
         try:
             index = self.caught_up_index()
             for path in index.renewable(actor.name, actor.incarnation, RENEWALS):
@@ -498,7 +568,7 @@ class Store:
         header = self.segment_header(self.tail.seq + 1, segment, self._mark.store)
         with _said("beginning a journal segment", self.journal.path(segment)):
             self.tail = self.journal.begin(segment, header)
-        self.advance(header, True)
+            self.advance(header, True)
         self._rolled = segment
         raise _Again
 
@@ -518,6 +588,12 @@ class Store:
             self.transact(lambda tx: tx.record("store.checkpoint", [f"{segment:06d}"]), Actor("store"))
         except (OSError, StoreError) as error:
             self.say(f"no checkpoint was made: {error}")
+
+
+def _postpone(tx: Transaction) -> None:
+    """What is due first is looked at again a lease later."""
+    for path in tx.index.due(1):
+        tx.index.postpone(path, tx.store.settings.lease)
 
 
 MENDS = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import documents, places
 from .documents import Document
-from .errors import MboxError
+from .errors import MboxError, Usage
 from .host import stamp
 from .index import Index
 from .journal import WRITER, Record
@@ -20,6 +20,10 @@ from .lease import Lease
 
 if TYPE_CHECKING:
     from .store import Store
+
+
+DEEPEST = documents.DEEPEST - 10
+"""How deep a document may be nested: less than what can be read, for it may have to go into a dead letter."""
 
 
 class Actor(NamedTuple):
@@ -126,6 +130,8 @@ class Transaction:
     def put(self, doc: Any, *paths: str) -> None:
         """Write ``doc``, whole, at each of ``paths``."""
         ready: Any = doc if isinstance(doc, list) else documents.ordered(places.kind(paths[0]), doc)
+        if documents.is_deep(ready, DEEPEST) and not paths[0].startswith(places.DEADLETTER):
+            raise Usage(f"{places.ident(paths[0])}: JSON nested deeper than {DEEPEST} cannot be kept")
         if not self._seen.keys().isdisjoint(paths):
             self._puts = [(d, left) for d, ps in self._puts if (left := [p for p in ps if p not in paths])]
             self.deletions = [path for path in self.deletions if path not in paths]

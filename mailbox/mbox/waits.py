@@ -1,24 +1,24 @@
 """Waiting for what others have reserved, never in a circle.
 
-Promised: a circle of agents that all wait, each for a reservation of the next, does not come about: whoever would
-close it is refused, with the circle named (exit 2, ``refused:``).  Who waits is woken when the reservation in its
-way ends, and when its lease runs out.  Not promised: an order among waiters; and agents that wait for something
-else than a reservation (a message, a named lock) are not seen.
+Promised: a circle of agents that all wait, each for a reservation of the next, does not come about: whoever
+would close it is refused, with the circle named (exit 2, ``refused:``).  Who waits is woken when the
+reservation in its way ends, and when its lease runs out.  Not promised: an order among waiters; and agents
+that wait for something else than a reservation (a message, a named lock) are not seen.
 
-Files: ``cache/waits/<agent>@<pid>.json``, one for each process that waits: agent, patterns, mode; and pid, start
-time, pid namespace, machine and CLOCK_MONOTONIC, by which others tell a dead waiter.  It is written by the waiter
-itself, under the store's lock, in the same decision that found it blocked; so of two that would block each other
-the second sees the first.  It is removed when waiting ends.  Nothing else is kept: what each waiter waits for is
-worked out anew from its patterns and the reservations that stand, at each look, under the lock.  Reservations that
-came with a task are like any other.
+Files: ``cache/waits/<agent>@<pid>.json``, one for each process that waits: agent, patterns, mode; and pid,
+start time, pid namespace, machine and CLOCK_MONOTONIC, by which others tell a dead waiter.  It is written
+by the waiter itself, under the store's lock, in the same decision that found it blocked; so of two that
+would block each other the second sees the first.  It is removed when waiting ends.  Nothing else is kept:
+what each waiter waits for is worked out anew from its patterns and the reservations that stand, at each
+look, under the lock.  Reservations that came with a task are like any other.
 
-A circle can also close while nobody starts to wait (an agent that waits, in another process, takes something): so
-every waiter looks again at each wake, at least every `LOOK` seconds, and the first that sees the circle is refused.
-These looks are commands of the waiter too: they renew what it holds.
+A circle can also close while nobody starts to wait (an agent that waits, in another process, takes
+something): so every waiter looks again at each wake, at least every `LOOK` seconds, and the first that sees
+the circle is refused. These looks are commands of the waiter too: they renew what it holds.
 
-What a crash leaves: the file of a dead waiter.  It does not count from the moment its process is gone (where that
-can be seen, else `STALE` seconds after its last look), and the next waiter that meets it removes it.  The folder
-may be deleted at any time; every waiter writes its file again at its next look.
+What a crash leaves: the file of a dead waiter.  It does not count from the moment its process is gone
+(where that can be seen, else `STALE` seconds after its last look), and the next waiter that meets it
+removes it.  The folder may be deleted at any time; every waiter writes its file again at its next look.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ import json
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from . import places
 from .errors import MboxError, Refused, TimedOut
@@ -36,6 +36,9 @@ from .host import start_ticks
 from .index import Held
 from .reservations import Blocked, Wanted, blockers, canonical, reserve, span
 from .store import Actor, Store, Transaction
+
+if TYPE_CHECKING:
+    from .opening import OpenStore
 
 LOOK = 20.0
 """Seconds after which a waiter looks again, whatever it is told."""
@@ -65,7 +68,7 @@ class Line:
 
     __slots__ = ("_path", "_pause", "_registered", "_watch", "store", "wish")
 
-    def __init__(self, store: Store, wish: Wish, pause: Pause | None = None) -> None:
+    def __init__(self, store: OpenStore, wish: Wish, pause: Pause | None = None) -> None:
         self.store = store
         self.wish = wish
         self._path = places.waits(wish.agent, os.getpid())
@@ -107,10 +110,17 @@ class Line:
         found = circle(tx, self.wish)
         if found:
             self.leave()
-            steps = ", ".join(f"{who} waits for {held.rid} of {held.agent} ({held.pattern})" for who, held in found)
+            steps = ", ".join(
+                f"{who} waits for {held.rid} of {held.agent} ({held.pattern})" for who, held in found
+            )
             raise Refused(f"a circular wait: {steps}; release what the others wait for, then try again")
         store = self.store
-        doc = {**self.wish._asdict(), **store.host.process(), "machine": store.host.machine, "mono": store.host.mono()}
+        doc = {
+            **self.wish._asdict(),
+            **store.host.process(),
+            "machine": store.host.machine,
+            "mono": store.host.mono(),
+        }
         store.check_folder(places.WAITS)
         store.disk.folders(store.absolute(places.WAITS))
         store.disk.replace(store.absolute(self._path), json.dumps(doc).encode() + b"\n")
@@ -129,8 +139,8 @@ class Line:
         if self._watch is None:
             from .watch import Watcher
 
-            backend = os.environ.get("MBOX_WATCH") or "auto"
-            self._watch = Watcher([self.store.absolute(places.RESERVATIONS)], backend, say=self.store.say)
+            store, folder = self.store, self.store.absolute(places.RESERVATIONS)
+            self._watch = Watcher([folder], store.watch_backend, store.config.poll, store.say)
         while is_held(self.store, blocked.held) and not self.store.is_behind():
             left = end - host.mono()
             if left <= 0:
@@ -139,7 +149,7 @@ class Line:
 
 
 def wait_and_reserve(
-    store: Store, actor: Actor, wanted: Wanted, timeout: float, pause: Pause | None = None
+    store: OpenStore, actor: Actor, wanted: Wanted, timeout: float, pause: Pause | None = None
 ) -> Any:
     """`reserve`, waiting up to ``timeout`` seconds for what is in the way."""
     wish = Wish(actor.name, canonical(store, wanted.patterns), wanted.shared)
@@ -148,7 +158,7 @@ def wait_and_reserve(
 
 
 def circle(tx: Transaction, wish: Wish) -> list[tuple[str, Held]]:
-    """Who waits for what of whom, from ``wish`` back to its own agent; empty if waiting for it closes no circle."""
+    """Who waits for what of whom, from ``wish`` back to its own agent; empty if that closes no circle."""
     others = waiting(tx)
     ways: list[tuple[Wish, list[tuple[str, Held]]]] = [(wish, [])]
     seen = {wish.agent}

@@ -1,8 +1,8 @@
 """What git knows of the user's work tree: the staged paths, and the paths that it marks ``lockable``.
 
-Reads only, by git itself (``git diff --cached``, ``git ls-files``, ``git check-attr``), never over the network.
-Nothing here decides anything about the store; where git is not there, or does not answer, that is said or nothing
-is marked.
+Reads only, by git itself (``git diff --cached``, ``git ls-files``, ``git check-attr``), never over the
+network. Nothing here decides anything about the store; where git is not there, or does not answer, that is
+said or nothing is marked.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def staged(root: str, worktrees: Sequence[str], cwd: str) -> list[str]:
 
 
 def lockable(root: str, wanted: Iterable[Pattern]) -> list[str]:
-    """The paths of ``wanted`` that git marks ``lockable``; git is asked only where a ``.gitattributes`` is."""
+    """The paths of ``wanted`` that git marks ``lockable``; asked only if there is a ``.gitattributes``."""
     found: list[str] = []
     for pattern in wanted:
         if not _has_attributes(root, pattern.prefix):
@@ -53,7 +53,9 @@ def lockable(root: str, wanted: Iterable[Pattern]) -> list[str]:
         if paths is None:
             listed = _git(root, "--literal-pathspecs", "ls-files", "-z", "--", pattern.prefix or ".") or ""
             paths = [path for path in listed.split("\0")[:-1] if pattern.matches(path)][:MOST]
-        answer = _git(root, "check-attr", "-z", "--stdin", "lockable", given="\0".join(paths)) if paths else ""
+        answer = (
+            _git(root, "check-attr", "-z", "--stdin", "lockable", given="\0".join(paths)) if paths else ""
+        )
         fields = (answer or "").split("\0")
         found += [path for path, value in zip(fields[::3], fields[2::3], strict=False) if value == "set"]
     return list(dict.fromkeys(found))
@@ -74,7 +76,9 @@ def _git(cwd: str, *words: str, given: str = "") -> str | None:
     import subprocess
 
     try:
-        done = subprocess.run(["git", *words], cwd=cwd, input=os.fsencode(given), capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", *words], cwd=cwd, input=os.fsencode(given), capture_output=True, check=False
+        )
     except OSError:
         return None
     return os.fsdecode(done.stdout) if done.returncode == 0 else None

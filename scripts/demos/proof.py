@@ -9,11 +9,12 @@ import json
 import sys
 from collections import Counter, defaultdict
 from datetime import datetime
+from typing import Any
 
 GRANTS, ENDS = {"task.claim"}, {"task.submit", "task.done", "task.fail", "task.release", "task.expire", "task.cancel"}
 
 
-def when(record: dict) -> float:
+def when(record: dict[str, Any]) -> float:
     return datetime.fromisoformat(record["ts"]).timestamp()
 
 
@@ -25,7 +26,7 @@ def main(journal: str, killed: str) -> int:
     accepted: Counter[str] = Counter()
     owners: dict[str, list[str]] = defaultdict(list)
     since: dict[str, float] = {}
-    spent: dict[str, Counter[str]] = defaultdict(Counter)
+    spent: dict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
     wrong: list[str] = []
     stage: dict[str, str] = {}
     for record in records:

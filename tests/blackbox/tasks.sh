@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Tasks: four workers at once, each task once; dependencies in order; the token counts; a plan is all or nothing.
+# shellcheck disable=SC1010,SC2016 # `task done` is a command; $ is meant
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.bash"
 agents w1 w2 w3 w4

@@ -28,7 +28,12 @@ def agent_add(
     capabilities: tuple[str, ...], new: bool,
 ) -> None:  # fmt: skip
     """Register NAME, or change what is said of it; then `export MBOX_AGENT=NAME`."""
-    said = {"role": role, "host": host, "model": model, "capabilities": list(dict.fromkeys(capabilities)) or None}
+    said = {
+        "role": role,
+        "host": host,
+        "model": model,
+        "capabilities": list(dict.fromkeys(capabilities)) or None,
+    }
     changed = {field: value for field, value in said.items() if value is not None}
     doc = agents.add(context.store, _by(context), named, changed, new, context.dry_run)
     shown = ("agent", "incarnation", "role", "host", "model", "capabilities", "already")
@@ -46,7 +51,9 @@ def _by(context: Context) -> Actor:
 
 def _row(context: Context, doc: Document) -> Document:
     config = context.store.config
-    state = "retired" if doc["retired_at"] else agents.liveness(context.store, doc["agent"], config.dead_after)
+    state = (
+        "retired" if doc["retired_at"] else agents.liveness(context.store, doc["agent"], config.dead_after)
+    )
     shown = ("role", "host", "model", "capabilities", "team", "incarnation")
     return {"agent": doc["agent"], "state": state, **{field: doc[field] for field in shown}}
 
@@ -83,7 +90,8 @@ def agent_beat(context: Context, pid: int) -> None:
     actor = context.actor()
     context.store.transact(agents.still_current, actor)
     agents.beat(context.store, actor, pid)
-    context.emit({"agent": actor.name, "incarnation": actor.incarnation, "dead_after_s": context.store.config.dead_after})
+    dead_after = context.store.config.dead_after
+    context.emit({"agent": actor.name, "incarnation": actor.incarnation, "dead_after_s": dead_after})
 
 
 @command(
@@ -93,7 +101,7 @@ def agent_beat(context: Context, pid: int) -> None:
 @changes
 @argument("named", metavar="NAME", type=AGENT)
 def agent_retire(context: Context, named: str) -> None:
-    """Take NAME out: no mail, no claims, its reservations end. Its documents stay; `agent add` brings it back."""
+    """Take NAME out: no mail, no claims, its reservations end. `agent add` brings it back."""
     doc = agents.retire(context.store, _by(context), named, context.dry_run)
     shown = ("agent", "retired_at", "already")
     context.emit({field: doc[field] for field in shown if field in doc})

@@ -23,7 +23,8 @@ from mbox.errors import Usage
 def lock(context: Context, lock: str, wait: float | None, shared: bool) -> int:
     """Run CMD while nobody else runs one under NAME: a port, a database, `git commit`.
 
-    The exit status is CMD's (128+N where signal N ended it). The lock ends with this process, however it ends.
+    The exit status is CMD's (128+N where signal N ended it). The lock ends with this process, however it
+    ends.
     """
     from mbox import child, locks
 

@@ -7,7 +7,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from mbox import guard, patterns, reservations
-from mbox.cli.options import DURATION, ID, LINE, Context, argument, changes, command, lists, option, shows, words
+from mbox.cli.options import (
+    DURATION,
+    ID,
+    LINE,
+    Context,
+    argument,
+    changes,
+    command,
+    lists,
+    option,
+    shows,
+    words,
+)
 from mbox.errors import MboxError, NotFound, NotYours, Usage
 from mbox.reservations import Wanted
 from mbox.store import Actor
@@ -31,13 +43,13 @@ from mbox.store import Actor
 @option("--task", "task_id", type=ID, metavar="ID", help="a task that you hold; ends with it")
 @option("--wait", type=DURATION, default=0, metavar="D", help="wait that long for what is held")
 def add(
-    context: Context, wanted: tuple[str, ...], shared: bool, ttl: float | None, reason: str | None, task_id: str | None,
-    wait: float,
+    context: Context, wanted: tuple[str, ...], shared: bool, ttl: float | None, reason: str | None,
+    task_id: str | None, wait: float,
 ) -> int | None:  # fmt: skip
-    """Reserve all PATTERNs or none, so that nobody else does; with CMD: hold, renew, release.
+    """Reserve all PATTERNs or none, so that nobody else does; again renews. With CMD: hold, renew, release.
 
-    Quote patterns: `*` `?` `[a-z]` `{a,b}` `**`. `src` is src and all below, `*.py` the top level only. Again:
-    renews.
+    Quote patterns: `*` `?` `[a-z]` `{a,b}` `**`. `src` is src and all below, `*.py` the top level only. The
+    exit status is CMD's (128+N where signal N ended it).
     """
     if ttl == 0:
         raise Usage("--ttl: a reservation needs some time; say 90s, 15m or 2h")
@@ -90,7 +102,7 @@ def _quoted(text: str) -> str:
 
 
 def _hint_at_shell(context: Context, wanted: Sequence[str]) -> None:
-    """Say that the shell has expanded a pattern, where the words are exactly the visible entries of a folder."""
+    """Say that the shell expanded a pattern, where the words are exactly the visible entries of a folder."""
     folders = {os.path.dirname(word.rstrip("/")) for word in wanted}
     if len(wanted) < 2 or len(folders) > 1:
         return
@@ -99,7 +111,9 @@ def _hint_at_shell(context: Context, wanted: Sequence[str]) -> None:
         names = os.listdir(os.path.join(context.cwd, folder))
     except OSError:
         return
-    if sorted(name for name in names if name[0] != ".") == sorted(os.path.basename(w.rstrip("/")) for w in wanted):
+    if sorted(name for name in names if name[0] != ".") == sorted(
+        os.path.basename(w.rstrip("/")) for w in wanted
+    ):
         plain = context.cwd != context.store.root and folder.split("/")[0] not in ("", ".", "..")
         start = "./" if plain or not folder else ""
         said = f"these are all visible entries of {folder or 'this folder'}: the shell has expanded a pattern"
@@ -125,7 +139,11 @@ def list_(context: Context) -> None:
 
 
 @command(
-    examples=["reserve check src/a.py", "reserve check --mine --staged", "git diff --name-only | reserve check -"],
+    examples=[
+        "reserve check src/a.py",
+        "reserve check --mine --staged",
+        "git diff --name-only | reserve check -",
+    ],
     exits={1: "somebody else holds one (--mine: you do not hold them all)"},
 )
 @words("paths", "PATH", required=False)
@@ -171,7 +189,9 @@ def renew(context: Context, given: tuple[str, ...]) -> None:
     Every command of yours renews all that you hold; this is for when you call none.
     """
     context.emit(
-        reservations.renew(context.store, context.actor(), *_ids_and_patterns(context, given), context.dry_run)
+        reservations.renew(
+            context.store, context.actor(), *_ids_and_patterns(context, given), context.dry_run
+        )
     )
 
 
