@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -939,6 +940,45 @@ def test_signals_reach_the_command(made: Path, run: Run) -> None:
     holder.send_signal(signal.SIGTERM)
     assert holder.communicate(timeout=30)[0] == "got it\n"
     assert holder.returncode == 9
+    assert told(run("reserve", "list", cwd=made, check=True).stdout) == []
+
+
+ROUNDS = 12
+COUNTING = f"""
+import os, signal
+both = {{signal.SIGINT, signal.SIGUSR1}}
+signal.pthread_sigmask(signal.SIG_BLOCK, both)
+twice = 0
+for _ in range({ROUNDS}):
+    print("ready", flush=True)
+    assert signal.sigwait(both) == signal.SIGINT
+    os.kill(os.getppid(), signal.SIGUSR1)  # is passed on after all that came before it
+    while signal.sigwait(both) == signal.SIGINT:
+        twice += 1
+print("twice", twice, flush=True)
+"""
+
+
+def test_a_key_on_the_terminal_is_not_sent_twice(made: Path, run: Run) -> None:
+    """^C reaches the command once, from the terminal itself; `reserve` goes on, and gives back at the end."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(made)
+        os.execv(PROGRAM, ["reserve", "src/**", "--as", "ann", "--", sys.executable, "-c", COUNTING])
+    with open(terminal, "r+b", buffering=0) as file:
+
+        def until(word: bytes) -> bytes:
+            seen = b""
+            while word not in seen:
+                seen += file.read(1)
+            return seen
+
+        for _ in range(ROUNDS):  # two signals that come close together are one: it may not show at once
+            until(b"ready")
+            file.write(b"\x03")
+        until(b"twice ")
+        assert until(b"\n") == b"0\r\n"
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert told(run("reserve", "list", cwd=made, check=True).stdout) == []
 
 

@@ -1156,6 +1156,16 @@ def test_wait_for_expiry(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     assert w.host.mono() - start == pytest.approx(100, abs=1)
 
 
+def test_wait_renews(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for a task keeps what it holds, for hours, though nothing happens."""
+    mine = w.add()
+    w.claim(ANN, mine, lease=60)
+    bring(w, "held")
+    with pytest.raises(TimedOut):
+        waiting(w, monkeypatch, 4 * 3600, None)
+    assert w.verb("done", ANN, mine)["status"] == "done"
+
+
 def test_wait_for_a_task(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """`claim ID --wait` waits for its holder, its paths and its dependencies, but not for what is final."""
     task_id = w.add("a", "a.py")

@@ -7,9 +7,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from kit import journaled, tree
 from mbox import agents, claims, patterns, places, planning, ready, selections, tasks
@@ -100,7 +108,9 @@ class TaskMachine(RuleBasedStateMachine):
                 task.reviewer, task.until = None, 0.0
 
     def renew(self, actor: Actor) -> None:
-        """What the store does after every command of an agent: what it holds and has used a third of runs anew."""
+        """What the store does after every command of an agent, refused ones too: what it holds and has used a third of
+        runs anew.
+        """
         for task in self.model.values():
             mine = (task.is_held() and task.owner == actor) or (task.status == "review" and task.reviewer == actor)
             if mine and task.until - self.now() <= LEASE * 2 / 3:
@@ -161,7 +171,7 @@ class TaskMachine(RuleBasedStateMachine):
         assert got == (ready[0][0] if ready else None)
         if ready:
             self.take(actor, ready[0][1])
-            self.renew(actor)
+        self.renew(actor)
 
     @rule(name=who, number=some)
     def claim_id(self, name: str, number: int) -> None:
@@ -174,10 +184,9 @@ class TaskMachine(RuleBasedStateMachine):
         token = self.w.doc(task_id)["token"] if mine else None
         status = self.tried("claim", name, task_id, token)
         assert (status == 0) == (mine or self.claimable(name, task))
-        if status == 0:
-            if not mine:
-                self.take(actor, task)
-            self.renew(actor)
+        if status == 0 and not mine:
+            self.take(actor, task)
+        self.renew(actor)
 
     def tried(self, verb: str, name: str, task_id: str, token: int | None = None) -> int:
         """The exit status of a command; one that fails changes no document."""
@@ -203,8 +212,7 @@ class TaskMachine(RuleBasedStateMachine):
         else:
             assert status in (0, 5)
             assert self.w.records() - count <= self.swept(count)
-        if status == 0:
-            self.renew(actor)
+        self.renew(actor)
 
     def swept(self, count: int) -> int:
         """How many of the records after the first ``count`` are the sweep's."""
@@ -242,8 +250,7 @@ class TaskMachine(RuleBasedStateMachine):
             task.reviewer = task.reviewer if verb == "approve" else None
         else:
             assert status in (0, 5)
-        if status == 0:
-            self.renew(actor)
+        self.renew(actor)
 
     @rule(number=some, verb=st.sampled_from(("requeue", "cancel")))
     def mend(self, number: int, verb: str) -> None:
@@ -361,7 +368,18 @@ class TaskMachine(RuleBasedStateMachine):
         assert candidates() == before
 
 
-TaskMachine.TestCase.settings = settings(
+SETTINGS = settings(
     max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestTasks = TaskMachine.TestCase
+)  # fmt: skip
+
+
+def test_tasks() -> None:
+    """Forty random histories."""
+    run_state_machine_as_test(TaskMachine, settings=SETTINGS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_tasks_long() -> None:
+    """A thousand longer ones."""
+    run_state_machine_as_test(TaskMachine, settings=settings(SETTINGS, max_examples=1000, stateful_step_count=60))

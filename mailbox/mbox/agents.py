@@ -22,6 +22,9 @@ ROLES = ("worker", "orchestrator", "reviewer")
 
 ORCHESTRATOR = "orchestrator"
 
+RESERVED = frozenset(["sweep", "store", "system"])
+"""Names that stand in the journal for the toolkit itself."""
+
 Read = Callable[[str], Document | None]
 
 
@@ -80,6 +83,8 @@ def add(store: Store, by: Actor, name: str, changes: dict[str, Any], new: bool =
     """
     if not places.is_name(name):
         raise Usage(f"not an agent's name: {name!r} (a-z, 0-9, '.', '_', '-', at most 64)")
+    if name in RESERVED:
+        raise Usage(f"{name} is the toolkit's own name in the journal; take another, such as {name}-1")
 
     def decide(tx: Transaction) -> Document:
         if by.incarnation:
@@ -145,7 +150,7 @@ def beat(store: Store, who: Actor, pid: int) -> None:
     store.disk.replace(path, documents.encode("heartbeat", doc))
 
 
-def alive(store: Store, name: str, dead_after: float = 45.0) -> bool | None:
+def alive(store: Store, name: str) -> bool | None:
     """Whether ``name`` is alive by its last heartbeat; None if it never beat or the beat cannot be read."""
     try:
         beat = documents.decode("heartbeat", store.bytes_of(places.heartbeat(name)))
@@ -155,9 +160,9 @@ def alive(store: Store, name: str, dead_after: float = 45.0) -> bool | None:
         return False
     if beat["start_ticks"] and start_ticks(beat["pid"]) != beat["start_ticks"]:
         return False
-    return bool(store.host.mono() - beat["mono"] < dead_after)
+    return bool(store.host.mono() - beat["mono"] < store.settings.dead_after)
 
 
-def liveness(store: Store, name: str, dead_after: float = 45.0) -> str:
+def liveness(store: Store, name: str) -> str:
     """``alive``, ``dead`` or ``no heartbeat``, for people."""
-    return {True: "alive", False: "dead", None: "no heartbeat"}[alive(store, name, dead_after)]
+    return {True: "alive", False: "dead", None: "no heartbeat"}[alive(store, name)]

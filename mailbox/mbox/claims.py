@@ -8,8 +8,8 @@ token again.
 
 Not promised: order among claims that wait at the same time; whoever has the lock first.
 
-A waiting claim (``wait``) sleeps on the journal and tries again after records about tasks, reservations or agents, and
-when the next lease runs out.
+A waiting claim (``wait``) sleeps on the journal and tries again after records about tasks, reservations or agents,
+when the next lease runs out, and every `LOOK` seconds, which also renews what the waiter holds.
 """
 
 from __future__ import annotations
@@ -20,19 +20,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import agents, places, reservations, tasks
 from .documents import FINAL, Document
 from .errors import MboxError, Nothing, NotYours, TimedOut, Usage
-from .notes import shown
+from .notes import last_checkpoint, shown
 from .tasks import Answer
 from .transaction import Actor, Transaction
 
 if TYPE_CHECKING:
+    from .index import Held
     from .journal import Tail
     from .opening import OpenStore
+    from .patterns import Pattern
 
 PARKED = 512
 """Tasks that one transaction looks at and parks before it gives up the lock and goes on in the next."""
 
 WAKING = ("task.", "reserve.", "agent.", "store.")
 """Operations after which a waiting claim may find what it did not find before."""
+
+
+LOOK = 20.0
+"""Seconds after which a waiting claim tries again, whatever it is told."""
 
 
 class Wish(NamedTuple):
@@ -64,16 +70,17 @@ def _claim_next(store: OpenStore, tx: Transaction, wish: Wish, parked: list[tupl
     agent = agents.still_current(tx)
     name, able = agent["agent"], agent["capabilities"]
     parked.clear()
+    standing: list[tuple[str, Pattern]] = []
     found = None
     for task_id in tx.index.candidates(able, wish.stage, wish.label, name):
         doc = tx.read(places.task(task_id))
         if doc is None or obstacle(tx, doc, able):
             continue
-        blocked = blocker(tx, name, doc)
-        if not blocked:
+        rid = _blocked_by(tx, name, doc, standing)
+        if rid is None:
             found = doc
             break
-        parked.append((task_id, blocked.rid))
+        parked.append((task_id, rid))
         if len(parked) >= PARKED and not dry_run:
             break
     if parked and not dry_run:
@@ -83,6 +90,20 @@ def _claim_next(store: OpenStore, tx: Transaction, wish: Wish, parked: list[tupl
     if (len(parked) >= PARKED or _more_to_sweep(tx)) and not dry_run:
         return None
     raise Nothing(f"nothing ready: {_counts(tx)}")
+
+
+def _blocked_by(tx: Transaction, name: str, doc: Document, standing: list[tuple[str, Pattern]]) -> str | None:
+    """The reservation that is in the way.  ``standing`` are those met before in this transaction: asked first."""
+    for text in doc["touched_paths"] if standing else ():
+        wanted = reservations.stored(tx.store, text)
+        for rid, pattern in standing:
+            if reservations.meet(tx.store, wanted, pattern):
+                return rid
+    found = blocker(tx, name, doc)
+    if found is None:
+        return None
+    standing.append((found.rid, reservations.stored(tx.store, found.pattern)))
+    return found.rid
 
 
 def _more_to_sweep(tx: Transaction) -> bool:
@@ -140,7 +161,7 @@ def _again(tx: Transaction, doc: Document, token: int | None) -> Answer:
     return {**_answer(tx, doc, own[0] if own else None, left), "already": True}
 
 
-def blocker(tx: Transaction, name: str, doc: Document) -> Any:
+def blocker(tx: Transaction, name: str, doc: Document) -> Held | None:
     """The pattern of somebody else that is in the way of claiming the task, or None."""
     return reservations.blocker(tx, name, doc["touched_paths"]) if doc["touched_paths"] else None
 
@@ -198,6 +219,7 @@ def _answer(tx: Transaction, doc: Document, rid: str | None, left: float) -> Ans
         "attempt_count": doc["attempt_count"] or None,
         "reason": doc["reason"],
         "last_note": shown(found[-1]) if found else None,
+        "last_checkpoint": last_checkpoint(found),
     }
 
 
@@ -246,14 +268,16 @@ def _state(store: OpenStore, actor: Actor) -> tuple[int, int, float | None]:
 
 def _sleep(store: OpenStore, watcher: Any, seen: Tail, until: float, due: float | None) -> bool:
     """Sleep until a try is worth it; False when the time is over."""
+    look = store.host.mono() + LOOK
+    if due is not None:
+        look = min(look, due)
     while True:
         now = store.host.mono()
         if now >= until:
             return False
-        if due is not None and now >= due:
+        if now >= look:
             return True
-        left = (min(until, due) if due is not None else until) - now
-        watcher.wait(left)
+        watcher.wait(min(until, look) - now)
         if store.is_behind():
             return True
         end = store.end()

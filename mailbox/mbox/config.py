@@ -530,7 +530,7 @@ def _text(path: str, name: str, node: Node) -> Text:
 # -- writing -------------------------------------------------------------------------------------------------
 
 
-def set_value(mailbox_dir: str, key: str, text: str, disk: Disk) -> Config:
+def set_value(mailbox_dir: str, key: str, text: str, disk: Disk, dry_run: bool = False) -> Config:
     """Set ``key`` in ``config.yaml`` to ``text`` (a list is ``a,b`` or ``[a, b]``) and return the whole.
 
     Usage if ``key`` or ``text`` is wrong; StoreError if the file is broken or changes meanwhile; nothing is
@@ -558,7 +558,8 @@ def set_value(mailbox_dir: str, key: str, text: str, disk: Disk) -> Config:
         raise StoreError(f"{path} cannot be edited without changing more than {key}; edit it by hand")
     if _stamp(path) != before:
         raise StoreError(f"{path} was changed by somebody else just now; nothing was written, try again")
-    disk.replace(path, edited.encode())
+    if not dry_run:
+        disk.replace(path, edited.encode())
     return wanted
 
 

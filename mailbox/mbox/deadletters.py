@@ -21,7 +21,8 @@ def _envelopes(reader: Reader) -> Iterator[tuple[str, Document]]:
     """``(id, envelope)`` of every dead letter, oldest first."""
     names = [name[:-5] for name in reader.names(places.DEADLETTER) if name.endswith(".json")]
     for ident in sorted(filter(places.is_name, names), key=lambda name: (len(name), name)):
-        doc = reader.read(places.deadletter(ident))
+        path = places.deadletter(ident)
+        doc = reader.glance(path) if isinstance(reader, Store) else reader.read(path)
         if doc:
             yield ident, doc
 

@@ -365,14 +365,10 @@ def _mend(tx: Transaction, findings: list[Finding], folded: Fold) -> list[Findin
 def _keep(tx: Transaction, path: str, finding: Finding) -> bool:
     """Put what stands at ``path`` into the dead letters; whether it could be read."""
     try:
-        text = tx.store.bytes_of(path).decode("utf-8", "backslashreplace")
+        data = tx.store.bytes_of(path)
     except (OSError, StoreError):
         return False
-    envelope = documents.new(
-        "deadletter", reason=f"{finding.kind} document", detail=finding.problem, from_path=path, first_at=tx.now,
-        original=text,
-    )  # fmt: skip
-    tx.put(envelope, places.deadletter(f"d{tx.take()}"))
+    recovery.envelop(tx, path, f"{finding.kind} document", finding.problem, data)
     return True
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .documents import compact
 from .errors import Usage
 from .host import seconds
-from .journal import Record
+from .journal import Record, Tail
 from .store import Store
 
 
@@ -85,9 +85,8 @@ def newest(store: Store, wanted: Filter, limit: int) -> tuple[list[Record], bool
     return found[::-1], False
 
 
-def follow(store: Store, wanted: Filter, wait: Callable[[], None]) -> Iterator[Record]:
-    """Records that pass from now on; ``wait`` returns when the journal may have grown."""
-    place = store.end()
+def follow(store: Store, wanted: Filter, place: Tail, wait: Callable[[], object]) -> Iterator[Record]:
+    """Records after ``place`` that pass, without end; ``wait`` returns when the journal may have grown."""
     while True:
         end = store.end()
         if end != place:

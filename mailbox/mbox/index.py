@@ -430,7 +430,8 @@ class Index:
         able = set(capabilities)
         classes = [found for found in self._classes() if stage in (None, found[0]) and able.issuperset(found[2])]
         cursors = [self._queue(_READY + " AND stage = ? AND requires = ?", label, c[0], c[1]) for c in classes]
-        for (rid,) in self._rows("SELECT DISTINCT rid FROM pattern WHERE agent = ?", agent):
+        own = "SELECT DISTINCT rid FROM pattern WHERE agent = ? AND EXISTS (SELECT 1 FROM task WHERE parked = rid)"
+        for (rid,) in self._rows(own, agent):
             cursors.append(self._parked(rid, able, stage, label))
         last = None
         for row in heapq.merge(*cursors):

@@ -198,11 +198,12 @@ class Journal:
         end = expected.offset + len(line)
         info = os.fstat(fd)
         if not info.st_nlink:
-            raise Unknown(f"{self.path(expected.segment)} was deleted while it was written (git clean, checkout or stash?)")
+            raise self._unknown(expected.segment, "it was deleted meanwhile (git clean, checkout or stash?)")
         if info.st_size != end:
-            raise Unknown(
-                f"{self.path(expected.segment)}: the record did not land where it was read; "
-                "this folder is shared by two kernels; the lock does not reach"
+            raise self._unknown(
+                expected.segment,
+                "the record did not land where it was read; this folder is shared by two kernels, and the lock does "
+                "not reach, or the lock was replaced",
             )
         return Tail(record["seq"], expected.segment, end)
 
@@ -210,10 +211,13 @@ class Journal:
         try:
             self._disk.truncate(fd, expected.offset)
         except OSError:
-            raise Unknown(
-                f"{self.path(expected.segment)}: {error}; the record could not be taken back, so the outcome is "
-                "unknown; repeating the command with the same --key or --token is safe"
-            ) from error
+            raise self._unknown(expected.segment, f"{error}; the record could not be taken back") from error
+
+    def _unknown(self, segment: int, why: str) -> Unknown:
+        return Unknown(
+            f"{self.path(segment)}: {why}; the outcome is unknown; "
+            "repeating the command with the same --key or --token is safe"
+        )
 
     def sync(self, segment: int) -> None:
         """Make what stands in ``segment`` durable."""

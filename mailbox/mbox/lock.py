@@ -18,6 +18,7 @@ import errno
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from binascii import crc32
@@ -299,13 +300,13 @@ def _state(pid: int) -> str:
     return "stopped" if letter in b"Tt" else "running"
 
 
-_sigmask: Any = getattr(getattr(signal, "pthread_sigmask", None), "__wrapped__", None)
+_sigmask: Any = getattr(sys.modules.get("_signal", signal), "pthread_sigmask", None)
 """The call itself; the library's wrapper spends 30 µs on making enumerations of the result."""
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Hold back the signals that stop or end a process until the block is left."""
+    """Hold back the signals that stop or end a process until the block is left; those for this thread, that is."""
     if _sigmask is None:
         yield
         return

@@ -66,6 +66,21 @@ def last(store: Store, task_id: str, count: int) -> list[Document]:
     return [shown(entry) for entry in found[-count:]] if count > 0 else []
 
 
+def newest(store: Store, task_id: str) -> dict[str, str]:
+    """The last note and the last checkpoint of a task as texts, for `mbox me`: a note does not hide a checkpoint."""
+    found: dict[str, str] = {}
+    entries: Any = store.read(places.notes(task_id)) or []
+    for entry in entries:
+        found[entry["kind"]] = entry["text"] or documents.compact(entry["state"])
+    return found
+
+
+def last_checkpoint(entries: list[Document]) -> Document | None:
+    """The last checkpoint, where something else was noted after it."""
+    found = [entry for entry in entries if entry["kind"] == "checkpoint"]
+    return shown(found[-1]) if found and found[-1] is not entries[-1] else None
+
+
 def shown(entry: Document) -> Document:
     """A note without what is empty."""
     return {name: value for name, value in entry.items() if value not in ("", None)}

@@ -14,9 +14,9 @@ from . import config as configuration
 from . import documents, places, recovery, root
 from .config import Config
 from .disk import Disk, read_bytes
-from .errors import Refused, StoreError, Usage
+from .errors import MboxError, Refused, StoreError, Usage
 from .host import Host
-from .journal import Journal, Record
+from .journal import WINDOW, Journal, Record
 from .lock import held_back
 from .store import Actor, Settings, Store, Transaction
 
@@ -96,7 +96,7 @@ def assemble(found: root.Root, disk: Disk | None = None, clock: Host | None = No
     disk = disk or Disk(config.private)
     settings = Settings(
         durability=config.durability, lock_wait=config.lock_wait, segment_size=config.segment_size,
-        lease=config.lease, lock_backend=_environment("MBOX_LOCK"),
+        lease=config.lease, lock_backend=_environment("MBOX_LOCK"), dead_after=config.dead_after,
     )  # fmt: skip
     store = OpenStore.open(found.path, settings, clock or host(), disk, Prefix(config, found.path))
     assert isinstance(store, OpenStore)
@@ -165,7 +165,7 @@ def init(cwd: str, here: bool = False, track: bool = False, disk: Disk | None = 
     _folders(folder, disk)
     fresh = not Journal(f"{folder}/{places.LOGS}", disk).is_begun()
     if not os.path.lexists(f"{folder}/{places.CONFIG}"):
-        disk.create(f"{folder}/{places.CONFIG}", configuration.default_text().encode())
+        disk.replace(f"{folder}/{places.CONFIG}", configuration.default_text().encode())
     config = configuration.load(f"{folder}/{places.MAILBOX}", disk)
     _check_place(folder, config)
     _ignore(folder, disk, track)
@@ -173,7 +173,7 @@ def init(cwd: str, here: bool = False, track: bool = False, disk: Disk | None = 
     if fresh:
         _first_segment(folder, disk, host())
     store = assemble(root.Root(folder, "init", []), disk)
-    adopted = store.transact(_adopt, Actor("store")) if fresh else 0
+    adopted = store.transact(_adopt, Actor("store")) if store.end().seq == 1 else 0  # also after a death before this
     return Made(store, fresh, adopted, excluded)
 
 
@@ -205,10 +205,10 @@ def _ignore(folder: str, disk: Disk, track: bool) -> None:
     path = f"{folder}/{places.MAILBOX}/.gitignore"
     lines = ["# ephemeral: safe to lose, never in git", *(f"/{name}" for name in places.EPHEMERAL), ".tmp-*"]
     if not os.path.lexists(path):
-        disk.create(path, ("\n".join(lines) + "\n").encode())
+        disk.replace(path, ("\n".join(lines) + "\n").encode())
     tasks = f"{folder}/{places.TASKS}/.gitignore"
     if track and not os.path.lexists(tasks):
-        disk.create(tasks, b"/leases/\n.tmp-*\n")
+        disk.replace(tasks, b"/leases/\n.tmp-*\n")
 
 
 def _first_segment(folder: str, disk: Disk, clock: Host) -> None:
@@ -230,16 +230,51 @@ def _first_segment(folder: str, disk: Disk, clock: Host) -> None:
 def _adopt(tx: Transaction) -> int:
     """Take documents that stand there without a journal into it, in one record."""
     adopted: list[str] = []
-    for path in recovery.every_document(tx.store):
+    unfit: list[str] = []
+    every = list(recovery.every_document(tx.store))
+    highest = WINDOW + max((_number(tx.store, path) for path in every), default=0)
+    tx.seq = max(tx.seq, highest if every else 0)
+    for path in every:
         try:
             doc = tx.notes(path) if path.startswith(places.NOTES) else tx.read(path)
         except documents.Newer as error:
             tx.warn(f"left as it is: {error}")
             continue
+        except recovery.Damage as damage:
+            _quarantine(tx, path, damage.detail)
+            unfit.append(path)
+            continue
         if doc:
             tx.put(doc, path)
             adopted.append(path)
-    if adopted:
-        tx.seq = max(tx.seq, *(places.number(places.ident(path)) for path in adopted))
-        tx.record("store.adopt", sorted({places.ident(path) for path in adopted}), "found without a journal")
+    if adopted or unfit:
+        tx.seq = max(tx.seq, highest)
+        tx.record("store.adopt", sorted({places.ident(path) for path in adopted + unfit}), "found without a journal")
     return len(adopted)
+
+
+def _number(store: Store, path: str) -> int:
+    """The highest number that the document at ``path`` shows: in its id (a dead letter's too), as token or version.
+
+    Nothing that is numbered from now on may be mistaken for it.
+    """
+    name = places.ident(path)
+    found = [int(name[1:]) if name[:1] in "mtrd" and name[1:].isdecimal() and name.isascii() else 0]
+    try:
+        doc = store.read(path)
+    except MboxError:
+        doc = None
+    if isinstance(doc, dict):
+        found += [doc.get("token", 0), doc.get("state_version", 0)]
+    return max(found)
+
+
+def _quarantine(tx: Transaction, path: str, detail: str) -> None:
+    """Move what is no document, and is in no journal, to the dead letters."""
+    try:
+        data = tx.store.bytes_of(path)
+    except OSError:
+        data = b""
+    recovery.envelop(tx, path, "damaged document", detail, data)
+    tx.delete(path)
+    tx.warn(f"{tx.store.absolute(path)}: {detail}; moved to the dead letters")

@@ -259,7 +259,7 @@ def lease_ran_out(tx: Transaction, agent: str, msg_id: str, lease: Lease | None)
         tx.first_look(path, agent, 0, 0)
         return True
     config = config_of(tx)
-    if _reader_lives(tx, agent, lease.incarnation, config.dead_after):
+    if _reader_lives(tx, agent, lease.incarnation):
         doc["deliveries"] = max(0, doc["deliveries"] - 1)
         why = f"{agent} read it and is alive, but did not acknowledge it in time; not counted"
     else:
@@ -274,10 +274,10 @@ def lease_ran_out(tx: Transaction, agent: str, msg_id: str, lease: Lease | None)
     return True
 
 
-def _reader_lives(tx: Transaction, agent: str, incarnation: int, dead_after: float) -> bool:
+def _reader_lives(tx: Transaction, agent: str, incarnation: int) -> bool:
     now = tx.read(places.agent(agent))
     replaced = incarnation and now and now["incarnation"] != incarnation
-    return not replaced and agents.alive(tx.store, agent, dead_after) is True
+    return not replaced and agents.alive(tx.store, agent) is True
 
 
 def _bury(tx: Transaction, agent: str, doc: Document, why: str) -> None:

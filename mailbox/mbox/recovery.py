@@ -200,7 +200,7 @@ def write(store: Store, path: str, doc: Any) -> bool:
         pass
     target = store.absolute(path)
     store.disk.folders(os.path.dirname(target))
-    store.disk.discard(temporary(target))
+    _unlink(store, temporary(path))
     store.disk.create(temporary(target), data)
     store.disk.rename(temporary(target), target)
     return True
@@ -395,7 +395,7 @@ def _keep_cut(store: Store, segment: int, offset: int) -> None:
     with store.journal.opened(segment) as file:
         file.seek(offset)
         data = file.read()
-    if b'","crc":"' not in data:
+    if b',"crc":"' not in data:
         return  # torn bytes, a hole: nothing that a person could want
     kept = f"{path[: -len('.jsonl')]}.cut-{crc32(data):08x}"
     store.disk.discard(kept)
@@ -500,12 +500,8 @@ def _set_aside(store: Store, folded: Fold, since: str) -> None:
     tx = Transaction(store, SWEEP)
     tx.seq = max([store.tail.seq, *(places.number(places.ident(path)) for path in odd)]) + WINDOW
     for path, data in odd.items():
-        envelope = documents.new(
-            "deadletter", reason="lost record", detail="written in `fast` shortly before the machine died",
-            from_path=path, first_at=tx.now, original=data.decode("utf-8", "backslashreplace"),
-        )  # fmt: skip
         if data:
-            tx.put(envelope, places.deadletter(f"d{tx.take()}"))
+            envelop(tx, path, "lost record", "written in `fast` shortly before the machine died", data)
         known = older.document(store.journal, path)
         if known is None:
             tx.delete(path)
@@ -553,21 +549,26 @@ def last_state(journal: Journal, path: str, end: Tail) -> tuple[bool, Any]:
     return False, None
 
 
+def envelop(tx: Transaction, path: str, reason: str, detail: str, data: bytes) -> None:
+    """Put what stood at ``path`` into the dead letters."""
+    text = data.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+    envelope = documents.new(
+        "deadletter", reason=reason, detail=detail, from_path=path, first_at=tx.now, original=text
+    )
+    tx.put(envelope, places.deadletter(f"d{tx.take()}"))
+
+
 def mend(store: Store, damage: Damage, warnings: list[str]) -> None:
     """Restore a damaged document from the journal, or quarantine it; one record says which."""
     path = damage.path
     named, doc = last_state(store.journal, path, store.tail)
     tx = Transaction(store, SWEEP)
     try:
-        original = store.bytes_of(path).decode("utf-8", "backslashreplace").replace("\0", "\\x00")
+        original = store.bytes_of(path)
     except OSError:
-        original = ""
+        original = b""
     if original or doc is None:
-        envelope = documents.new(
-            "deadletter", reason="damaged document", detail=damage.detail, from_path=path, first_at=tx.now,
-            original=original,
-        )  # fmt: skip
-        tx.put(envelope, places.deadletter(f"d{tx.take()}"))
+        envelop(tx, path, "damaged document", damage.detail, original)
     if named and doc is not None:
         tx.put(doc, path)
         done = "restored from the journal"

@@ -152,8 +152,7 @@ def patience(left: float) -> str:
 
 def said(store: Store, held: Held, reason: str, left: float) -> str:
     """Who holds a pattern, whether it is alive, how long it has, and why."""
-    dead_after = getattr(getattr(store, "config", None), "dead_after", 45.0)
-    alive = agents.liveness(store, held.agent, dead_after)
+    alive = agents.liveness(store, held.agent)
     why = f", '{reason}'" if reason else ""
     return f"{held.rid} of {held.agent} ({alive}, {span(left)} left): {held.pattern}{why}"
 

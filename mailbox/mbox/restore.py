@@ -91,15 +91,13 @@ class Reader:
         self.leases: dict[str, Document | None] = {}
         self.tail = Tail(0, 1, 0)
 
-    def read(self, objects: Objects, slices: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, bytes]]:
-        """``(segment, whole lines)`` in order; `Corrupt` at a gap, a bad record, or where the commit says otherwise."""
+    def read(self, objects: Objects, slices: Iterable[tuple[int, int, str]]) -> None:
+        """Take all ``slices``; `Corrupt` at a gap, a bad record, or where the commit says otherwise."""
         for segment, offset, oid in slices:
             here, begins = self.tail, offset == 0 and self.tail.offset > 0
             if (segment, offset) != ((here.segment + 1, 0) if begins else (here.segment, here.offset)):
                 raise self._wrong(f"the journal has a gap before byte {offset} of segment {segment:06d}")
-            content = objects.need(oid)
-            self._take(segment, offset, content)
-            yield segment, content
+            self._take(segment, offset, objects.need(oid))
         if self.tail != self.commit.tail:
             raise self._wrong(f"the journal ends at {tuple(self.tail)}, the commit says {tuple(self.commit.tail)}")
 
@@ -190,8 +188,7 @@ def restore(folder: str, by: Actor, ref: str | None, dry_run: bool, say: Say) ->
     with Objects(git) as objects:
         found = saved(git, objects, ref)
         reader = Reader(ref, found.commit)
-        for _ in reader.read(objects, found.slices):
-            pass
+        reader.read(objects, found.slices)
         count = sum(1 for state in reader.fold.states.values() if state)
         told = {"root": folder, "ref": ref, "commit": found.commit.oid, "seq": reader.tail.seq,
                 "records": reader.fold.records, "documents": count}  # fmt: skip
@@ -236,21 +233,16 @@ def _fill(store: OpenStore, by: Actor, objects: Objects, found: Saved, reader: R
     disk.folders(shadow)
     for name in os.listdir(shadow):
         disk.unlink(f"{shadow}/{name}")
-    again = Reader(reader.ref, found.commit)
-    for segment, content in again.read(objects, found.slices):
-        disk.append(f"{shadow}/{segment_name(segment)}", content)
-    store.tail = again.tail
+    for segment, _offset, oid in found.slices:
+        disk.append(f"{shadow}/{segment_name(segment)}", objects.need(oid))
+    store.tail = reader.tail
     record = _record(store, by, found, reader.ref)
     line = encode(record)
     disk.append(f"{shadow}/{segment_name(store.tail.segment)}", line)
     staged = Journal(shadow, disk)
     _forget(store)
-    for path, doc in again.fold.documents(staged):
-        try:
-            recovery.write(store, path, doc)
-        except (ValueError, RecursionError) as error:
-            raise Corrupt(f"{reader.ref}: the document of {path} cannot be written: {error}") from None
-    for path, lease in again.leases.items():
+    _write_all(store, reader.fold.documents(staged))
+    for path, lease in reader.leases.items():
         if lease:
             store.write_lease(path, Lease.of(documents.check("lease", lease)))
     _sync(store)
@@ -259,6 +251,24 @@ def _fill(store: OpenStore, by: Actor, objects: Objects, found: Saved, reader: R
     tail = Tail(record["seq"], store.tail.segment, store.tail.offset + len(line))
     store.lock.set_mark(_mark(store, found.commit.store, tail))
     Reminder.begin(store, found.commit.tail)
+
+
+def _write_all(store: OpenStore, standing: Iterable[tuple[str, Any]]) -> None:
+    """Write documents, straight to their places: where a death leaves half of one, the next restore writes it again."""
+    last: Any = None
+    data = b""
+    for path, doc in standing:
+        if doc is not last:
+            last, data = doc, documents.encode(places.kind(path), doc)
+        folder = path.rpartition("/")[0]
+        store.check_folder(folder)
+        try:
+            store.disk.create(store.absolute(path), data)
+        except FileNotFoundError:
+            store.disk.folders(store.absolute(folder))
+            store.disk.create(store.absolute(path), data)
+        except FileExistsError:
+            recovery.write(store, path, doc)
 
 
 def _record(store: OpenStore, by: Actor, found: Saved, ref: str) -> Record:

@@ -52,7 +52,10 @@ def find(root_arg: str | None, env_root: str | None, cwd: str) -> Root:
     store, starts, warnings = _search(os.path.realpath(cwd))
     if store is None:
         looked = ", nor in ".join(f"{start} or a folder above it" for start in starts)
-        raise NoStore(f"no {MAILBOX}/ in {looked}; `mbox init` makes one, --root and MBOX_ROOT name another")
+        raise NoStore(
+            f"no {MAILBOX}/ in {looked}; `mbox init` makes one, --root and MBOX_ROOT name another, "
+            "`mbox audit restore` brings back one that `git clean` took"
+        )
     return _usable(Root(store, "worktree" if len(starts) > 1 else "parent", warnings))
 
 

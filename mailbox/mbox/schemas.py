@@ -79,14 +79,15 @@ _NOTE = "ts by kind=of_note text? state=any?"
 _LINE = "seq ts by op on? why?"
 _NESTED = {
     "last_note": ("one", _NOTE),
+    "last_checkpoint": ("one", _NOTE),
     "notes": ("many", _NOTE),
     "next_claim": ("one", "task_id status title stage? token left touched_paths? reservation_id? description? round? "
-                          "attempt_count? reason? last_note?"),
+                          "attempt_count? reason? last_note? last_checkpoint?"),
     "answers": ("many", "msg_id from subject? body? payload?"),
     "findings": ("many", "kind path? problem bad"),
     "claims": ("many", "task_id status holder? left? title"),
     "holdings": ("many", _HELD),
-    "mine": ("many", "task_id status token left title note?"),
+    "mine": ("many", "task_id status token left title note? checkpoint?"),
     "mail": ("many", _MESSAGE_ROW),
 }  # fmt: skip
 """Fields that hold objects."""

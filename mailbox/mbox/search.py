@@ -27,7 +27,7 @@ from .store import Store
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-VERSION = "1"
+VERSION = "2"
 """Of the tables; another one on disk is thrown away."""
 
 BATCH = 20_000
@@ -47,7 +47,7 @@ _OP = re.compile(rb'"op":"([^"]*)"')
 
 _SILENT = re.compile(
     rb"mail\.(read|ack|return|expire|dead|refused|retry|purge)|reserve\..*|agent\..*|"
-    rb"store\.(init|segment|checkpoint|aside)|task\.(claim|start|renew|submit|done|fail|release|expire|review|"
+    rb"store\.(init|segment|checkpoint|aside)|task\.(claim|start|renew|done|fail|release|expire|review|"
     rb"review-expire|approve|requeue|cancel|note|checkpoint)"
 )
 """Operations that put no text that is not known already: their lines are not parsed."""

@@ -24,6 +24,9 @@ Answer = dict[str, Any]
 ME = 1500
 """Bytes of `me`'s answer at most, as JSON."""
 
+MOST = 20
+"""Lines of one kind under `why` at most."""
+
 SLOW = 600.0
 """Seconds of unread mail after which `status` says whose it is."""
 
@@ -48,18 +51,19 @@ def status(store: OpenStore) -> Answer:
         "tasks": {name: counts[name] for name in sorted(counts)},
         "unread": {name: count for name, (count, _) in mail.items() if count},
         "oldest_unread": _text(max((_oldest(store, name, ident) for name, (_, ident) in mail.items() if ident), default=None)),
-        "claims": [_claim(store, doc) for doc in ready.by_rank(view.tasks.values()) if doc["status"] in _ACTIVE],
+        "claims": [_claim(store, doc) for doc in ready.by_rank(view.tasks.values()) if _is_held(doc)],
         "reservations": [_reservation(store, doc) for doc in store.documents(places.RESERVATIONS)],
         "dead_letters": len(store.names(places.DEADLETTER)),
         "why": _why(store, view, mail),
     }
 
 
-_ACTIVE = ("claimed", "running", "review")
+def _is_held(doc: Document) -> bool:
+    return doc["status"] in ("claimed", "running") or (doc["status"] == "review" and bool(doc["token"]))
 
 
 def _agents(store: OpenStore) -> dict[str, str]:
-    return {name: agents.liveness(store, name, store.config.dead_after) for name in agents.active(store)}
+    return {name: agents.liveness(store, name) for name in agents.active(store)}
 
 
 def _mail(store: Store) -> dict[str, tuple[int, str]]:
@@ -76,7 +80,7 @@ def _text(oldest: tuple[float, str] | None) -> str:
 
 
 def _oldest(store: Store, name: str, ident: str) -> tuple[float, str]:
-    doc = store.read(places.new(name, ident))
+    doc = store.glance(places.new(name, ident))
     seconds = age(store, doc["created_at"]) if doc else 0.0
     return round(seconds, 1), f"{ident} to {name}"
 
@@ -130,7 +134,7 @@ def _why(store: OpenStore, view: ready.View, mail: dict[str, tuple[int, str]]) -
         if count:
             seconds, _ = _oldest(store, name, ident)
             if seconds >= SLOW:
-                state = agents.liveness(store, name, store.config.dead_after)
+                state = agents.liveness(store, name)
                 lines.append(f"{name} ({state}) has {count} unread, the oldest for {reservations.span(seconds)}")
     found: dict[str, list[str]] = {}
     for doc in ready.by_rank(view.tasks.values()):
@@ -141,23 +145,31 @@ def _why(store: OpenStore, view: ready.View, mail: dict[str, tuple[int, str]]) -
             found.setdefault("ready, and nobody claims it", []).append(doc["task_id"])
         elif why.kind != "in work" or "run out" in why.text or "dead" in why.text or "nobody" in why.text:
             found.setdefault(why.text, []).append(doc["task_id"])
-    lines += [f"{_named(tasks)}: {reason}" for reason, tasks in list(found.items())[:20]]
-    if len(found) > 20:
-        lines.append(f"{len(found) - 20} more reasons: `task ready --explain`")
+    lines += [f"{_named(tasks)}: {reason}" for reason, tasks in list(found.items())[:MOST]]
+    if len(found) > MOST:
+        lines.append(f"{len(found) - MOST} more reasons: `task ready --explain`")
     lines += [f"{ident}: {why}" for ident, why in _buried(view)]
     dead = len(store.names(places.DEADLETTER))
     if dead:
-        lines.append(f"{dead} dead letters: `mbox deadletter list`")
+        lines.append(f"{dead} dead letters (mail or files that could not be read): `mbox deadletter list`")
     if store.is_behind():
         lines.append("the files do not follow the journal yet; the next command that writes brings them")
     return lines
 
 
 def _buried(view: ready.View) -> list[tuple[str, str]]:
-    """Tasks that ended badly and that others still wait for."""
+    """Tasks that ended badly: those that others wait for first, then the newest; cancelled ones only if waited for."""
     waited = {dep for doc in view.tasks.values() if doc["status"] == "queued" for dep in doc["depends_on"]}
-    ended = [doc for doc in view.tasks.values() if doc["task_id"] in waited and doc["status"] in ready.DEAD]
-    return [(doc["task_id"], _end(doc)) for doc in ended]
+    ended = [
+        doc
+        for doc in view.tasks.values()
+        if doc["status"] in ("failed", "deadletter") or (doc["status"] == "cancelled" and doc["task_id"] in waited)
+    ]
+    ended.sort(key=lambda doc: (doc["task_id"] not in waited, doc["finished_at"] or ""))
+    lines = [(doc["task_id"], _end(doc)) for doc in ended[:MOST]]
+    if len(ended) > MOST:
+        lines.append((f"{len(ended) - MOST} more tasks", "ended badly; `task list --status failed,deadletter`"))
+    return lines
 
 
 def _end(doc: Document) -> str:
@@ -192,7 +204,7 @@ def me(store: OpenStore, who: Actor) -> Answer:
         "tasks": held,
         "reservations": own,
         "unread": count,
-        "mail": [_brief(letters.header(message, now), "message") for message in unread],
+        "mail": [_brief(letters.header(message, now, doc["incarnation_since"] or ""), "message") for message in unread],
         "unacknowledged": sorted(pending, key=places.number),
         "asks": open_asks,
         "next": _next(held, count, pending, open_asks),
@@ -207,7 +219,6 @@ def _is_mine(task: Document, name: str) -> bool:
 
 
 def _mine(store: Store, task: Document) -> Answer:
-    last = notes.last(store, task["task_id"], 1)
     claim = _claim(store, task)
     row = {
         "task_id": task["task_id"],
@@ -215,7 +226,7 @@ def _mine(store: Store, task: Document) -> Answer:
         "token": task["token"],
         "left": claim["left"],
         "title": task["title"],
-        "note": (last[0].get("text") or compact(last[0].get("state")))[:200] if last else "",
+        **{name: text[:200] for name, text in notes.newest(store, task["task_id"]).items()},
     }
     return _brief(row)
 
@@ -225,7 +236,7 @@ def _asks(store: Store, name: str) -> dict[str, list[str]]:
     sent = sorted(store.names(places.outbox_folder(name)), key=lambda file: -places.number(file[:-5]))[:200]
     found = {}
     for file in sent:
-        doc = store.read(f"{places.outbox_folder(name)}/{file}")
+        doc = store.glance(f"{places.outbox_folder(name)}/{file}")
         if doc and doc["type"] == "question":
             found[doc["thread_id"]] = set(doc["to"])
     for folder in (places.new_folder(name), places.cur_folder(name), *_months(store, name)):

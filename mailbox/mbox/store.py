@@ -45,6 +45,9 @@ __all__ = ["SWEEP", "Actor", "Settings", "Store", "Transaction"]
 
 T = TypeVar("T")
 
+STORE = Actor("store")
+"""Who makes checkpoints: a record that must not ask for the next one."""
+
 RENEWALS = 64
 """Leases renewed by one command at most; the rest by the next."""
 
@@ -69,6 +72,8 @@ class Settings(NamedTuple):
     segment_size: int = 16 << 20
     lease: float = 1800.0
     lock_backend: str = ""
+    dead_after: float = 45.0
+    """Seconds without a heartbeat after which an agent counts as dead."""
 
 
 class Store:
@@ -153,13 +158,17 @@ class Store:
     def documents(self, folder: str) -> Iterator[Document]:
         """Every readable document in ``folder``; each that is not is said and passed over."""
         for name in self.names(folder):
-            try:
-                doc = self.read(f"{folder}/{name}")
-            except MboxError as error:
-                self.say(str(error))
-                continue
+            doc = self.glance(f"{folder}/{name}")
             if doc is not None:
                 yield doc
+
+    def glance(self, path: str) -> Document | None:
+        """`read` for a listing: a document that is unfit is said and passed over, and everything else goes on."""
+        try:
+            return self.read(path)
+        except MboxError as error:
+            self.say(str(error))
+            return None
 
     def bytes_of(self, path: str) -> bytes:
         """The bytes at ``path``, which is never reached through a symlink."""
@@ -237,7 +246,7 @@ class Store:
         finally:
             for line in warnings:
                 self.say(line)
-        if self._rolled:
+        if self._rolled and actor != STORE:
             self._checkpoint()
         if error is not None:
             raise error
@@ -493,7 +502,9 @@ class Store:
         except (OSError, Corrupt) as error:
             self.index.close()
             self._behind = True
-            why = failure(error) if isinstance(error, OSError) else str(error)
+            why = str(error)
+            if isinstance(error, OSError):
+                why = f"{error.filename2 or error.filename or self.lock.path}: {failure(error)}"
             warnings.append(f"it is done and in the journal, but the files do not follow yet: {why}")
 
     def advance(self, record: Record, synced: bool) -> None:
@@ -559,7 +570,8 @@ class Store:
 
     def _roll_if_full(self) -> None:
         """Begin a new segment when this one is full; the decision starts over, for its numbers have moved."""
-        if self.tail.offset < self.settings.segment_size:
+        header = self.check_writer(self.tail.segment)
+        if self.tail.offset < self.settings.segment_size or self.tail.seq == header["seq"]:
             return
         assert self._mark is not None
         if self.settings.durability == "fast":
@@ -585,7 +597,7 @@ class Store:
                 self.disk.sync_filesystem(fd)
             finally:
                 os.close(fd)
-            self.transact(lambda tx: tx.record("store.checkpoint", [f"{segment:06d}"]), Actor("store"))
+            self.transact(lambda tx: tx.record("store.checkpoint", [f"{segment:06d}"]), STORE)
         except (OSError, StoreError) as error:
             self.say(f"no checkpoint was made: {error}")
 

@@ -292,6 +292,8 @@ def _unread(context: Context, actor: Actor, wanted: Wanted, every: bool, wait: f
 
     store, limit = context.store, context.limit if every else 1
     docs = reading.read_many(store, actor, limit, wanted, context.dry_run)
+    if every and limit and len(docs) == limit:
+        context.say(f"no more than {limit} at a time; `mbox read --all` again for the rest, or --limit 0")
     if not docs and wait is not None and not context.dry_run:
         from mbox import asks
 

@@ -175,12 +175,22 @@ class Table(Formatter):
     """For people: aligned columns, cut to the terminal's width if there is one."""
 
     def one(self, doc: Doc) -> str:
-        fields = {name: visible(cell(value)) for name, value in self.fields(doc).items()}
+        fields = {name: visible(self._told(value)) for name, value in self.fields(doc).items()}
         wide = max((len(name) for name, text in fields.items() if "\n" not in text), default=0)
         return "".join(
-            f"{name}\n{_indented(text)}" if "\n" in text else f"{name:{wide}}  {text}\n"
+            f"{name}\n{_indented(text.removeprefix(chr(10)))}" if "\n" in text else f"{name:{wide}}  {text}\n"
             for name, text in fields.items()
         )
+
+    def _told(self, value: Any) -> str:
+        """A field's value: rows as a table of their own, several texts a line each, pairs with commas."""
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            return "\n" + Table(width=max(self.width - 2, 0)).many(value).rstrip("\n")
+        if isinstance(value, list) and len(value) > 1 and any(" " in str(item) for item in value):
+            return "\n" + "\n".join(cell(item) for item in value)
+        if isinstance(value, dict) and not any(isinstance(item, (dict, list)) for item in value.values()):
+            return ", ".join(f"{name} {cell(item)}" for name, item in value.items())
+        return cell(value)
 
     def many(self, docs: Sequence[Doc]) -> str:
         names = [name for name in dict.fromkeys(name for doc in docs for name in doc) if name != "schema"]

@@ -181,7 +181,7 @@ def config_set(context: Context, key: str, value: str) -> None:
 
     store = context.store
     with store.locked():
-        changed = config.set_value(store.absolute(places.MAILBOX), key, value, store.disk)
+        changed = config.set_value(store.absolute(places.MAILBOX), key, value, store.disk, context.dry_run)
     context.emit({"key": key, "value": changed.get(key)})
 
 
