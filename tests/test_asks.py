@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from mbox.errors import NotFound, StoreError, Usage
 from mbox.letters import Wanted
 from mbox.mail import Draft
 from mbox.opening import OpenStore
+from mbox.watch import Watcher
 
 
 @pytest.fixture
@@ -149,6 +151,22 @@ def test_the_bell_rings_for_an_inbox_that_is_not_there_yet(store: OpenStore, bac
         send(store, ANN, "bob")
         while arrivals.look() is None:
             assert bell.wait(20), "it did not ring again"
+
+
+def test_a_folder_made_while_the_bell_is_hung(store: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inbox comes to be after it was looked for and before the watch stood: it is watched all the same."""
+
+    class Late(Watcher):
+        def __init__(self, *given: Any) -> None:
+            os.makedirs(store.absolute(places.new_folder("bob")), exist_ok=True)
+            super().__init__(*given)
+
+    monkeypatch.setattr(asks, "Watcher", Late)
+    with Bell(store, "bob") as bell:
+        send(store, ANN, "bob")
+        started = time.monotonic()
+        assert bell.wait(60)
+        assert time.monotonic() - started < 30
 
 
 def test_watch_gives_each_delivery_once(store: OpenStore, host: FakeHost) -> None:

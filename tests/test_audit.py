@@ -820,6 +820,27 @@ def test_a_restore_that_dies_anywhere_is_finished_by_the_next(
     assert again > len(points) // 2
 
 
+def test_a_broken_off_restore_goes_on_from_a_newer_commit(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the first try had written and the ref has moved or deleted since does not stay behind."""
+    store = made(repo)
+    audit.commit(store)
+    tip = call("git", "rev-parse", REF, cwd=repo)
+    store.transact(read(), Actor("bob", 1))
+    audit.commit(store)
+    newest, before = call("git", "rev-parse", REF, cwd=repo), tree(repo)
+    call("git", "update-ref", REF, tip, cwd=repo)
+    call("git", "clean", "-fdxq", cwd=repo)
+    with monkeypatch.context() as patch:
+        patch.setattr(Disk, "sync_filesystem", lambda self, fd: (_ for _ in ()).throw(Killed()))
+        with pytest.raises(Killed):
+            restored(repo)
+    assert (repo / places.new("bob", "m4")).exists()
+    call("git", "update-ref", REF, newest, cwd=repo)
+    restored(repo)
+    assert tree(repo) == before
+    assert is_clean(repo)
+
+
 # -- a hostile ref ---------------------------------------------------------------------------------------------------
 
 Forgery = Callable[[list[dict[str, Any]]], None]

@@ -934,3 +934,17 @@ def test_completion(put: Any, monkeypatch: pytest.MonkeyPatch, call: Call) -> No
     assert call(env=env).stdout == "plain,zebra\n"
     env = {"_MBOX_COMPLETE": "bash_complete", "COMP_CWORD": "2", "COMP_WORDS": "mbox zebra --str"}
     assert call(env=env).stdout == "plain,--stripes\n"
+
+
+def test_no_command_takes_the_name_of_a_shared_option() -> None:
+    """No command's own parameter has the name of a shared one: ``--as`` would fill it (``log --agent`` once did)."""
+    shared = {"agent", "root", "output", "quiet", "dry_run", "full"}
+    for home, entries in main.TABLES.items():
+        for name, (where, _, _) in entries.items():
+            module, colon, attribute = where.partition(":")
+            if colon:
+                __import__(module)
+                wanted = getattr(getattr(sys.modules[module], attribute).function, "wanted", [])
+                made = [kind(names, **settings) for kind, names, settings in wanted]
+                own = {one.name for one in made if one.expose_value}
+                assert not own & shared, f"{home} {name}"

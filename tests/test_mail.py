@@ -518,10 +518,10 @@ def test_before_you(store: OpenStore, host: FakeHost) -> None:
 def test_stale(store: OpenStore, host: FakeHost) -> None:
     """Set where a record about the message's task is newer than what its sender had seen, else not."""
 
-    def touch(op: str, task: str) -> None:
+    def touch(op: str, task: str, **changes: Any) -> None:
         def decide(tx: Transaction) -> None:
             doc = tx.read(places.task(task)) or documents.new("task", task_id=task, title="t", created_at=tx.now)
-            tx.put(doc, places.task(task))
+            tx.put({**doc, **changes}, places.task(task))
             tx.record(op, [task])
 
         store.transact(decide, USER)
@@ -533,7 +533,9 @@ def test_stale(store: OpenStore, host: FakeHost) -> None:
     assert "stale" not in letters.show(store, first, "bob")
     touch("task.update", "t-2")
     assert "stale" not in letters.show(store, first, "bob")
-    send(store, ANN, "bob", body='{"op":"task.update","on":["t-1"]}')
+    send(store, ANN, "bob", body='{"op":"task.update","on":["t-1"]}', task_id="t-1")
+    touch("task.update", "t-2", depends_on=["t-1"])
+    os.utime(store.absolute(places.task("t-1")), (host.w, host.w))  # as a copy of the store would have it
     assert "stale" not in letters.show(store, first, "bob")
     touch("task.update", "t-1")
     second = send(store, ANN, "bob", task_id="t-1")

@@ -120,6 +120,8 @@ def test_what_changes_is_found_as_it_is_now(store: OpenStore) -> None:
     assert found(store, "carrots") == ["t-1"]
     task(store, "t-1", "peel turnips")
     assert (found(store, "carrots"), found(store, "turnips")) == ([], ["t-1"])
+    task(store, "t-1", "peel turnips slowly")
+    assert search.search(store, ["peel"], 1)[1] == 0, "an old text is counted"
     for _ in range(3):
         task(store, "t-1", "peel turnips")
     msg_id = send(store, ANN, "bob", body="turnips")

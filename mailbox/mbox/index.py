@@ -1,6 +1,6 @@
 """The rebuildable index that deciders use under the lock: what would otherwise need a walk over many documents.
 
-Promised: after `catch_up` it says what the journal says up to ``seq``; it is thrown away and built again when it is
+Promised: caught up (`recovery.bring_index`), it says what the journal says up to ``seq``; it is thrown away and built again when it is
 missing, damaged, of another store or of another machine's life.  Not promised: that it is right.  Whoever takes a
 decision from it checks the document; a wrong row costs time, never truth.
 

@@ -230,6 +230,9 @@ def _begun(folder: str, objects: Objects, found: Saved, say: Say) -> OpenStore:
 def _fill(store: OpenStore, by: Actor, objects: Objects, found: Saved, reader: Reader) -> None:
     """With the lock held: journal, documents and leases, and then the one rename that makes them a store."""
     disk, shadow = store.disk, store.absolute(SHADOW)
+    if os.path.isdir(shadow):  # one broke off here, perhaps from an older commit
+        for path in reader.fold.gone():
+            recovery.remove(store, path)
     disk.folders(shadow)
     for name in os.listdir(shadow):
         disk.unlink(f"{shadow}/{name}")

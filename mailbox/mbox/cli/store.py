@@ -51,18 +51,18 @@ def me(context: Context) -> None:
 )
 @option("--follow", is_flag=True, help="go on with what comes")
 @option("--since", metavar="D|SEQ|TIME", help="2h, 1200, or 2026-01-02T03:04:05Z")
-@option("--agent", "agent", metavar="A", help="by, or about, this agent")
+@option("--agent", "about", metavar="A", help="by, or about, this agent")
 @option("--task", "task", metavar="T", help="about this task")
 @option("--op", metavar="O", help="an operation, or its beginning: task.")
 @shows
 @lists(100)
-def log(context: Context, follow: bool, since: str | None, agent: str, task: str, op: str) -> None:
+def log(context: Context, follow: bool, since: str | None, about: str, task: str, op: str) -> None:
     """Who did what, when and why: the journal, newest last."""
     from mbox import history
 
     store = context.store
     start = history.since(since, store.host.wall(), _seconds) if since else history.Filter()
-    wanted = start._replace(agent=agent or "", task=task or "", op=op or "")
+    wanted = start._replace(agent=about or "", task=task or "", op=op or "")
     place = store.end()
     found, more = history.newest(store, wanted, context.limit)
     rows = [record if context.full else history.row(record) for record in found]
