@@ -281,6 +281,13 @@ def test_claim_by_priority_then_age(w: World) -> None:
     assert [w.claim(ANN)["task_id"] for _ in range(4)] == [high, old, new, low]
 
 
+def test_same_age(w: World) -> None:
+    """Tasks of one microsecond go by number, as people count."""
+    made = [w.add(f"{n}") for n in range(12)]
+    assert [row["task_id"] for row in ready.ready(w.store)] == made
+    assert [w.claim(ANN)["task_id"] for _ in made] == made
+
+
 def test_claim_what_one_can(w: World) -> None:
     """Stage, label and capability narrow what a claim finds; nothing left is exit 1 with the counts."""
     gpu, impl, labelled = w.add("gpu", requires=("gpu",)), w.add("b", stage="impl"), w.add("c", labels=("ui",))
@@ -694,7 +701,7 @@ def test_add_refuses(w: World, tmp_path: Path) -> None:
         ({"id": "self", "after": ["self"]}, Refused, "itself"),
     ):
         with pytest.raises(error, match=why):
-            w.add("x", **fields)  # type: ignore[arg-type]
+            w.add("x", **fields)
     with pytest.raises(Usage):
         w.add("x", "a//b")
     assert tree(tmp_path) == before
@@ -843,7 +850,7 @@ def test_list(w: World) -> None:
     assert [row["task_id"] for row in ready.rows(w.store, everything=True)] == [high, done, low]
     for wanted, filters in (([done], {"statuses": ["done", "failed"]}), ([high], {"owner": "ann"}),
                             ([low], {"stage": "impl"}), ([low], {"label": "ui"}), ([], {"label": "no"})):  # fmt: skip
-        assert [row["task_id"] for row in ready.rows(w.store, **filters)] == wanted  # type: ignore[arg-type]
+        assert [row["task_id"] for row in ready.rows(w.store, **filters)] == wanted
 
 
 def test_looking_changes_nothing(w: World, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class Bell:
     """Rings when a name in an agent's ``new/`` changes.  A context manager, standing once it is made.
 
     An inbox that nobody has written to yet has no folder; then the nearest folder above is watched until it has.
-    ``.mailbox`` itself is watched too, so that it is known at once when that is gone.
+    ``.mailbox`` itself is not, for the lock in it changes with every command; that it was moved away shows in `LOOK`.
     """
 
     def __init__(self, store: Store, agent: str, backend: str = "auto", backoff: Sequence[float] = BACKOFF) -> None:
@@ -50,7 +50,7 @@ class Bell:
 
     def _watch(self) -> None:
         path = self._nearest()
-        self._watcher = Watcher(list({path, self._top}), self._backend, self._backoff, self._say)
+        self._watcher = Watcher([path], self._backend, self._backoff, self._say)
         self._say, self._path = (lambda text: None), path
         if self._nearest() != path:
             self._again()

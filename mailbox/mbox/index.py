@@ -1,6 +1,6 @@
 """The rebuildable index that deciders use under the lock: what would otherwise need a walk over many documents.
 
-Promised: caught up (`recovery.bring_index`), it says what the journal says up to ``seq``; it is thrown away and built again when it is
+Promised: caught up (`recovery.bring_index`), it says what the journal says up to ``seq``; it is thrown away and built again
 missing, damaged, of another store or of another machine's life.  Not promised: that it is right.  Whoever takes a
 decision from it checks the document; a wrong row costs time, never truth.
 
@@ -373,7 +373,8 @@ class Index:
         self._sql.executemany("INSERT OR IGNORE INTO dep VALUES(?, ?)", [(ident, dep) for dep in doc["depends_on"]])
         self._sql.executemany("INSERT OR IGNORE INTO label VALUES(?, ?)", [(ident, text) for text in doc["labels"]])
         requires = json.dumps(sorted(set(doc["requires"]))) if doc["requires"] else "[]"
-        row = (ident, doc["created_at"], status, bool(doc["hold"]), doc["stage"], requires, doc["priority"], 0, None,
+        age = f"{doc['created_at']} {places.number(ident):012d}"
+        row = (ident, age, status, bool(doc["hold"]), doc["stage"], requires, doc["priority"], 0, None,
                doc["owner"])  # fmt: skip
         self._sql.execute("INSERT OR REPLACE INTO task VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         if status in ("claimed", "running"):

@@ -64,7 +64,10 @@ def is_expired(store: Store, doc: Document) -> bool:
 
 def by_rank(docs: Iterable[Document]) -> list[Document]:
     """By priority, then age."""
-    return sorted(docs, key=lambda doc: (-doc["priority"], doc["created_at"], doc["task_id"]))
+    def rank(doc: Document) -> tuple[int, str, int, str]:
+        return -doc["priority"], doc["created_at"], places.number(doc["task_id"]), doc["task_id"]
+
+    return sorted(docs, key=rank)
 
 
 def rows(store: Store, statuses: Sequence[str] = (), owner: str | None = None, stage: str | None = None,

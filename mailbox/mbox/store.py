@@ -99,7 +99,7 @@ class Store:
         self._rolled = 0
         self._header: tuple[int, Record] = (0, {})
         self._inside = False
-        self._pid = os.getpid()
+        self._pid = 0
         self._safe: set[str] = set()
         self._cache: dict[str, tuple[tuple[int, int, int], Document]] = {}
 
@@ -278,15 +278,12 @@ class Store:
         if self._inside:
             raise AssertionError("a transaction inside a transaction")
         if self._pid != os.getpid():
-            self._after_fork()
+            self._begin_here()
         self._safe.clear()
-        for folder in _KEPT_INSIDE:
-            self.check_folder(folder)
-        with _said("taking the lock", self.lock.path):
-            self._open_lock()
         self._inside = True
         try:
             with _said("taking the lock", self.lock.path):
+                self._open_lock()
                 self.lock.take(self.settings.lock_wait)
             with held_back():
                 try:
@@ -304,8 +301,13 @@ class Store:
         finally:
             self._inside = False
 
-    def _after_fork(self) -> None:
-        """In a forked child: what belongs to the parent's open files is dropped, not closed."""
+    def _begin_here(self) -> None:
+        """Before this process takes the lock for the first time.
+
+        In a forked child, what belongs to the parent's open files is dropped, not closed.
+        """
+        for folder in _KEPT_INSIDE:
+            self.check_folder(folder)
         self.index.forget()
         self._pid = os.getpid()
 

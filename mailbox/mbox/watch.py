@@ -85,7 +85,6 @@ class Watcher:
         try:
             self._backend = _made(self.backend, self._paths, backoff, clock)
         except (OSError, ImportError, RuntimeError) as error:
-            self._still_there()
             limit = LIMITS.get(getattr(error, "errno", None) or 0)
             reason = f"watch limit reached, raise {limit}" if limit else f"{self.backend}: {error}"
             self.backend, self._backend = "poll", _Polling(self._paths, backoff, clock)

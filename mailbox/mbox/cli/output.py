@@ -183,13 +183,11 @@ class Table(Formatter):
         )
 
     def _told(self, value: Any) -> str:
-        """A field's value: rows as a table of their own, several texts a line each, pairs with commas."""
+        """A field's value: rows as a table of their own, several texts a line each."""
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             return "\n" + Table(width=max(self.width - 2, 0)).many(value).rstrip("\n")
         if isinstance(value, list) and len(value) > 1 and any(" " in str(item) for item in value):
             return "\n" + "\n".join(cell(item) for item in value)
-        if isinstance(value, dict) and not any(isinstance(item, (dict, list)) for item in value.values()):
-            return ", ".join(f"{name} {cell(item)}" for name, item in value.items())
         return cell(value)
 
     def many(self, docs: Sequence[Doc]) -> str:
