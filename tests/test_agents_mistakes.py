@@ -306,3 +306,24 @@ def test_a_text_comes_back_in_other_formats(form: str, store: Path) -> None:
         elif form == "env":
             script = done.stdout + b'printf %s "$MSG_BODY"'
             assert subprocess.run(["bash"], input=script, capture_output=True, check=True).stdout == text.encode(), name
+
+
+@pytest.mark.parametrize(
+    "line", ["init --dry-run", "doctor --repair --dry-run", "rebuild --dry-run", "config set lease 2h --dry-run"]
+)
+def test_a_dry_run_of_the_stores_own_commands_changes_nothing(run: Run, repo: Path, line: str) -> None:
+    """``--dry-run`` leaves every file as it was, byte for byte; only the lock names its last holder."""
+    run("mbox", "init", cwd=repo, check=True)
+    run("mbox", "agent", "add", "ann", cwd=repo, check=True)
+    (repo / ".mailbox/agents/ann.json").unlink()
+
+    def standing() -> list[Path]:
+        found = sorted((repo / ".mailbox").rglob("*"))
+        return [path for path in found if path.is_file() and "cache" not in path.parts and path.name != "lock"]
+
+    files = standing()
+    before = {path: path.read_bytes() for path in files}
+    done = run("mbox", *line.split(), cwd=repo)
+    assert done.returncode in (0, 1), done.stderr
+    assert standing() == files
+    assert {path: path.read_bytes() for path in files} == before

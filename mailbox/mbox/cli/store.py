@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +14,17 @@ from mbox.journal import Record
 
 
 @command(examples=["mbox init", "mbox init --track    # documents are committed like any other file"])
+@changes
 @option("--here", is_flag=True, help="in this folder, not in the repository's root")
 @option("--track", is_flag=True, help="leave the documents to be committed on your branches")
 def init(context: Context, here: bool, track: bool) -> None:
     """Make .mailbox/ and .tasks/ in the repository's root; twice is harmless."""
-    from mbox import opening
+    from mbox import opening, places, root
 
+    if context.dry_run:
+        folder = root.init_place(context.cwd, here)
+        context.emit({"root": folder, "made": not os.path.isdir(f"{folder}/{places.LOGS}")})
+        return
     made = opening.init(context.cwd, here, track)
     context.closing.append(made.store.close)
     if made.excluded:
@@ -99,6 +105,7 @@ def _seconds(text: str) -> float:
     examples=["mbox doctor", "mbox doctor --repair"],
     exits={1: "something is wrong", 6: "the store cannot be read"},
 )
+@changes
 @option("--repair", is_flag=True, help="mend what has one right answer, quarantine the rest")
 def doctor(context: Context, repair: bool) -> None:
     """Compare documents and journal; find foreign, corrupt and missing files; look at the machine."""
@@ -106,7 +113,7 @@ def doctor(context: Context, repair: bool) -> None:
     from mbox import machine
 
     store = context.store
-    mended = module.repair(store, context.actor(required=False)) if repair else []
+    mended = module.repair(store, context.actor(required=False)) if repair and not context.dry_run else []
     for finding in mended:
         context.say(f"mended: {finding.kind} {finding.path}")
     found = module.survey(store)
@@ -122,11 +129,18 @@ def doctor(context: Context, repair: bool) -> None:
 
 
 @command(examples=["mbox rebuild"], exits={2: "edits by hand stand"})
+@changes
 @option("--drop-edits", is_flag=True, help="lose what was edited by hand")
 def rebuild(context: Context, drop_edits: bool) -> None:
     """Make all documents again from the journal alone."""
     from mbox import doctor as module
 
+    if context.dry_run:
+        found = module.survey(context.store)
+        wrong = [finding.kind for finding in found.findings if finding.bad]
+        written, removed = sum(kind != "foreign" for kind in wrong), 0
+        context.emit(module.Rebuilt(found.records, found.documents, written, removed)._asdict())
+        return
     context.emit(module.rebuild(context.store, drop_edits)._asdict())
 
 
