@@ -892,11 +892,11 @@ def test_an_interrupt(program: str) -> None:
 
 def test_a_closed_stdout(program: str) -> None:
     """6 for who has an answer; and no file that the command opens takes stdout's place."""
-    done = _python("-c", f"import os, sys; os.close(1); os.execv(sys.executable, ['x', {program!r}, 'say'])")
+    done = _python("-c", f"import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, {program!r}, 'say'])")
     assert done.returncode == 6
     assert "mbox: stdout: it is closed" in done.stderr
     done = _python(
-        "-c", f"import os, sys; os.close(1); os.execv(sys.executable, ['x', {program!r}, 'descriptor'])"
+        "-c", f"import os, sys; os.close(1); os.execv(sys.executable, [sys.executable, {program!r}, 'descriptor'])"
     )
     assert done.returncode == 0
     assert int(done.stderr) > 2
