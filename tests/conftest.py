@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -59,7 +60,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def scrubbed_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No setting, home folder or git configuration of whoever runs the tests reaches one."""
+    """No setting, home folder, git configuration or ignored signal of whoever runs the tests reaches one."""
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:  # the tests run in the background of a shell
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
             if name.startswith(SCRUBBED) and name not in KEPT:

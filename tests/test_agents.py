@@ -131,7 +131,9 @@ def test_alive_is_a_fresh_beat_of_a_process_that_is_there(store: Store, host: Fa
     agents.beat(store, ANN, os.getpid())
     host.advance(44)
     assert agents.alive(store, "ann") is True
-    assert agents.alive(store, "ann", dead_after=10) is False
+    store.settings = store.settings._replace(dead_after=10)
+    assert agents.alive(store, "ann") is False
+    store.settings = store.settings._replace(dead_after=45)
     host.advance(2)
     assert agents.alive(store, "ann") is False
     agents.beat(store, ANN, os.getpid())

@@ -469,6 +469,7 @@ def test_every_pair_of_short_paths() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(2400)
 def test_every_pair_of_longer_paths() -> None:
     """All 58,000 pairs of patterns of up to four segments meet exactly if they have a path in common."""
     every_pair_of_paths(4)
@@ -546,6 +547,7 @@ def test_generated_pairs_against_the_product_automaton(some: list[Spelling]) -> 
 
 
 @pytest.mark.long
+@pytest.mark.timeout(2400)
 @settings(max_examples=10_000, deadline=None)
 @given(st.lists(spellings(tokens=2, segments=2), min_size=4, max_size=4))
 def test_100_000_pairs_against_enumeration(some: list[Spelling]) -> None:
