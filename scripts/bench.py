@@ -421,7 +421,7 @@ def rivals() -> None:
 
             calls[f"SQLite WAL, synchronous {mode}"] = sql
         try:
-            import persistqueue
+            import persistqueue  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
             queue = persistqueue.Queue(str(folder / "queue"))
 
