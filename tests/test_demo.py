@@ -1,0 +1,31 @@
+"""The demo does what it says, on a clone of this very checkout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not (CHECKOUT / ".git").exists(), reason="the demo clones the checkout, and this is none")
+def test_the_workers_demo_proves_its_claims() -> None:
+    """Workers, a reviewer and one kill -9: every task is accepted once, and the demo's own proof from the journal holds."""
+    if not shutil.which("setsid"):
+        pytest.skip("setsid is missing: the demo cannot kill a worker with all it started")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    line = [str(CHECKOUT / "scripts" / "demos" / "workers"), "4"]
+    done = subprocess.run(line, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "9 of 9 done" in done.stdout
+    assert "w3 was killed while it held" in done.stdout
+    assert "one accepted done a task: 9 of 9" in done.stdout
+    assert "never two live holders, no two workers on one path" in done.stdout
+    assert "mbox doctor: clean" in done.stdout
+    assert done.stdout.strip().endswith("nothing lost, nothing done twice")
