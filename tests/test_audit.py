@@ -913,7 +913,7 @@ def _newer(records: list[dict[str, Any]]) -> None:
         (_set(lease=[[".tasks/leases/t1.json", {"schema": 1}]]), "not a record"),
         (_set(put=7), "not a record"),
         (_set(put=[[1, 2, 3]]), "not a record"),
-        (lambda records: records[-2].update(seq=1 << 60), "no number of a record"),
+        (lambda records: records[-2].update(seq=1 << 60), "does not follow"),
         (_set(seq="9"), "not a record"),
         (_again, "its number is 4, after 4"),
         (_other_store, "another store"),

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .documents import compact
 from .errors import Usage
 from .host import seconds
-from .journal import Record, Tail
+from .journal import Record, Tail, decode
 from .store import Store
 
 
@@ -75,10 +75,14 @@ def newest(store: Store, wanted: Filter, limit: int) -> tuple[list[Record], bool
     for segment, offset, line in store.journal.backwards(store.end()):
         if not wanted.may_want(line) and not (wanted.since_seq or wanted.since_time):
             continue
-        record = store.journal.decoded(segment, offset, line)
-        if wanted.is_over(record):
+        try:
+            record = decode(line)
+            over, passes = wanted.is_over(record), wanted.wants(record)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise store.journal.corrupt(segment, offset, f"not a record: {error}") from None
+        if over:
             break
-        if wanted.wants(record):
+        if passes:
             if limit and len(found) == limit:
                 return found[::-1], True
             found.append(record)

@@ -26,7 +26,7 @@ from types import NoneType
 from typing import Any, BinaryIO, NamedTuple
 
 from .disk import Disk, open_regular
-from .documents import compact, is_strs, is_time
+from .documents import compact, is_time
 from .errors import Corrupt, StoreError, Unknown
 
 WRITER = 1
@@ -69,7 +69,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(line: bytes) -> Record:
-    """The record in a whole line, its CRC checked; `BadLine` otherwise."""
+    """The object in a whole line, its CRC checked; `BadLine` otherwise.  Whether it is a record: `sound`."""
     body, found, tail = line.rstrip(b"\n").rpartition(b',"crc":"')
     if not found or tail != b'%08x"}' % crc32(body):
         raise BadLine("its checksum is wrong")
@@ -77,37 +77,43 @@ def decode(line: bytes) -> Record:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise Unsound(f"not JSON: {error}") from None
-    return _sound(record)
+    if type(record) is not dict:
+        raise Unsound("not a JSON object")
+    return record
 
 
-_TYPES = (("seq", int), ("inc", int), ("op", str), ("by", str), ("why", str), ("ts", str))
+_STR = {str}
 
 
-def _sound(record: Any) -> Record:
+def _strs(value: Any) -> bool:
+    return type(value) is list and {*map(type, value)} <= _STR
+
+
+def _leases(value: Any) -> bool:
+    return all(type(path) is str and type(doc) in (dict, NoneType) for path, doc in value)
+
+
+def sound(record: Any) -> Record:
     """``record`` if its fields are what a record's fields are; the documents in it are checked where they are used."""
     try:
-        for name, type_ in _TYPES:
-            if type(record[name]) is not type_:
-                raise Unsound(f"field {name!r} is not {'a number' if type_ is int else 'text'}")
-        if not 0 < record["seq"] < LAST:
-            raise Unsound(f"{record['seq']} is no number of a record")
-        if not is_time(record["ts"]):
-            raise Unsound("field 'ts' is no UTC time")
-        for name in ("on", "del"):
-            if not is_strs(record[name]):
-                raise Unsound(f"field {name!r} is not a list of texts")
-        if record["key"] is not None and not (is_strs(record["key"]) and len(record["key"]) == 2):
-            raise Unsound("field 'key' is not two texts")
-        if not all(type(doc) in (dict, list) and is_strs(paths) for doc, paths in record["put"]):
-            raise Unsound("field 'put' is not a list of documents and their paths")
-        if not all(is_strs(pair) and len(pair) == 2 for pair in record["mv"]):
-            raise Unsound("field 'mv' is not a list of two paths each")
-        if not all(type(path) is str and type(doc) in (dict, NoneType) for path, doc in record["lease"]):
-            raise Unsound("field 'lease' is not a list of leases")
-    except Unsound:
-        raise
-    except (LookupError, TypeError, ValueError) as error:
-        raise Unsound(f"a field is missing or not what it should be: {error}") from None
+        seq, key, moved = record["seq"], record["key"], record["mv"]
+        right = (
+            type(seq) is int
+            and 0 < seq < LAST
+            and type(record["inc"]) is int
+            and {type(record["op"]), type(record["by"]), type(record["why"])} == _STR
+            and is_time(record["ts"])
+            and _strs(record["on"])
+            and _strs(record["del"])
+            and (key is None or (_strs(key) and len(key) == 2))
+            and all(type(doc) in (dict, list) and _strs(paths) for doc, paths in record["put"])
+            and (moved == [] or all(_strs(pair) and len(pair) == 2 for pair in moved))
+            and (record["lease"] == [] or _leases(record["lease"]))
+        )
+    except (LookupError, TypeError, ValueError):
+        right = False
+    if not right:
+        raise Unsound("a field is missing or not what it should be")
     found: Record = record
     return found
 
@@ -302,7 +308,7 @@ class Journal:
     def decoded(self, segment: int, offset: int, line: bytes, after: int = 0) -> Record:
         """The record in ``line``, whose number is above ``after``; `Corrupt`, naming the place, if it is none."""
         try:
-            record = decode(line)
+            record = sound(decode(line))
         except BadLine as error:
             raise self.corrupt(segment, offset, f"not a record: {error}") from None
         if record["seq"] <= after:

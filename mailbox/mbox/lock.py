@@ -160,6 +160,10 @@ class Lock:
             )
 
     @property
+    def is_open(self) -> bool:
+        return self._fd >= 0
+
+    @property
     def inode(self) -> int:
         return os.fstat(self._fd).st_ino
 
@@ -195,11 +199,12 @@ class Lock:
             if waiting:
                 raise TimeoutError
 
+        left, interval = signal.getitimer(signal.ITIMER_REAL)
+        since = time.monotonic()
         before = signal.signal(signal.SIGALRM, out_of_time)
         blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-        left, interval = signal.setitimer(signal.ITIMER_REAL, max(wait, 1e-4), AGAIN)
-        since = time.monotonic()
         try:
+            signal.setitimer(signal.ITIMER_REAL, max(wait, 1e-4), AGAIN)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             waiting = False
             return True

@@ -256,7 +256,7 @@ def _adopt(tx: Transaction) -> int:
 def _number(store: Store, path: str) -> int:
     """The highest number that the document at ``path`` shows: in its id (a dead letter's too), as token or version.
 
-    Nothing that is numbered from now on may be mistaken for it.
+    Nothing that is numbered from now on may be mistaken for it.  A number that nobody can have come to is none.
     """
     name = places.ident(path)
     found = [int(name[1:]) if name[:1] in "mtrd" and name[1:].isdecimal() and name.isascii() else 0]
@@ -266,7 +266,7 @@ def _number(store: Store, path: str) -> int:
         doc = None
     if isinstance(doc, dict):
         found += [doc.get("token", 0), doc.get("state_version", 0)]
-    return max(found)
+    return max(number if number < places.HIGHEST else 0 for number in found)
 
 
 def _quarantine(tx: Transaction, path: str, detail: str) -> None:

@@ -57,11 +57,12 @@ def is_name(text: str) -> bool:
     )
 
 
-def number(ident: str) -> int:
-    """The number in an id that the toolkit made (``m12`` → 12); 0 for an id that a caller gave.
+HIGHEST = 10**15
+"""No store comes to this number; whoever went on above one that a document claims would run out of numbers."""
 
-    Nor did the toolkit make one with more than 15 digits: whoever goes on above it would run out of numbers.
-    """
+
+def number(ident: str) -> int:
+    """The number in an id that the toolkit made (``m12`` → 12); 0 for an id that a caller gave."""
     digits = ident[1:]
     ours = ident[:1] in ("m", "t", "r") and digits.isdecimal() and digits.isascii() and len(digits) < 16
     return int(digits) if ours else 0

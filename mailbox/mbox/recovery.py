@@ -34,7 +34,7 @@ from .documents import Document, Unfit
 from .errors import Corrupt, StoreError, WentBack
 from .host import seconds
 from .index import Damaged
-from .journal import WINDOW, BadLine, Journal, Record, Tail, Unsound, decode
+from .journal import LAST, WINDOW, BadLine, Journal, Record, Tail, Unsound, decode, sound
 from .lease import Lease
 from .lock import Mark
 from .transaction import SWEEP, Transaction
@@ -89,6 +89,13 @@ def _went_back(store: Store, mark: Mark, size: int) -> WentBack:
     )
 
 
+def _none_left(journal: Journal) -> WentBack:
+    return WentBack(
+        f"{journal.folder}: no journal segment is left (git clean, checkout or stash?); "
+        "`mbox audit restore` brings the store back"
+    )
+
+
 def _refuse_two_kernels(store: Store, mark: Mark) -> None:
     age = store.host.wall() - mark.wall
     if mark.wall > store.host.booted_at() + 5 and age < FRESH:
@@ -102,7 +109,7 @@ def scan_end(journal: Journal, strict: bool = True) -> Tail:
     """Where the journal ends, read from its last segment: behind the last whole line."""
     segments = journal.segments()
     if not segments:
-        raise WentBack(f"{journal.folder}: no journal segment is left")
+        raise _none_left(journal)
     tail = Tail(0, segments[-1], 0)
     try:
         for place, _ in journal.records(tail):
@@ -268,11 +275,16 @@ class Fold:
 
     def take(self, segment: int, offset: int, record: Record) -> None:
         """Take in the record at ``offset`` of ``segment``; `Corrupt` if it names a path that is no place."""
-        check_places(record)
+        if record["mv"] or record["del"] or record["lease"]:
+            check_places(record)
+        if not self.seq < record["seq"] < LAST:
+            raise Corrupt(f"number {record['seq']} does not follow {self.seq}")
         self.records += 1
         self.seq = record["seq"]
         for n, (_doc, paths) in enumerate(record["put"]):
             for path in paths:
+                if path not in self.states:
+                    places.kind(path)
                 self.states[path] = (segment, offset, n)
         for source, target in record["mv"]:
             if source in self.states:
@@ -321,8 +333,11 @@ def record_at(journal: Journal, segment: int, offset: int) -> Record:
     raise Corrupt(f"{journal.path(segment)} has nothing at byte {offset}")
 
 
-def fold(journal: Journal, first: int, end: Tail | None = None, cut_bad: bool = False) -> tuple[Fold, Tail]:
-    """Fold every record from segment ``first`` on; with ``cut_bad`` a bad line in the last segment ends the journal."""
+def fold(journal: Journal, first: int, end: Tail | None = None, replay: bool = False) -> tuple[Fold, Tail]:
+    """Fold every record from segment ``first`` on; in a ``replay`` a bad line in the last segment ends the journal.
+
+    Otherwise only what is folded is looked at in a record: this reads whole journals.
+    """
     folded = Fold()
     last = end.segment if end else max(journal.segments(), default=first)
     tail = Tail(0, first, 0)
@@ -334,15 +349,12 @@ def fold(journal: Journal, first: int, end: Tail | None = None, cut_bad: bool = 
                     break
                 raise journal.corrupt(segment, offset, "it ends in the middle of a line")
             try:
-                record = decode(line)
-            except BadLine as error:
-                if cut_bad and segment == last and not isinstance(error, Unsound):
+                record = sound(decode(line)) if replay else decode(line)
+                folded.take(segment, offset, record)
+            except (BadLine, Corrupt, LookupError, TypeError, ValueError, AttributeError) as error:
+                if replay and segment == last and isinstance(error, BadLine) and not isinstance(error, Unsound):
                     return folded, tail
                 raise journal.corrupt(segment, offset, f"not a record: {error}") from None
-            if record["seq"] <= folded.seq:
-                raise journal.corrupt(segment, offset, f"number {record['seq']} does not follow {folded.seq}")
-            with _at(journal, segment, offset):
-                folded.take(segment, offset, record)
             tail = Tail(record["seq"], segment, offset + len(line))
     return folded, tail
 
@@ -352,7 +364,7 @@ def _replay(store: Store, mark: Mark | None) -> Mark:
     journal = store.journal
     segments = journal.segments()
     if not segments:
-        raise _went_back(store, mark, -1) if mark else WentBack(f"{journal.folder}: no journal segment is left")
+        raise _went_back(store, mark, -1) if mark else _none_left(journal)
     same_file = mark is not None and mark.inode == store.lock.inode
     unsynced = mark is not None and mark.synced_seq < mark.tail.seq
     if mark and same_file and not unsynced and store.settings.durability == "full":
@@ -360,7 +372,7 @@ def _replay(store: Store, mark: Mark | None) -> Mark:
         if size < mark.tail.offset:
             raise _went_back(store, mark, size)
     first = _last_checkpoint(journal, segments)
-    folded, tail = fold(journal, first, cut_bad=True)
+    folded, tail = fold(journal, first, replay=True)
     if not folded.records:
         raise Corrupt(f"{journal.path(first)} holds no record; `mbox init` begins the journal if none was ever there")
     header = store.check_writer(tail.segment)

@@ -295,8 +295,10 @@ class Store:
                     yield
                 finally:
                     self.lock.give_up()
-        except BaseException:
+        except BaseException as error:
             self.lock.give_up()  # an interrupt may strike after the lock is had and before that is known
+            if type(error) is StoreError and self.lock.is_open:
+                self.lock.check()  # a store that is being taken away fails in many ways: name that one
             raise
         finally:
             self._inside = False
