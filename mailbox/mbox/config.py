@@ -235,6 +235,20 @@ How often a wrapped agent says that it is alive."""),
 An agent that has been silent for this long counts as dead.  Longer than heartbeat."""),
     Option("watchdog_scan", "30s", DURATION, """\
 How often the watchdog looks for what has run out, besides being woken."""),
+    Option("nudge_again", "30s", DURATION, """\
+An agent that could not be nudged, or did not read after a nudge, is looked at again after this; then
+after twice as long, and so on."""),
+    Option("nudge_longest", "15m", DURATION, """\
+The longest time between two looks at an agent that does not read its mail."""),
+    Option("nudge_tries", "5", _count(1), """\
+After so many nudges for the same mail an agent is left alone, and its superior or a person is told."""),
+    Option("respawns", "3", _count(0), """\
+How often a team's member is started again within respawn_window, unless the team says otherwise; then
+it counts as broken and is left for a person."""),
+    Option("respawn_window", "10m", DURATION, """\
+The time in which respawns are counted."""),
+    Option("stop_grace", "5s", DURATION, """\
+How long a program that is told to stop has, until it is killed."""),
     Option("lease", "30m", DURATION, """\
 How long a claimed task is held by hand.  Every command of its holder renews it."""),
     Option("reservation_ttl", "30m", DURATION, """\
@@ -261,13 +275,15 @@ Stages (such as [impl]) whose tasks can be started and done only under a live re
 The git ref that `mbox audit commit` moves.  Outside refs/heads, `git push` leaves it alone."""),
     Option("audit.every", "500", _count(0), """\
 Records since the last audit commit until commands say that one is due; 0 is never."""),
+    Option("audit.interval", "5m", DURATION, """\
+How often the watchdog makes an audit commit, if there is something new."""),
 )  # fmt: skip
 
 OPTIONS = {option.name: option for option in TABLE}
 NAMES = list(OPTIONS)
 
-LONGER = (("dead_after", "heartbeat"), ("renewed_lease", "renew_every"))
-"""Pairs of which the first must be longer: else what is alive is given away between two beats."""
+LONGER = (("dead_after", "heartbeat"), ("renewed_lease", "renew_every"), ("nudge_longest", "nudge_again"))
+"""Pairs of which the first must be longer: else what is alive would be given away between two beats."""
 
 
 def _option(key: str) -> Option:
@@ -296,6 +312,12 @@ class Config:
     heartbeat: float
     dead_after: float
     watchdog_scan: float
+    nudge_again: float
+    nudge_longest: float
+    nudge_tries: int
+    respawns: int
+    respawn_window: float
+    stop_grace: float
     lease: float
     reservation_ttl: float
     renewed_lease: float
@@ -309,6 +331,7 @@ class Config:
     require_reservation: tuple[str, ...]
     audit_ref: str
     audit_every: int
+    audit_interval: float
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         for field in self.__slots__:

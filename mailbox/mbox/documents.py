@@ -91,17 +91,17 @@ KINDS: dict[str, tuple[Field, ...]] = {
     ),
     "heartbeat": (
         _r("pid", "int"), _r("start_ticks", "int"), _r("machine", "str"), _r("incarnation", "int"),
-        _r("mono", "num"),
+        _r("mono", "num"), _f("child", "int", 0), _f("child_ticks", "int", 0),
     ),
     "status": (
         _r("agent", "str"), _f("state", "str", "idle", ("busy", "idle", "waiting", "ended")), _f("since", "time?"),
         _f("event", "str", ""), _f("seq_seen", "int", 0), _f("offered", "strs", []), _f("task", "str?"),
-        _f("pane", "str?"),
+        _f("pane", "str?"), _f("server", "str?"),
     ),
     "team": (
         _r("team", "str"), _f("state", "str", "up", ("up", "draining", "down")), _f("members", "any", []),
         _f("policy", "any"), _f("session", "str", ""), _f("parent", "str?"), _f("orchestrator", "str?"),
-        _r("created_at", "time"),
+        _r("created_at", "time"), _f("file", "str", ""),
     ),
     "deadletter": (
         _r("reason", "str"), _f("detail", "str", ""), _f("from_path", "str", ""), _r("first_at", "time"),

@@ -28,6 +28,12 @@ HEARTBEATS = ".mailbox/heartbeat"
 TASK_LEASES = ".tasks/leases"
 NOTES = ".tasks/notes"
 LOCKS = ".mailbox/locks"
+STATUS = ".mailbox/status"
+TEAMS = ".mailbox/team"
+WATCHDOG = ".mailbox/status/@watchdog.json"
+"""What the watchdog last did; ``@`` is in no name, so it is no agent's."""
+WATCHDOG_LOCK = ".mailbox/locks/@watchdog"
+"""Held by the one watchdog of the store; no `mbox lock` has that name."""
 WAITS = ".mailbox/cache/waits"
 
 FOLDERS = (
@@ -136,6 +142,15 @@ def review_lease(task_id: str) -> str:
 
 def heartbeat(name: str) -> str:
     return f".mailbox/heartbeat/{_checked(name)}"
+
+
+def status(name: str) -> str:
+    """What the agent's own hooks, or its wrapper, last said; ephemeral."""
+    return f".mailbox/status/{_checked(name)}.json"
+
+
+def team(name: str) -> str:
+    return f".mailbox/team/{_checked(name)}.json"
 
 
 def waits(name: str, pid: int) -> str:

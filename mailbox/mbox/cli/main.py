@@ -23,7 +23,7 @@ from mbox.cli import options, output
 from mbox.cli.options import Context
 from mbox.errors import MboxError, StoreError, did_you_mean
 
-PROGRAMS = ("mbox", "task", "reserve")
+PROGRAMS = ("mbox", "task", "reserve", "team")
 
 Entry = tuple[str, str, str]
 """Where the command is (``module:attribute``, or the name of another table), its help, its heading."""
@@ -49,6 +49,10 @@ TABLES: dict[str, dict[str, Entry]] = {
         "lock": ("mbox.cli.lock:lock", "run a command under a named lock", "Tasks and files"),
         "me": ("mbox.cli.store:me", "who am I, what do I hold, what next", "Agents"),
         "agent": ("agent", "register, list, beat, retire", "Agents"),
+        "run": ("mbox.cli.run:run", "run an agent's program, and keep it alive", "Agents"),
+        "nudge": ("mbox.cli.nudge:nudge", "ring an agent's doorbell in its pane", "Agents"),
+        "team": ("team", "teams in tmux: up, status, drain, down, …", "Agents"),
+        "watchdog": ("mbox.cli.watchdog:watchdog", "wake, expire and restart what needs it", "Agents"),
         "init": ("mbox.cli.store:init", "make the store in this repository", "Store"),
         "status": ("mbox.cli.store:status", "what goes on, and what does not", "Store"),
         "log": ("mbox.cli.store:log", "who did what, when and why", "Store"),
@@ -95,6 +99,17 @@ TABLES: dict[str, dict[str, Entry]] = {
         "release": ("mbox.cli.reserve:release", "give them back", ""),
         "show": ("mbox.cli.reserve:show", "one reservation", ""),
     },
+    "team": {
+        "up": ("mbox.cli.team:up", "call a team together, or start what is missing", "Lead"),
+        "status": ("mbox.cli.team:status", "who is alive, and doing what", "Lead"),
+        "attach": ("mbox.cli.team:attach", "look at its panes", "Lead"),
+        "lead": ("mbox.cli.team:lead", "make a member the orchestrator", "Lead"),
+        "add": ("mbox.cli.team:add", "one more member, also in the file", "Change"),
+        "remove": ("mbox.cli.team:remove", "one less, also in the file", "Change"),
+        "drain": ("mbox.cli.team:drain", "let it finish, and take no new tasks", "End"),
+        "down": ("mbox.cli.team:down", "drain, stop, report", "End"),
+        "report": ("mbox.cli.team:report", "what it did, from the journal", "End"),
+    },
     "agent": {
         "add": ("mbox.cli.agents:agent_add", "register an agent, or change it", ""),
         "list": ("mbox.cli.agents:agent_list", "who is registered, who is alive", ""),
@@ -125,6 +140,7 @@ ABOUT = {
     "task": "Tasks: added, claimed by exactly one, done.",
     "task deadletter": "Tasks that failed too often.",
     "reserve": "Reserve files by pattern, so that no two agents change them at once.",
+    "team": "Teams of agents in tmux: called together, watched, dismissed.",
     "agent": "Agents: who is registered, who is alive.",
     "deadletter": "Mail that could not be delivered or read.",
     "config": "Settings, kept in .mailbox/config.yaml.",
@@ -400,6 +416,11 @@ def task() -> NoReturn:
 def reserve() -> NoReturn:
     """The command ``reserve``."""
     enter("reserve", sys.argv[1:])
+
+
+def team() -> NoReturn:
+    """The command ``team``."""
+    enter("team", sys.argv[1:])
 
 
 if __name__ == "__main__":
