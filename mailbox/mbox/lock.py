@@ -19,29 +19,19 @@ import json
 import os
 import signal
 import sys
-import threading
-import time
 from binascii import crc32
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from . import flock
 from .disk import Disk, check_regular
 from .errors import LockTimeout, WentBack
 from .host import Host
 from .journal import Tail
 
-try:
-    import fcntl
-except ImportError:  # no flock on this platform: portalocker does it
-    HAVE_FLOCK = False
-else:
-    HAVE_FLOCK = True
-
 MARK_SIZE = 512
 HOLDER_SIZE = 256
-AGAIN = 0.2
-"""Seconds after which the timer of a wait strikes again: a first strike between two instructions can be missed."""
 
 HELD_BACK = {
     getattr(signal, name)
@@ -103,13 +93,13 @@ def _mark_of(found: dict[str, Any]) -> Mark | None:
 class Lock:
     """The lock file at ``path`` (absolute).  Opened once a process; not for use from two threads at a time."""
 
-    __slots__ = ("_backend", "_disk", "_fd", "_host", "_pid", "_refused", "path")
+    __slots__ = ("_disk", "_fd", "_host", "_pid", "_portable", "_refused", "path")
 
     def __init__(self, path: str, disk: Disk, host: Host, backend: str = "") -> None:
         self.path = path
         self._disk = disk
         self._host = host
-        self._backend = backend if HAVE_FLOCK else "portalocker"
+        self._portable = backend == "portalocker" or not flock.HAVE_FLOCK
         self._fd = -1
         self._pid = 0
         self._refused: OSError | None = None
@@ -173,14 +163,7 @@ class Lock:
         """Take the lock within ``wait`` seconds or raise `LockTimeout` naming the holder."""
         if self._refused:
             raise self._refused
-        if self._backend == "portalocker":
-            taken = self._poll(_try_portalocker, wait)
-        elif _try_flock(self._fd):
-            taken = True
-        elif threading.current_thread() is threading.main_thread():
-            taken = self._block(wait)
-        else:
-            taken = self._poll(_try_flock, wait)
+        taken = flock.acquire(self._fd, wait, portable=self._portable)
         if not taken:
             raise LockTimeout(f"{self.path}: not had within {wait:g} s; {self.holder()}")
         holder = {**self._host.process(), "since": round(self._host.wall(), 3)}
@@ -190,58 +173,11 @@ class Lock:
             self.give_up()
             raise
 
-    def _block(self, wait: float) -> bool:
-        """A blocking flock under an interval timer: the kernel queues the waiters, where polling is unfair."""
-
-        waiting = True
-
-        def out_of_time(_signal: int, _frame: object) -> None:
-            if waiting:
-                raise TimeoutError
-
-        left, interval = signal.getitimer(signal.ITIMER_REAL)
-        since = time.monotonic()
-        before = signal.signal(signal.SIGALRM, out_of_time)
-        blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-        try:
-            signal.setitimer(signal.ITIMER_REAL, max(wait, 1e-4), AGAIN)
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
-            waiting = False
-            return True
-        except TimeoutError:
-            waiting = False
-            return _try_flock(self._fd)
-        finally:
-            waiting = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-            signal.signal(signal.SIGALRM, before)
-            if left:  # the caller's own timer goes on
-                signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - since), 1e-4), interval)
-
-    def _poll(self, attempt: Any, wait: float) -> bool:
-        until = time.monotonic() + wait
-        pause = 0.0005
-        while not attempt(self._fd):
-            if time.monotonic() >= until:
-                return False
-            time.sleep(pause)
-            pause = min(pause * 2, 0.02)
-        return True
-
     def give_up(self) -> None:
         """Release the lock; the descriptor stays open for the next time."""
         if self._fd < 0:
             return
-        if self._backend == "portalocker":
-            import portalocker
-
-            try:
-                portalocker.unlock(self._fd)
-            except portalocker.exceptions.LockException:  # it was not had
-                pass
-        else:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        flock.release(self._fd, self._portable)
 
     def holder(self) -> str:
         """Who holds the lock, in words for an error."""
@@ -275,24 +211,6 @@ class Lock:
         """Write the mark.  Not synced: after a power cut recovery does not believe it."""
         fields = mark._asdict()
         self._disk.pwrite(self._fd, _line({**fields, "tail": list(mark.tail)}, MARK_SIZE), 0)
-
-
-def _try_flock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _try_portalocker(fd: int) -> bool:
-    import portalocker
-
-    try:
-        portalocker.lock(fd, portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING)
-    except portalocker.exceptions.LockException:
-        return False
-    return True
 
 
 def _state(pid: int) -> str:

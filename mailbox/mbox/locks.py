@@ -16,30 +16,21 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 
-from . import places
+from . import flock, places
 from .errors import Refused, TimedOut
 from .host import start_ticks
 from .store import Store
-
-try:
-    import fcntl
-except ImportError:  # no flock on this platform: portalocker does it
-    fcntl = None  # type: ignore[assignment]
 
 PATIENCE = 2.0
 """Seconds of waiting after which it is said for whom."""
 
 LINE = 128
 """Bytes of the line that names the holder."""
-
-Block = Callable[[int, bool, float], bool]
-"""Lock a descriptor (shared or not) within so many seconds; whether that was done."""
 
 
 @contextmanager
@@ -54,13 +45,12 @@ def held(
     store.check_folder(places.LOCKS)
     store.disk.folders(store.absolute(places.LOCKS))
     path = store.absolute(places.named_lock(name))
-    portable = store.settings.lock_backend == "portalocker" or not hasattr(fcntl, "flock")
-    block = _poll if portable else _flock
+    portable = store.settings.lock_backend == "portalocker" or not flock.HAVE_FLOCK
     end = time.monotonic() + wait
     while True:
         fd = store.disk.open(path, os.O_RDWR | os.O_CREAT)
         try:
-            _take(fd, name, shared, end, block, say)
+            _take(fd, name, shared, end, portable, say)
             if _is_at(fd, path):
                 _sign(store, fd)
                 yield
@@ -69,16 +59,16 @@ def held(
             os.close(fd)
 
 
-def _take(fd: int, name: str, shared: bool, end: float, block: Block, say: Callable[[str], None]) -> None:
-    if block(fd, shared, 0):
+def _take(fd: int, name: str, shared: bool, end: float, portable: bool, say: Callable[[str], None]) -> None:
+    if flock.attempt(fd, shared, portable):
         return
     _refuse_own(fd, name)
     soon = time.monotonic() + PATIENCE
-    if block(fd, shared, min(soon, end) - time.monotonic()):
+    if flock.acquire(fd, min(soon, end) - time.monotonic(), shared, portable):
         return
     if soon < end:
         say(f"lock {name}: waiting, {_holder(fd)}")
-        if block(fd, shared, end - time.monotonic()):
+        if flock.acquire(fd, end - time.monotonic(), shared, portable):
             return
     raise TimedOut(f"lock {name} was not had in time: {_holder(fd)}")
 
@@ -88,56 +78,6 @@ def _is_at(fd: int, path: str) -> bool:
         return os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False))
     except FileNotFoundError:
         return False
-
-
-# -- two ways to lock --------------------------------------------------------------------------------------
-
-
-def _flock(fd: int, shared: bool, seconds: float) -> bool:
-    """flock(2), waiting in the kernel's queue under an interval timer."""
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        pass
-    if seconds <= 0:
-        return False
-    if seconds == inf:
-        fcntl.flock(fd, kind)
-        return True
-
-    def out_of_time(_signal: int, _frame: object) -> None:
-        raise TimeoutError
-
-    before = signal.signal(signal.SIGALRM, out_of_time)
-    try:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        fcntl.flock(fd, kind)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        return True
-    except TimeoutError:
-        return _flock(fd, shared, 0)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _poll(fd: int, shared: bool, seconds: float) -> bool:
-    """portalocker, asked again and again: 0.5 to 20 ms apart."""
-    import portalocker
-
-    kind = portalocker.LockFlags.SHARED if shared else portalocker.LockFlags.EXCLUSIVE
-    end, pause = time.monotonic() + seconds, 0.0005
-    while True:
-        try:
-            portalocker.lock(fd, kind | portalocker.LockFlags.NON_BLOCKING)
-            return True
-        except portalocker.exceptions.LockException:
-            if time.monotonic() >= end:
-                return False
-        time.sleep(pause)
-        pause = min(pause * 2, 0.02)
 
 
 # -- who holds it ------------------------------------------------------------------------------------------
