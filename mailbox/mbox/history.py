@@ -7,6 +7,7 @@ points are found from the end (``--limit``) or by bisection (``--since``), never
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from .documents import compact
@@ -36,7 +37,15 @@ class Filter(NamedTuple):
 
     def may_want(self, line: bytes) -> bool:
         """A cheap look at the raw line: False only if `wants` would be False."""
-        return all(compact(word).encode() in line for word in (self.agent, self.task) if word)
+        return all(word in line for word in self._words())
+
+    @lru_cache(1)  # noqa: B019 - a tuple, not an instance with a life of its own
+    def _words(self) -> tuple[bytes, ...]:
+        """What stands in the line of every record that passes."""
+        words = [compact(word).encode() for word in (self.agent, self.task) if word]
+        if op := self.op.rstrip("*"):
+            words.append(b'"op":' + compact(op).encode()[: None if op == self.op and not op.endswith(".") else -1])
+        return tuple(words)
 
     def is_over(self, record: Record) -> bool:
         """Whether ``record`` and everything before it lies before the start."""

@@ -18,7 +18,6 @@ applying a record twice changes nothing.  ``synchronous`` is off: after a machin
 | holding | each lease on a task: who had it, under which token, what it was used for |
 | key | idempotency keys |
 | rate | messages sent, by sender and minute |
-| ask | questions that still wait for answers |
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from .lease import Lease
 if TYPE_CHECKING:
     import sqlite3  # imported where it is used: `inbox` and `reserve check` never do
 
-VERSION = "2"
+VERSION = "3"
 """Of the tables; another one on disk is thrown away."""
 
 SEND_OPS = ("mail.send", "mail.reply", "mail.ask", "mail.broadcast")
@@ -66,8 +65,6 @@ CREATE TABLE holding(task TEXT, agent TEXT, review INT, token INT, incarnation I
     PRIMARY KEY(task, agent, review, token)) WITHOUT ROWID;
 CREATE TABLE key(agent TEXT, key TEXT, print TEXT, id TEXT, seq INT, at REAL, PRIMARY KEY(agent, key)) WITHOUT ROWID;
 CREATE TABLE rate(agent TEXT PRIMARY KEY, minute INT, count INT, before INT) WITHOUT ROWID;
-CREATE TABLE ask(id TEXT, sender TEXT, receiver TEXT, PRIMARY KEY(id, receiver)) WITHOUT ROWID;
-CREATE INDEX asked ON ask(sender);
 """
 
 HELD_OPS = frozenset(
@@ -280,12 +277,6 @@ class Index:
         if minute != now:
             before, count = (count if minute == now + 1 else 0), 0
         self._sql.execute("INSERT OR REPLACE INTO rate VALUES(?, ?, ?, ?)", (by, minute, count + 1, before))
-        for doc, _paths in record["put"]:
-            if op == "mail.ask":
-                rows = [(doc["msg_id"], by, receiver) for receiver in doc["to"]]
-                self._sql.executemany("INSERT OR REPLACE INTO ask VALUES(?, ?, ?)", rows)
-            elif op == "mail.reply":
-                self._sql.execute("DELETE FROM ask WHERE id = ? AND receiver = ?", (doc["parent_id"], by))
 
     def _holdings(self, record: Document) -> None:
         """Note who was granted a task's lease, and which operations its holder made under it."""
@@ -627,13 +618,6 @@ class Index:
         if now == minute:
             return float(count + before * (1 - into))
         return float(count * (1 - into)) if now == minute + 1 else 0.0
-
-    def asks_of(self, sender: str) -> dict[str, list[str]]:
-        """Questions of ``sender`` that still wait: message id → who has not answered."""
-        out: dict[str, list[str]] = {}
-        for ident, receiver in self._rows("SELECT id, receiver FROM ask WHERE sender = ? ORDER BY id", sender):
-            out.setdefault(ident, []).append(receiver)
-        return out
 
 
 def _quoted(path: str) -> str:

@@ -1,0 +1,111 @@
+"""The journal as a port: append where I read to, read from a place on, follow.  What another log behind it must do too."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kit import ANN, make, reopen, send
+from mbox import history
+from mbox.disk import Disk
+from mbox.journal import Journal, Moved, Record, Tail
+
+
+def record(seq: int, op: str = "task.add", by: str = "ann", on: tuple[str, ...] = ()) -> Record:
+    """A record that changes no file."""
+    fields: Record = {
+        "v": 1, "seq": seq, "ts": f"2026-01-01T00:00:{seq:02d}.000000Z", "by": by, "inc": 1, "op": op, "on": list(on),
+        "why": "", "key": None, "put": [], "mv": [], "del": [], "lease": [],
+    }  # fmt: skip
+    return fields
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    """A journal that was begun, and nothing in it."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    made = Journal(str(folder), Disk())
+    made.begin(1, record(1, "store.segment"))
+    yield made
+    made.close()
+
+
+def end_of(journal: Journal) -> Tail:
+    """The place behind the last record."""
+    *_, (last, _) = journal.records(Tail(0, 1, 0))
+    return last
+
+
+def test_append_returns_the_place_that_the_next_append_expects(journal: Journal) -> None:
+    """A chain of appends is read back in order, and each place is the one before which the next record stands."""
+    place, places_seen = end_of(journal), []
+    for seq in (2, 3, 7):
+        place = journal.append(place, record(seq), sync=True)
+        places_seen.append(place)
+    assert [place.seq for place in places_seen] == [2, 3, 7]
+    back = [(at, found["seq"]) for at, found in journal.records(Tail(0, 1, 0))]
+    assert back[1:] == list(zip(places_seen, (2, 3, 7), strict=True))
+
+
+def test_whoever_read_less_than_the_journal_holds_appends_nothing(journal: Journal) -> None:
+    """Append if the journal still ends where I read it; else it is `Moved`, and I decide again."""
+    mine = end_of(journal)
+    theirs = journal.append(mine, record(2, by="bob"), sync=True)
+    with pytest.raises(Moved):
+        journal.append(mine, record(2), sync=True)
+    assert end_of(journal) == theirs
+    journal.append(theirs, record(3), sync=True)
+    assert [found["by"] for _, found in journal.records(mine)] == ["bob", "ann"]
+
+
+def test_read_from_a_place_is_what_came_after_it_and_up_to_another(journal: Journal) -> None:
+    """Every place that an append returned can be read from and up to, across segments."""
+    ends = [end_of(journal)]
+    for seq in range(2, 6):
+        ends.append(journal.append(ends[-1], record(seq), sync=False))
+    ends.append(journal.begin(2, record(6, "store.segment")))
+    ends.extend([journal.append(ends[-1], record(7), sync=True)])
+    for first, last in itertools.combinations(range(len(ends)), 2):
+        between = [found["seq"] for _, found in journal.records(ends[first], ends[last])]
+        assert between == list(range(first + 2, last + 2)), (first, last)
+
+
+def test_follow_goes_on_with_what_is_appended_while_it_waits(tmp_path: Path) -> None:
+    """Each record once, in order, also those that another process wrote between two looks."""
+    store = make(tmp_path)
+    other = reopen(tmp_path)
+    idents = [store.transact(send("before"), ANN)]
+    wakes = iter([["one", "two"], ["three"], []])
+
+    def wait() -> None:
+        bodies = next(wakes)
+        if not bodies:
+            raise KeyboardInterrupt
+        idents.extend(other.transact(send(body), ANN) for body in bodies)
+
+    place = Tail(0, 1, 0)
+    seen = []
+    with pytest.raises(KeyboardInterrupt):
+        for found in history.follow(store, history.Filter(op="mail.send"), place, wait):
+            seen.extend(found["on"])
+    assert seen == idents
+
+
+@pytest.mark.parametrize("op", ["", "task.add", "task.", "task*", "task", "mail.*", "task.a", "x"])
+@pytest.mark.parametrize("agent", ["", "ann", "bob"])
+@pytest.mark.parametrize("task", ["", "t1", "t2"])
+def test_a_filter_finds_what_a_look_at_every_record_finds(tmp_path: Path, op: str, agent: str, task: str) -> None:
+    """The cheap look at the raw line leaves nothing out."""
+    store = make(tmp_path)
+    end = store.end()
+    ops, agents, tasks = ("task.add", "task.added", "mail.send", "task"), ("ann", "bob"), ((), ("t1",), ("t2", "ann"))
+    for seq, (one, by, on) in enumerate(itertools.product(ops, agents, tasks), end.seq + 1):
+        end = store.journal.append(end, record(seq, one, by, on), sync=False)
+    wanted = history.Filter(agent=agent, task=task, op=op)
+    store.end = lambda: end  # type: ignore[method-assign]  # the mark is not what is tested here
+    every = [found for _, found in store.journal.records(Tail(0, 1, 0), end) if wanted.wants(found)]
+    assert history.newest(store, wanted, 0) == (every, False)
