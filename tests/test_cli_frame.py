@@ -363,7 +363,7 @@ def test_what_a_command_returns(returned: Any, status: int, put: Any, call: Call
     assert call("lock").exit_code == status
 
 
-@pytest.mark.parametrize("program", ["mbox", "task", "reserve"])
+@pytest.mark.parametrize("program", ["mbox", "task", "reserve", "team"])
 @pytest.mark.parametrize(
     ("error", "status"),
     [
@@ -912,7 +912,7 @@ def test_a_terminal_gets_a_table(program: str) -> None:
     os.close(ours)
 
 
-@pytest.mark.parametrize("name", ["mbox", "task", "reserve"])
+@pytest.mark.parametrize("name", ["mbox", "task", "reserve", "team"])
 def test_run_as_a_module(name: str, tmp_path: Path) -> None:
     """``python -m mbox.cli.main NAME`` is the program NAME."""
     done = _python("-m", "mbox.cli.main", name, "--help", cwd=tmp_path)

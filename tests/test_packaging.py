@@ -23,7 +23,7 @@ import mbox
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PACKAGE = CHECKOUT / "mailbox" / "mbox"
-COMMANDS = ("mbox", "task", "reserve")
+COMMANDS = ("mbox", "task", "reserve", "team")
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 PRINT_OWNER = "import mailbox; print(mailbox.__file__, mailbox.Maildir.__name__)"
 
@@ -104,7 +104,7 @@ def test_the_version_is_said_once() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_installed_command_answers(command: str, run: Any, tmp_path: Path) -> None:
-    """Each of the three commands is installed beside this Python and prints its help under its own name."""
+    """Each of the commands is installed beside this Python and prints its help under its own name."""
     done = run(command, "--help", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"Usage: {command} ")

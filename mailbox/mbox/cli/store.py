@@ -212,6 +212,6 @@ def completion(context: Context, shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise Usage(f"no completion for {shell}; bash, zsh and fish have one")
-    for program in ("mbox", "task", "reserve"):
+    for program in ("mbox", "task", "reserve", "team"):
         made = found(table(program), {}, program, f"_{program.upper()}_COMPLETE")
         context.write(made.source() + "\n")
