@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -879,6 +880,26 @@ def test_a_dead_holder_is_waited_out(made: Path, run: Run) -> None:
     assert (taken.returncode, told(taken.stdout)["patterns"]) == (0, ["src/a.py"])
     assert holder.stdin is not None
     holder.stdin.close()
+
+
+def test_a_circle_through_a_claim_that_waits_is_refused(made: Path, run: Run) -> None:
+    """ann holds a and waits to claim a task on b, which bob holds: bob, who wants a, is refused."""
+    for name, path in (("ann", "a"), ("bob", "b")):
+        run("reserve", path, "--as", name, cwd=made, check=True)
+    run("task", "add", "on b", "--id", "on-b", "--path", "b", cwd=made, check=True)
+    first = subprocess.Popen(
+        ["task", "claim", "on-b", "--as", "ann", "--wait", "60s"], cwd=made, executable=PROGRAM.replace("reserve", "task")
+    )
+    waits = made / ".mailbox/cache/waits"
+    while not (waits.is_dir() and list(waits.glob("ann@*.json"))):
+        assert first.poll() is None
+        time.sleep(0.01)
+    second = run("reserve", "a", "--as", "bob", "--wait", "60s", cwd=made)
+    assert second.returncode == 2
+    assert "refused: a circular wait: bob waits for" in second.stderr and "ann waits for" in second.stderr
+    run("reserve", "release", "--all", "--as", "bob", cwd=made, check=True)
+    assert first.wait(timeout=30) == 0
+    assert not list(waits.glob("*.json"))
 
 
 def test_a_circle_of_real_waiters_is_refused(made: Path, run: Run) -> None:

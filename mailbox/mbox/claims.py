@@ -51,6 +51,9 @@ class Wish(NamedTuple):
     start: bool = False
 
 
+Stand = Callable[[Transaction, list[str]], None]
+
+
 class NotNow(Nothing):
     """The task cannot be claimed before something else happens: a dependency, a hold."""
 
@@ -118,8 +121,10 @@ def _counts(tx: Transaction) -> str:
 
 
 def claim_id(store: OpenStore, actor: Actor, task_id: str, wish: Wish, token: int | None = None,
-             dry_run: bool = False) -> Answer:  # fmt: skip
+             dry_run: bool = False, waiting: Stand | None = None) -> Answer:  # fmt: skip
     """Take this task.  `NotYours` if it or its paths are held, `Nothing` if something else is in the way.
+
+    ``waiting`` is called, under the lock, with the paths for which the caller will wait; it may refuse (`waits`).
 
     Its live holder gets the same token again; one who had the task before, under another token, must show ``token``,
     for what runs under the older one must not go on.
@@ -131,6 +136,8 @@ def claim_id(store: OpenStore, actor: Actor, task_id: str, wish: Wish, token: in
         if doc["status"] in tasks.ACTIVE:
             if not dry_run and _more_to_sweep(tx):
                 return None
+            if waiting and not tasks.is_holder(tx, doc, token):
+                waiting(tx, doc["touched_paths"])
             return _again(tx, doc, token)
         if token is not None:
             raise NotYours(tasks.why_not(tx, doc, token))
@@ -139,6 +146,8 @@ def claim_id(store: OpenStore, actor: Actor, task_id: str, wish: Wish, token: in
         if why := obstacle(tx, doc, agent["capabilities"]):
             raise NotNow(f"{task_id}: {why}")
         if blocked := blocker(tx, actor.name, doc):
+            if waiting:
+                waiting(tx, doc["touched_paths"])
             raise NotYours(f"{task_id}: {reservations.describe(tx, blocked, f'task claim {task_id}')}")
         return _take(store, tx, doc, wish)
 

@@ -2,8 +2,9 @@
 
 Promised: a circle of agents that all wait, each for a reservation of the next, does not come about: whoever
 would close it is refused, with the circle named (exit 2, ``refused:``).  Who waits is woken when the
-reservation in its way ends, and when its lease runs out.  Not promised: an order among waiters; and agents
-that wait for something else than a reservation (a message, a named lock) are not seen.
+reservation in its way ends, and when its lease runs out.  Who waits to claim a given task waits for its
+paths.  Not promised: an order among waiters; and agents that wait for something else than a reservation (a
+message, a named lock, a task without paths) are not seen.
 
 Files: ``cache/waits/<agent>@<pid>.json``, one for each process that waits: agent, patterns, mode; and pid,
 start time, pid namespace, machine and CLOCK_MONOTONIC, by which others tell a dead waiter.  It is written
@@ -104,6 +105,11 @@ class Line:
                     told = blocked.held.rid
                     self.store.say(f"waiting for {blocked.who}")
                 self._pause(blocked, min(left, LOOK, max(blocked.left, 0.0) + 0.001))
+
+    def stand_for(self, tx: Transaction, patterns: list[str]) -> None:
+        """`stand`, for ``patterns`` that are known only now."""
+        self.wish = self.wish._replace(patterns=canonical(self.store, patterns))
+        self.stand(tx)
 
     def stand(self, tx: Transaction) -> None:
         """Under the lock: refuse to close a circle, else register as one who waits."""

@@ -204,7 +204,7 @@ def config_set(context: Context, key: str, value: str) -> None:
 )
 @argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(context: Context, shell: str) -> None:
-    """The script that completes mbox, task and reserve in your shell."""
+    """The script that completes mbox, task, reserve and team in your shell."""
     from click.shell_completion import get_completion_class
 
     from mbox.cli.main import table

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mbox import checks
@@ -25,6 +26,7 @@ from mbox.cli.planning import WORD
 from mbox.errors import Nothing, Usage
 
 if TYPE_CHECKING:
+    from mbox import claims
     from mbox.selections import Filter, Outcome
 
 HELD = {3: "no such task", 5: "not yours, or not yours any more"}
@@ -72,13 +74,24 @@ def claim(context: Context, task_id: str | None, stage: str | None, label: str |
         raise Usage("an ID, or --stage and --label: not both")
     wish = claims.Wish(stage, label, _time("--lease", lease), not no_reserve, start)
 
-    def attempt() -> dict[str, Any]:
-        if task_id is None:
-            return claims.claim(store, actor, wish, dry_run)
-        return claims.claim_id(store, actor, task_id, wish, token, dry_run)
-
-    answer = attempt() if not wait or dry_run else claims.wait(store, attempt, actor, wait, task_id is not None)
+    if task_id is None:
+        attempt = partial(claims.claim, store, actor, wish, dry_run)
+        answer = claims.wait(store, attempt, actor, wait) if wait and not dry_run else attempt()
+    elif wait and not dry_run:
+        answer = _in_line(context, task_id, wish, token, wait)
+    else:
+        answer = claims.claim_id(store, actor, task_id, wish, token, dry_run)
     context.emit(answer)
+
+
+def _in_line(context: Context, task_id: str, wish: claims.Wish, token: int | None, seconds: float) -> dict[str, Any]:
+    """The claim of a given task, waited for without closing a circle."""
+    from mbox import claims, waits
+
+    store, actor = context.store, context.actor()
+    with waits.Line(store, waits.Wish(actor.name, [], False)) as line:
+        attempt = partial(claims.claim_id, store, actor, task_id, wish, token, waiting=line.stand_for)
+        return claims.wait(store, attempt, actor, seconds, by_id=True)
 
 
 def _time(what: str, seconds: float | None) -> float | None:
