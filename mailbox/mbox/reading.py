@@ -266,12 +266,32 @@ def lease_ran_out(tx: Transaction, agent: str, msg_id: str, lease: Lease | None)
         why = f"delivery {doc['deliveries']} of {config.max_deliveries} to {agent} was not acknowledged in time"
         if doc["deliveries"] >= config.max_deliveries:
             _bury(tx, agent, doc, why)
+            tx.record("mail.dead", [msg_id], why)
             return True
-    tx.put({**doc, "state": "unread"}, places.new(agent, msg_id))
-    tx.delete(places.cur(agent, msg_id))
-    tx.end(path)
+    _return(tx, agent, doc)
     tx.record("mail.return", [msg_id], why)
     return True
+
+
+def reader_gone(tx: Transaction, agent: str, msg_id: str, what: str) -> bool | None:
+    """The reader of a message that is not acknowledged is gone: True if it came back, False if it died; None if none."""
+    doc = tx.read(places.cur(agent, msg_id))
+    if doc is None:
+        return None
+    limit = config_of(tx).max_deliveries
+    if doc["deliveries"] >= limit:
+        _bury(tx, agent, doc, f"{what} (delivery {doc['deliveries']} of {limit})")
+        return False
+    _return(tx, agent, doc)
+    return True
+
+
+def _return(tx: Transaction, agent: str, doc: Document) -> None:
+    """Put a read message back where it was unread."""
+    msg_id = doc["msg_id"]
+    tx.put({**doc, "state": "unread"}, places.new(agent, msg_id))
+    tx.delete(places.cur(agent, msg_id))
+    tx.end(places.read_lease(agent, msg_id))
 
 
 def _reader_lives(tx: Transaction, agent: str, incarnation: int) -> bool:
@@ -289,7 +309,6 @@ def _bury(tx: Transaction, agent: str, doc: Document, why: str) -> None:
     tx.put(envelope, places.deadletter(f"d{tx.take()}"))
     tx.delete(places.cur(agent, msg_id))
     tx.end(places.read_lease(agent, msg_id))
-    tx.record("mail.dead", [msg_id], why)
 
 
 def expire(tx: Transaction, agent: str, msg_id: str) -> bool:

@@ -292,15 +292,20 @@ def lease_ran_out(tx: Transaction, task_id: str, lease: Lease | None) -> bool:
     if lease is None or lease.token != doc["token"]:
         tx.first_look(places.task_lease(task_id), doc["owner"] or "", doc["incarnation"], doc["token"])
         return True
+    tx.record("task.expire", [task_id], attempt_ended(tx, doc, f"the lease of {doc['owner']} ran out"))
+    return True
+
+
+def attempt_ended(tx: Transaction, doc: Document, what: str) -> str:
+    """A holder is gone: queue the task again, or dead after its last attempt.  ``what`` with the count, as a reason."""
     attempts = doc["attempt_count"] + 1
-    why = f"the lease of {doc['owner']} ran out (attempt {attempts} of {doc['max_attempts']})"
+    why = f"{what} (attempt {attempts} of {doc['max_attempts']})"
     if attempts < doc["max_attempts"]:
         back_to_queue(tx, doc, attempt_count=attempts)
     else:
         doc["attempt_count"] = attempts
         finish(tx, doc, "deadletter", why)
-    tx.record("task.expire", [task_id], why)
-    return True
+    return why
 
 
 def review_ran_out(tx: Transaction, task_id: str, lease: Lease | None) -> bool:
@@ -313,8 +318,13 @@ def review_ran_out(tx: Transaction, task_id: str, lease: Lease | None) -> bool:
         known = tx.read(places.agent(reviewer)) if reviewer else None
         tx.first_look(places.review_lease(task_id), reviewer, known["incarnation"] if known else 0, doc["token"])
         return True
+    review_ended(tx, doc)
+    tx.record("task.review-expire", [task_id], f"the review lease of {reviewer} ran out")
+    return True
+
+
+def review_ended(tx: Transaction, doc: Document) -> None:
+    """Nobody reviews the task any more; it stays in review."""
     end_lease(tx, doc, keep=True)
     doc["reviewer"] = None
     put(tx, doc)
-    tx.record("task.review-expire", [task_id], f"the review lease of {reviewer} ran out")
-    return True
