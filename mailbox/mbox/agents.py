@@ -15,6 +15,7 @@ from . import documents, places
 from .documents import Document, Unfit
 from .errors import NotFound, NotYours, Refused, Usage, did_you_mean
 from .host import start_ticks
+from .processes import Identity
 from .store import Actor, Store, Transaction
 
 ROLES = ("worker", "orchestrator", "reviewer")
@@ -139,28 +140,48 @@ def retire(store: Store, by: Actor, name: str, dry_run: bool = False) -> Documen
     return store.transact(decide, by, dry_run)
 
 
-def beat(store: Store, who: Actor, pid: int) -> None:
-    """Write a heartbeat of ``who`` for process ``pid``; ephemeral, without the lock."""
+def beat(store: Store, who: Actor, pid: int, child: Identity = Identity(0, 0)) -> None:  # noqa: B008 - immutable
+    """Write a heartbeat of ``who`` for process ``pid``; ephemeral, without the lock.
+
+    ``child`` is the program under a wrapper, which leads its process group: whoever finds the wrapper dead ends that.
+    """
     store.check_folder(places.HEARTBEATS)
     doc = documents.new(
         "heartbeat", pid=pid, start_ticks=start_ticks(pid), machine=store.host.machine, incarnation=who.incarnation,
-        mono=round(store.host.mono(), 3),
+        mono=round(store.host.mono(), 3), child=child.pid, child_ticks=child.ticks,
     )  # fmt: skip
     path = store.absolute(places.heartbeat(who.name))
     store.disk.replace(path, documents.encode("heartbeat", doc))
 
 
-def alive(store: Store, name: str) -> bool | None:
-    """Whether ``name`` is alive by its last heartbeat; None if it never beat or the beat cannot be read."""
+def heartbeat(store: Store, name: str) -> Document | None:
+    """The last beat of ``name``; None if it never beat or the beat cannot be read."""
     try:
-        beat = documents.decode("heartbeat", store.bytes_of(places.heartbeat(name)))
+        found: Document = documents.decode("heartbeat", store.bytes_of(places.heartbeat(name)))
     except (OSError, Unfit):
         return None
+    return found
+
+
+def alive(store: Store, name: str) -> bool | None:
+    """Whether ``name`` is alive by its last heartbeat; None if it never beat or the beat cannot be read."""
+    beat = heartbeat(store, name)
+    return None if beat is None else is_fresh(store, beat)
+
+
+def is_fresh(store: Store, beat: Document) -> bool:
+    """Whether a beat tells of somebody alive: this machine and boot, that very process, and not too long ago."""
     if beat["machine"] != store.host.machine:
         return False
     if beat["start_ticks"] and start_ticks(beat["pid"]) != beat["start_ticks"]:
         return False
     return bool(store.host.mono() - beat["mono"] < store.settings.dead_after)
+
+
+def is_wrapped(store: Store, who: Actor) -> bool:
+    """Whether ``who`` runs under a live wrapper, which renews what it holds."""
+    beat = heartbeat(store, who.name) if who.incarnation else None
+    return bool(beat and beat["child"] and beat["incarnation"] == who.incarnation and is_fresh(store, beat))
 
 
 def liveness(store: Store, name: str) -> str:

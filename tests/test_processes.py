@@ -1,0 +1,138 @@
+"""Processes by pid and start time; a group is ended, and nothing else is ever signalled.  Real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mbox.processes import Identity, carries, end_group, group_members, identity, is_running
+
+pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc: start times are not known here")
+
+STUBBORN = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork() == 0:
+    pass
+print("up", os.getpid(), flush=True)
+while True:
+    time.sleep(100)
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start Python code as the leader of a new group; whatever is left is killed afterwards."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *words: str, **more: str) -> subprocess.Popen[str]:
+        one = subprocess.Popen(
+            [sys.executable, "-c", code, *words], process_group=0, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **more},
+        )  # fmt: skip
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        try:
+            os.killpg(one.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        one.wait()
+        assert one.stdout is not None
+        one.stdout.close()
+
+
+def up(one: subprocess.Popen[str], lines: int = 1) -> list[str]:
+    """Wait until ``one`` has printed so many lines."""
+    assert one.stdout is not None
+    return [one.stdout.readline().strip() for _ in range(lines)]
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+def test_a_process_is_its_pid_and_its_start_time(start: Start) -> None:
+    """The same pid with another start time is somebody else; a zombie is nobody."""
+    one = start("import time; print('up', flush=True); time.sleep(100)")
+    up(one)
+    who = identity(one.pid)
+    assert who.ticks > 0 and is_running(who)
+    assert not is_running(Identity(who.pid, who.ticks + 1))
+    one.kill()
+    while Path(f"/proc/{one.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    assert not is_running(who)
+    one.wait()
+    assert not is_running(who)
+
+
+def test_a_group_that_ignores_sigterm_is_killed_with_its_children(start: Start) -> None:
+    """After the grace every member is gone, and seen to be."""
+    one = start(STUBBORN)
+    up(one, 2)
+    members = group_members(one.pid)
+    assert len(members) == 2
+    ended = end_group(identity(one.pid), 0.2)
+    assert ended == sorted(members)
+    assert group_members(one.pid) == []
+
+
+def test_a_group_that_heeds_sigterm_has_its_grace(start: Start) -> None:
+    """What a program does at SIGTERM, it has time for."""
+    one = start(
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('tidied', flush=True), sys.exit(0)))\n"
+        "print('up', flush=True)\nwhile True: time.sleep(100)"
+    )
+    up(one)
+    assert end_group(identity(one.pid), 30) == [one.pid]
+    assert up(one) == ["tidied"]
+    assert one.wait() == 0
+
+
+def test_a_stopped_program_is_ended_too(start: Start) -> None:
+    """It is continued, so that it sees the SIGTERM."""
+    one = start("import time; print('up', flush=True); time.sleep(100)")
+    up(one)
+    os.kill(one.pid, signal.SIGSTOP)
+    assert end_group(identity(one.pid), 30) == [one.pid]
+    assert one.wait() == -signal.SIGTERM
+
+
+def test_another_process_with_the_same_pid_is_left_alone(start: Start) -> None:
+    """A reused pid: the start time differs, so neither it nor its group is touched."""
+    one = start("import time; print('up', flush=True); time.sleep(100)")
+    up(one)
+    who = identity(one.pid)
+    assert end_group(Identity(who.pid, who.ticks - 1), 0.1, ours=lambda pid: True) == []
+    assert one.poll() is None and is_running(who)
+
+
+def test_what_is_left_of_a_group_without_its_leader_is_ended_if_it_is_ours(start: Start) -> None:
+    """The leader is gone: only members whose environment names the agent are touched."""
+    code = "import os, time\nif os.fork(): os._exit(0)\nprint('up', flush=True)\ntime.sleep(100)"
+    one = start(code, MBOX_AGENT="ann")
+    who = identity(one.pid)
+    up(one)
+    one.wait()
+    (left,) = group_members(one.pid)
+    assert end_group(who, 0.1) == []
+    assert end_group(who, 0.1, ours=lambda pid: carries(pid, {"MBOX_AGENT": "bob"})) == []
+    assert group_members(one.pid) == [left]
+    assert end_group(who, 5, ours=lambda pid: carries(pid, {"MBOX_AGENT": "ann"})) == [left]
+    assert group_members(one.pid) == []
+
+
+def test_its_own_group_and_nobody_are_refused() -> None:
+    """Neither this process nor pid 0 or 1 can be meant."""
+    for pid in (0, 1, -1, os.getpgrp()):
+        assert end_group(Identity(pid, 0), 0.1, ours=lambda pid: True) == []
