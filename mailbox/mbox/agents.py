@@ -9,7 +9,7 @@ CLOCK_MONOTONIC; an agent that never beat is neither alive nor dead (None).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import documents, places
 from .documents import Document, Unfit
@@ -17,6 +17,9 @@ from .errors import NotFound, NotYours, Refused, Usage, did_you_mean
 from .host import start_ticks
 from .processes import Identity
 from .store import Actor, Store, Transaction
+
+if TYPE_CHECKING:
+    from .opening import OpenStore
 
 ROLES = ("worker", "orchestrator", "reviewer")
 """Roles the toolkit knows something about; any other word is a role too."""
@@ -182,6 +185,11 @@ def is_wrapped(store: Store, who: Actor) -> bool:
     """Whether ``who`` runs under a live wrapper, which renews what it holds."""
     beat = heartbeat(store, who.name) if who.incarnation else None
     return bool(beat and beat["child"] and beat["incarnation"] == who.incarnation and is_fresh(store, beat))
+
+
+def lease_time(store: OpenStore, who: Actor, by_hand: float) -> float:
+    """Seconds for which a lease is granted to ``who``: short where a wrapper renews it, else ``by_hand``."""
+    return min(store.config.renewed_lease, by_hand) if is_wrapped(store, who) else by_hand
 
 
 def liveness(store: Store, name: str) -> str:

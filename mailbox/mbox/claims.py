@@ -194,7 +194,7 @@ def obstacle(tx: Transaction, doc: Document, able: list[str]) -> str:
 def _take(store: OpenStore, tx: Transaction, doc: Document, wish: Wish) -> Answer:
     """Owner, reservation, lease and token, in this transaction."""
     ident, actor = doc["task_id"], tx.actor
-    seconds = wish.lease or store.config.lease
+    seconds = wish.lease or agents.lease_time(store, actor, store.config.lease)
     rid = None
     if wish.reserve and doc["touched_paths"]:
         reserved = reservations.take(tx, actor, doc["touched_paths"], "exclusive", doc["title"], ident, seconds)

@@ -59,6 +59,19 @@ def held(
             os.close(fd)
 
 
+def is_held(store: Store, path: str) -> bool:
+    """Whether somebody holds the kernel lock on the file at ``path``; not if there is none.  Nothing waits."""
+    try:
+        fd = store.disk.open(store.absolute(path), os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        portable = store.settings.lock_backend == "portalocker" or not flock.HAVE_FLOCK
+        return not flock.attempt(fd, shared=True, portable=portable)
+    finally:
+        os.close(fd)
+
+
 def _take(fd: int, name: str, shared: bool, end: float, portable: bool, say: Callable[[str], None]) -> None:
     if flock.attempt(fd, shared, portable):
         return

@@ -37,7 +37,7 @@ def take(store: OpenStore, actor: Actor, task_id: str | None = None, seconds: fl
             if is_reviewer(tx, doc, None):
                 return {**_answer(tx, doc), "already": True}
             _refuse(tx, doc)
-            return _take(tx, doc, seconds or store.config.lease)
+            return _take(tx, doc, seconds or agents.lease_time(store, actor, store.config.lease))
         for found in tx.index.in_review(actor.name):
             doc = tasks.find(tx, found)
             if is_reviewer(tx, doc, None):
@@ -46,7 +46,7 @@ def take(store: OpenStore, actor: Actor, task_id: str | None = None, seconds: fl
                 _refuse(tx, doc)
             except (Nothing, NotYours, Refused):
                 continue
-            return _take(tx, doc, seconds or store.config.lease)
+            return _take(tx, doc, seconds or agents.lease_time(store, actor, store.config.lease))
         raise Nothing("nothing to review that somebody else did")
 
     return store.transact(decide, actor, dry_run)

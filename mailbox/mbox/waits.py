@@ -107,7 +107,10 @@ class Line:
                 self._pause(blocked, min(left, LOOK, max(blocked.left, 0.0) + 0.001))
 
     def stand_for(self, tx: Transaction, patterns: list[str]) -> None:
-        """`stand`, for ``patterns`` that are known only now."""
+        """`stand`, for ``patterns`` that are known only now; who waits for none cannot be in a circle."""
+        if not patterns:
+            self.leave()
+            return
         self.wish = self.wish._replace(patterns=canonical(self.store, patterns))
         self.stand(tx)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mbox import guard, patterns, reservations
+from mbox import agents, guard, patterns, reservations
 from mbox.cli.options import (
     DURATION,
     ID,
@@ -55,7 +55,8 @@ def add(
         raise Usage("--ttl: a reservation needs some time; say 90s, 15m or 2h")
     actor, config = context.actor(), context.store.config
     _hint_at_shell(context, wanted)
-    seconds = ttl or (config.renewed_lease if context.tail else config.reservation_ttl)
+    by_hand = config.renewed_lease if context.tail else config.reservation_ttl
+    seconds = ttl or agents.lease_time(context.store, actor, by_hand)
     asked = Wanted(context.patterns(wanted), seconds, shared, reason or "", task_id, bool(context.tail))
     if wait and not context.dry_run:
         from mbox.waits import wait_and_reserve

@@ -1,0 +1,57 @@
+"""`mbox run`: the wrapper under which any agent program runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mbox.cli.options import Context, command, option
+from mbox.errors import Usage
+
+
+@command(
+    examples=[
+        "mbox run --as ann -- claude --model opus",
+        "mbox run --as bob --sandbox bwrap --sandbox --dev-bind --sandbox / --sandbox / -- codex",
+    ],
+    exits={3: "no such agent", 5: "it runs already, or another process took the name over", 126: "CMD cannot be run",
+           127: "no such CMD"},
+    tail="CMD...",
+)  # fmt: skip
+@option("--sandbox", multiple=True, metavar="WORD", help="a word that stands before CMD; repeat it for each")
+@option("--take-over", is_flag=True, help="end whoever runs under that name now")
+@option("--no-watchdog", is_flag=True, help="start no watchdog where none is alive")
+def run(context: Context, sandbox: tuple[str, ...], take_over: bool, no_watchdog: bool) -> int:
+    """Run an agent's program: say that it is alive, renew what it holds, give that back when it ends.
+
+    Begins a new incarnation and sets MBOX_AGENT, MBOX_ROOT and MBOX_INCARNATION. SIGTERM ends the whole
+    process group. The exit status is CMD's (128+N where signal N ended it).
+    """
+    from mbox import agents, wrapper
+    from mbox.store import Actor
+
+    if not context.tail:
+        raise Usage("which command? mbox run -- CMD...")
+    if not context.agent:
+        raise Usage("which agent? pass --as NAME or set MBOX_AGENT")
+    agents.require(context.store, context.store.read, context.agent)
+    order = wrapper.Order(
+        words=context.tail,
+        sandbox=sandbox,
+        pane=os.environ.get("TMUX_PANE") or None,
+        server=os.environ.get("TMUX", "").rpartition(",")[0].rpartition(",")[0] or None,
+        take_over=take_over,
+        watchdog=None if no_watchdog else lambda: start_watchdog(context.store.root),
+    )
+    return wrapper.run(context.store, Actor(context.agent), context.agent, order, os.environ)
+
+
+def start_watchdog(root: str) -> None:
+    """Start `mbox watchdog` on its own; of several that are started at once the lock lets one go on."""
+    import subprocess
+
+    subprocess.Popen(
+        [sys.executable, "-m", "mbox.cli.main", "mbox", "watchdog", "--root", root, "--quiet"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        cwd="/", env={name: value for name, value in os.environ.items() if not name.startswith("MBOX_AGENT")},
+    )  # fmt: skip
