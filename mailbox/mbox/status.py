@@ -46,7 +46,7 @@ def status(store: OpenStore) -> Answer:
         "last": f"{last[0]['op']} by {last[0]['by']} {reservations.span(age(store, last[0]['ts']))} ago" if last else "",
         "durability": store.config.durability,
         "watcher": store.watch_backend,
-        "watchdog": "none: what runs out is swept by the next command that writes",
+        "watchdog": _watchdog(store),
         "agents": _agents(store),
         "tasks": {name: counts[name] for name in sorted(counts)},
         "unread": {name: count for name, (count, _) in mail.items() if count},
@@ -56,6 +56,17 @@ def status(store: OpenStore) -> Answer:
         "dead_letters": len(store.names(places.DEADLETTER)),
         "why": _why(store, view, mail),
     }
+
+
+def _watchdog(store: OpenStore) -> str:
+    """Whether one is alive, and when it last looked."""
+    from . import locks, watchdog
+
+    doc = watchdog.last(store)
+    when = f", last scan {reservations.span(age(store, doc['scan_at']))} ago" if doc and doc.get("scan_at") else ""
+    if locks.is_held(store, places.WATCHDOG_LOCK):
+        return f"pid {doc['pid']}{when}" if doc else "alive"
+    return f"none{when}: what runs out is swept by the next command that writes; `mbox watchdog` starts one"
 
 
 def _is_held(doc: Document) -> bool:
@@ -152,9 +163,20 @@ def _why(store: OpenStore, view: ready.View, mail: dict[str, tuple[int, str]]) -
     dead = len(store.names(places.DEADLETTER))
     if dead:
         lines.append(f"{dead} dead letters (mail or files that could not be read): `mbox deadletter list`")
+    lines += _left_alone(store)
     if store.is_behind():
         lines.append("the files do not follow the journal yet; the next command that writes brings them")
     return lines
+
+
+def _left_alone(store: OpenStore) -> list[str]:
+    """Agents that the watchdog has given up on."""
+    from . import watchdog
+
+    doc = watchdog.last(store) or {}
+    lines = [f"{name} is broken: {why}" for name, why in doc.get("broken", {}).items()]
+    held = [name for name, bell in doc.get("bells", {}).items() if bell["held"]]
+    return lines + [f"{name} does not react to its doorbell: look at its pane" for name in held]
 
 
 def _buried(view: ready.View) -> list[tuple[str, str]]:

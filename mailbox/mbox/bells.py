@@ -1,0 +1,85 @@
+"""When to ring an agent's doorbell: pure decisions about which mail was rung for, and when to look again.
+
+States of one agent's bell, keyed on *which* messages are unread, never on how many:
+
+    silent --unread mail--> due --rung--> waiting --time--> due … --too often--> held
+                             due --busy, typing, dialog, copy-mode, gone--> postponed --time--> due
+    any state --a message was read, or nothing is unread any more--> silent (or due, if other mail is unread)
+    waiting, held --a message that was not rung for--> due at once
+
+A bell that was *taken* stands for every message that was unread then.  If none of them is read, it is rung again after
+``nudge_again``, then after twice as long, up to ``nudge_longest``; after ``nudge_tries`` bells for the same mail the
+agent is *held*: it is left alone until something changes, and that is told once.  A bell that could not be rung is no
+try; it is only looked at again, after the same growing times.
+
+A function of its arguments: nothing here knows a clock or a store.  What is kept of a bell between two processes may be
+lost; then the agent is rung once more than it had to be.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+TAKEN = "taken"
+"""The outcome of a bell that was seen to be taken."""
+
+
+class Rules(NamedTuple):
+    """Seconds until the first look again, the longest such time, and how often the same mail is rung for."""
+
+    again: float
+    longest: float
+    tries: int
+
+
+class Bell(NamedTuple):
+    """What is known of one agent's bell.  ``next_at`` is on the caller's monotonic clock."""
+
+    ids: frozenset[str] = frozenset()
+    """The messages it was rung for, or could not be."""
+    tries: int = 0
+    delay: float = 0.0
+    next_at: float = 0.0
+    held: bool = False
+    outcome: str = ""
+
+    def doc(self, now: float) -> dict[str, Any]:
+        """For a file: times as seconds from ``now``."""
+        return {**self._asdict(), "ids": sorted(self.ids), "next_at": round(self.next_at - now, 3)}
+
+    @classmethod
+    def of(cls, doc: dict[str, Any], now: float) -> Bell:
+        """The inverse of `doc`; ValueError, TypeError or LookupError if it is none."""
+        return cls(
+            frozenset(map(str, doc["ids"])), int(doc["tries"]), float(doc["delay"]), now + float(doc["next_at"]),
+            bool(doc["held"]), str(doc["outcome"]),
+        )  # fmt: skip
+
+
+def seen(bell: Bell, unread: frozenset[str]) -> Bell:
+    """``bell`` after a look at what is unread: a fresh one as soon as any message it stood for was read."""
+    return bell if bell.ids <= unread else Bell()
+
+
+def is_due(bell: Bell, unread: frozenset[str], now: float) -> bool:
+    """Whether to ring now; ``bell`` has `seen` what is unread."""
+    if not unread:
+        return False
+    if unread - bell.ids:
+        return bell.outcome in ("", TAKEN) or now >= bell.next_at
+    return not bell.held and now >= bell.next_at
+
+
+def rung(bell: Bell, unread: frozenset[str], outcome: str, now: float, rules: Rules) -> Bell:
+    """``bell`` after it was rung, or could not be, for what is unread."""
+    same = bool(bell.ids) and not unread - bell.ids
+    delay = min(bell.delay * 2, rules.longest) if bell.delay and (same or outcome == bell.outcome != TAKEN) else rules.again
+    tries = (bell.tries if same else 0) + (outcome == TAKEN)
+    return Bell(unread, tries, delay, now + delay, tries >= rules.tries, outcome)
+
+
+def next_at(bell: Bell, unread: frozenset[str]) -> float | None:
+    """When to look again if nothing changes; None if only a change can make it ring."""
+    if not unread or (bell.held and not unread - bell.ids):
+        return None
+    return bell.next_at
