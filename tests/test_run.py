@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from conftest import Run
+from mbox import places
 
 BIN = Path(sys.executable).parent
 CONFIG = """
@@ -300,7 +301,7 @@ def test_a_watchdog_is_started_where_none_is_seen_twice(root: Path, start: Start
         return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
     until(watched, "a watchdog")
-    pid = json.loads(until(lambda: _read(root / ".mailbox/status/@watchdog.json"), "its status"))["pid"]
+    pid = json.loads(until(lambda: _read(root / places.WATCHDOG), "its status"))["pid"]
     os.kill(pid, signal.SIGKILL)
 
 

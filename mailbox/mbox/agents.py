@@ -15,7 +15,7 @@ from . import documents, places
 from .documents import Document, Unfit
 from .errors import NotFound, NotYours, Refused, Usage, did_you_mean
 from .host import start_ticks
-from .processes import Identity
+from .processes import Identity, is_running
 from .store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
@@ -176,9 +176,14 @@ def is_fresh(store: Store, beat: Document) -> bool:
     """Whether a beat tells of somebody alive: this machine and boot, that very process, and not too long ago."""
     if beat["machine"] != store.host.machine:
         return False
-    if beat["start_ticks"] and start_ticks(beat["pid"]) != beat["start_ticks"]:
+    if is_gone(beat):
         return False
     return bool(store.host.mono() - beat["mono"] < store.settings.dead_after)
+
+
+def is_gone(beat: Document) -> bool:
+    """Whether the process that beat has ended, or its pid is another's now; a zombie has ended."""
+    return bool(beat["start_ticks"]) and not is_running(Identity(beat["pid"], beat["start_ticks"]))
 
 
 def is_wrapped(store: Store, who: Actor) -> bool:

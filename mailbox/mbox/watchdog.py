@@ -197,7 +197,7 @@ class Watchdog:
     def _cause(self, beat: Document) -> str:
         if beat["machine"] != self.store.host.machine:
             return "the machine was started anew since its last heartbeat"
-        if beat["start_ticks"] and start_ticks(beat["pid"]) != beat["start_ticks"]:
+        if agents.is_gone(beat):
             return f"its process {beat['pid']} is gone"
         return f"no heartbeat for {span(self.store.host.mono() - beat['mono'])}"
 
