@@ -162,6 +162,11 @@ def named_lock(name: str) -> str:
     return f".mailbox/locks/{_checked(name)}"
 
 
+def bell_lock(name: str) -> str:
+    """Held by whoever rings for agent ``name``."""
+    return f".mailbox/locks/@bell-{_checked(name)}"
+
+
 def task(task_id: str) -> str:
     return f".tasks/{_checked(task_id)}.json"
 

@@ -1,0 +1,61 @@
+"""`mbox nudge`: ring an agent's doorbell in its pane."""
+
+from __future__ import annotations
+
+import time
+
+from mbox.cli.options import AGENT, DURATION, Context, argument, command, option
+from mbox.errors import MboxError, NotFound
+
+RETRY = 2.0
+"""Seconds between two tries within --wait."""
+
+
+class NotTaken(MboxError):
+    """The line was not taken now; nothing of it is left in the pane."""
+
+    exit = 1
+
+
+@command(
+    examples=["mbox nudge ann", "mbox nudge ann --wait 1m    # until it is idle"],
+    exits={1: "busy, typing, dialog, copy-mode, stranded: nothing was taken", 3: "no such agent, or its pane is gone"},
+)
+@argument("agent", metavar="AGENT", type=AGENT)
+@option("--wait", type=DURATION, metavar="D", help="try again for so long")
+def nudge(context: Context, agent: str, wait: float | None) -> None:
+    """Type one fixed line into AGENT's pane, if it is idle and nobody types: `mbox: there is mail for you…`.
+
+    `taken` says that its program took the line; whether the mail is read, its inbox says.
+    """
+    from mbox import agents, doorbell, documents, hosts, places
+    from mbox.tmux import Tmux
+
+    store = context.store
+    doc = agents.require(store, store.read, agent)
+    try:
+        status = documents.decode("status", store.bytes_of(places.status(agent)))
+    except (OSError, documents.Unfit):
+        status = {}
+    host = hosts.get(doc["host"])
+    if not status.get("pane"):
+        raise NotFound(f"no pane of {agent} is known: start its program under `mbox run` in tmux, or by `team up`")
+    if not host.nudge:
+        known = ", ".join(name for name, one in hosts.load().items() if one.nudge)
+        why = "is never typed into" if doc["host"] in hosts.load() else f"is not known (known: {known})"
+        raise NotTaken(f"{agent}: host {doc['host'] or 'unknown'!r} {why}; `mbox agent add {agent} --host H` changes it")
+    bell = doorbell.Doorbell(Tmux(status.get("server")), status["pane"], host)
+    until = time.monotonic() + (wait or 0)
+    while True:
+        with doorbell.alone(store, agent):
+            hooked = status.get("state") == "busy" and status.get("event") not in ("", "run", "end")
+            outcome = doorbell.BUSY if hooked else bell.ring()
+        left = until - time.monotonic()
+        if outcome in (doorbell.TAKEN, doorbell.GONE) or left <= 0:
+            break
+        time.sleep(min(RETRY, left))
+    context.emit({"agent": agent, "outcome": outcome, "pane": status["pane"]})
+    if outcome == doorbell.GONE:
+        raise NotFound(f"the pane of {agent} is gone")
+    if outcome != doorbell.TAKEN:
+        raise NotTaken(f"{agent} was not nudged: {outcome}")
