@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PARKED = 512
 """Tasks that one transaction looks at and parks before it gives up the lock and goes on in the next."""
 
-WAKING = ("task.", "reserve.", "agent.", "store.")
+WAKING = ("task.", "reserve.", "agent.", "store.", "team.")
 """Operations after which a waiting claim may find what it did not find before."""
 
 
@@ -54,6 +54,10 @@ class Wish(NamedTuple):
 Stand = Callable[[Transaction, list[str]], None]
 
 
+class Draining(Nothing):
+    """The claimer's team takes no new tasks."""
+
+
 class NotNow(Nothing):
     """The task cannot be claimed before something else happens: a dependency, a hold."""
 
@@ -71,6 +75,7 @@ def _claim_next(store: OpenStore, tx: Transaction, wish: Wish, parked: list[tupl
                 dry_run: bool) -> Answer | None:  # fmt: skip
     """The claim, or None where many tasks were parked, or there is more to sweep, and the search must go on."""
     agent = agents.still_current(tx)
+    _refuse_draining(tx, agent)
     name, able = agent["agent"], agent["capabilities"]
     parked.clear()
     standing: list[tuple[str, Pattern]] = []
@@ -93,6 +98,15 @@ def _claim_next(store: OpenStore, tx: Transaction, wish: Wish, parked: list[tupl
     if (len(parked) >= PARKED or _more_to_sweep(tx)) and not dry_run:
         return None
     raise Nothing(f"nothing ready: {_counts(tx)}")
+
+
+def _refuse_draining(tx: Transaction, agent: Document) -> None:
+    if agent["team"] is None:
+        return
+    from . import teams
+
+    if team := teams.draining(tx.read, agent):
+        raise Draining(f"draining: team {team} takes no new tasks")
 
 
 def _blocked_by(tx: Transaction, name: str, doc: Document, standing: list[tuple[str, Pattern]]) -> str | None:
@@ -141,6 +155,7 @@ def claim_id(store: OpenStore, actor: Actor, task_id: str, wish: Wish, token: in
             return _again(tx, doc, token)
         if token is not None:
             raise NotYours(tasks.why_not(tx, doc, token))
+        _refuse_draining(tx, agent)
         if doc["status"] in FINAL:
             raise Nothing(f"{task_id} is {doc['status']}")
         if why := obstacle(tx, doc, agent["capabilities"]):
@@ -252,6 +267,8 @@ def wait(store: OpenStore, attempt: Callable[[], Answer], actor: Actor, seconds:
             while True:
                 try:
                     return attempt()
+                except Draining:
+                    raise
                 except NotNow as error:
                     why: MboxError = error
                 except Nothing as error:

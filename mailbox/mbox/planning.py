@@ -106,19 +106,20 @@ def import_drafts(store: OpenStore, actor: Actor, drafts: Sequence[Draft], drop_
         if not drop_cycles:
             raise Refused(f"the plan has a cycle: {' → '.join(circle)}; mend it, or --drop-cycles")
         drafts, dropped = without_cycles(drafts)
-    for draft in drafts:
-        try:
-            _check_paths(store, draft.touched_paths)
-        except Usage as error:
-            raise Usage(f"{draft.where}: touched_paths: {error}") from None
-    answer = store.transact(lambda tx: _import(store, tx, drafts, skip_existing, hold_missing), actor, dry_run)
+    answer = store.transact(lambda tx: imported(store, tx, drafts, skip_existing, hold_missing), actor, dry_run)
     if dropped:
         answer["dropped"] = [f"{ident} → {dep}" for ident, dep in dropped]
     return answer
 
 
-def _import(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_existing: bool,
-            hold_missing: bool) -> Answer:  # fmt: skip
+def imported(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_existing: bool = False,
+             hold_missing: bool = False) -> Answer:  # fmt: skip
+    """Add every draft inside a transaction, with the record ``task.import`` unless there is nothing new."""
+    for draft in drafts:
+        try:
+            _check_paths(store, draft.touched_paths)
+        except Usage as error:
+            raise Usage(f"{draft.where}: touched_paths: {error}") from None
     tasks.acting(tx)
     fresh = [draft for draft in drafts if not (draft.id and tx.read(places.task(draft.id)))]
     if len(fresh) < len(drafts) and not skip_existing:

@@ -322,6 +322,8 @@ def _yaml(text: str, file: str) -> Any:
     try:
         return _Yaml(getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text), file).document()
     except yaml.MarkedYAMLError as error:
+        if "nesting depth" in str(error.problem):  # newer parsers count for themselves
+            raise Usage(f"{file}: nested deeper than {_DEEPEST}") from None
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise Usage(f"{file}: {line}not YAML: {graph.one_line(error.problem, _TITLE)}") from None
     except yaml.YAMLError as error:

@@ -118,14 +118,28 @@ def _bell(context: Context, agent: str) -> Bell:
 @changes
 @words("names", "TO", _agent, required=False)
 @option("--to", "more", type=AGENT, multiple=True, metavar="A", help="as TO; may be repeated")
+@option("--up", is_flag=True, help="to whom you report to")
+@option("--down", is_flag=True, help="to everybody who reports to you")
 @option("--reply-to", type=ID, metavar="ID", help="the message it continues")
 @_says
-def send(context: Context, names: tuple[str, ...], more: tuple[str, ...], reply_to: str | None, **said: Any) -> None:
+def send(context: Context, names: tuple[str, ...], more: tuple[str, ...], up: bool, down: bool, reply_to: str | None,
+         **said: Any) -> None:  # fmt: skip
     """Send a message to every TO, or to none. More than max_recipients is a broadcast."""
     from mbox import mail
 
-    actor = context.actor()
-    _sent(context, mail.send(context.store, actor, (*names, *more), _draft(said), reply_to, context.dry_run))
+    actor, to = context.actor(), [*names, *more]
+    if up or down:
+        to += _related(context, actor.name, up, down)
+    fields = ["to"] if up or down else []
+    _sent(context, mail.send(context.store, actor, to, _draft(said), reply_to, context.dry_run), *fields)
+
+
+def _related(context: Context, name: str, up: bool, down: bool) -> list[str]:
+    """Whom ``name`` reports to, and who reports to it."""
+    from mbox import teams
+
+    store = context.store
+    return [*([teams.superior(store, store.read, name)] if up else []), *(teams.reports(store, name) if down else [])]
 
 
 @command(

@@ -28,7 +28,7 @@ def nudge(context: Context, agent: str, wait: float | None) -> None:
 
     `taken` says that its program took the line; whether the mail is read, its inbox says.
     """
-    from mbox import agents, doorbell, documents, hosts, places
+    from mbox import agents, documents, doorbell, hosts, places
     from mbox.tmux import Tmux
 
     store = context.store

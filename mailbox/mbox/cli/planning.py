@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mbox import checks
 from mbox.cli.options import (
@@ -24,6 +24,9 @@ from mbox.cli.options import (
 )  # fmt: skip
 from mbox.documents import TASK_STATES
 from mbox.errors import Usage, did_you_mean
+
+if TYPE_CHECKING:
+    from mbox.plans import Draft
 
 MISSING = {3: "no such task"}
 
@@ -115,17 +118,29 @@ def import_(context: Context, file: str, source: str | None, drop_cycles: bool, 
     name = "stdin" if file == "-" else file
     data = context.stdin("FILE", plans.LARGEST) if file == "-" else _file(file, plans.LARGEST)
     drafts = (plans.parse_beads if source else plans.parse_plan)(data, name)
+    answer = planning.import_drafts(
+        context.store, context.actor(required=False), _placed(context, drafts), drop_cycles, skip_existing, source == "beads",
+        context.dry_run,
+    )  # fmt: skip
+    context.emit(answer)
+
+
+def _placed(context: Context, drafts: list[Draft]) -> list[Draft]:
+    """The drafts with their paths relative to the root."""
     placed = []
     for draft in drafts:
         try:
             placed.append(draft._replace(touched_paths=_once(context.patterns(draft.touched_paths))))
         except Usage as error:
             raise Usage(f"{draft.where}: {error}") from None
-    answer = planning.import_drafts(
-        context.store, context.actor(required=False), placed, drop_cycles, skip_existing, source == "beads",
-        context.dry_run,
-    )  # fmt: skip
-    context.emit(answer)
+    return placed
+
+
+def plan_of(context: Context, file: str) -> list[Draft]:
+    """The tasks of a plan file, with their paths relative to the root."""
+    from mbox import plans
+
+    return _placed(context, plans.parse_plan(_file(file, plans.LARGEST), file))
 
 
 def _file(path: str, limit: int) -> bytes:

@@ -1,0 +1,242 @@
+"""Panes and processes of a team: a tmux session with a pane for each member, each under ``mbox run``.
+
+What a member's pane runs is one argument list from end to end, with no shell in it:
+
+    python -m mbox.cli.main mbox run --as NAME --root ROOT [--sandbox WORD]… -- COMMAND…
+
+so a model's name, a path or a prompt with quotes, newlines or ``$(…)`` in it arrives as it is.  The member's variables
+are the pane's environment (``-e``).  A pane stays when its program ends, and says what it said last.
+
+Promised: `start` starts only members that have no living program, in the pane they had if it is still there; `stop`
+ends a member by its wrapper, which ends the whole process group, and by SIGKILL of both if the wrapper does not.  A
+member is found by its heartbeat (pid, start time, boot), never by a name in a process list.
+
+Without tmux a member's wrapper runs on its own, detached, and writes to ``.mailbox/cache/logs/<name>.log``.
+
+What a crash leaves: members that run without a pane being noted in the team's document; the next `team up` finds them
+alive and starts only the others.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from . import agents, documents, hosts, places, processes, tmux
+from .documents import Document
+from .errors import MboxError
+from .processes import Identity
+from .tmux import Tmux
+
+if TYPE_CHECKING:
+    from .opening import OpenStore
+
+PER_WINDOW = 6
+"""Panes of one window; more members get more windows."""
+
+PASSED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TERM_PROGRAM", "SSH_AUTH_SOCK", "VIRTUAL_ENV", "TMPDIR")
+"""Variables of the caller that a member gets, whatever the tmux server was started with."""
+
+
+def words(store: OpenStore, member: Document) -> list[str]:
+    """The argument list that a member's pane runs."""
+    host = hosts.get(member.get("host") or "")
+    line = host.command(member.get("command"), member.get("model") or "", member.get("prompt") or "")
+    sandbox = [word for part in member.get("sandbox") or [] for word in ("--sandbox", part)]
+    python = [sys.executable, "-m", "mbox.cli.main", "mbox", "run"]
+    return [*python, "--as", member["name"], "--root", store.root, *sandbox, "--", *line]
+
+
+def environment(store: OpenStore, member: Document) -> dict[str, str]:
+    """What a member's pane has in its environment beside tmux's own."""
+    caller = {name: os.environ[name] for name in PASSED if name in os.environ}
+    source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    path = os.environ.get("PYTHONPATH")
+    own = {"PYTHONPATH": path} if path else {"PYTHONPATH": source} if f"{os.sep}site-packages{os.sep}" not in source else {}
+    return {**caller, **own, **member.get("env", {}), "MBOX_ROOT": store.root, "MBOX_AGENT": member["name"]}
+
+
+def folder(store: OpenStore, member: Document) -> str:
+    """Where a member works: in its own working tree, else in the root."""
+    return str(member.get("tree") or store.root)
+
+
+# -- starting --------------------------------------------------------------------------------------------------------
+
+
+def is_up(store: OpenStore, name: str) -> bool:
+    """Whether a member's wrapper is alive, or at least there."""
+    beat = agents.heartbeat(store, name)
+    return bool(beat and beat["machine"] == store.host.machine and beat["child"] and not agents.is_gone(beat))
+
+
+def start(store: OpenStore, team: Document, members: Sequence[Document], server: Tmux | None) -> dict[str, str]:
+    """Start every one of ``members`` that is not up; the pane of each that was started (empty without tmux)."""
+    started: dict[str, str] = {}
+    for member in members:
+        if is_up(store, member["name"]):
+            continue
+        if server is None:
+            _detached(store, member)
+            started[member["name"]] = ""
+        else:
+            started[member["name"]] = _in_pane(store, team, member, server)
+    return started
+
+
+def _in_pane(store: OpenStore, team: Document, member: Document, server: Tmux) -> str:
+    """Start a member in its old pane, else in a new one."""
+    session, name = team["session"], member["name"]
+    line, where, environ = words(store, member), folder(store, member), environment(store, member)
+    panes = server.panes(session)
+    old = next((pane for pane, said in panes.items() if said["agent"] == name), None)
+    if old is not None:
+        server.respawn(old, line, where, environ)
+        return old
+    if not panes:
+        pane = server.new_session(session, line, where, environ)
+    else:
+        windows: dict[str, list[str]] = {}
+        for one, said in panes.items():
+            windows.setdefault(said["window"], []).append(one)
+        room = next((there for there in windows.values() if len(there) < PER_WINDOW), None)
+        pane = server.split(room[-1], line, where, environ) if room else server.new_window(session, line, where, environ)
+    server.mark(pane, name, f"{name} ({member.get('role') or 'worker'})")
+    return pane
+
+
+def _detached(store: OpenStore, member: Document) -> None:
+    """Start a member without a pane."""
+    import subprocess
+
+    logs = f"{places.CACHE}/logs"
+    store.disk.folders(store.absolute(logs))
+    fd = store.disk.open(store.absolute(f"{logs}/{member['name']}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        subprocess.Popen(
+            words(store, member), stdin=subprocess.DEVNULL, stdout=fd, stderr=fd, start_new_session=True,
+            cwd=folder(store, member), env={**os.environ, **environment(store, member)},
+        )  # fmt: skip
+    finally:
+        os.close(fd)
+
+
+def respawn(store: OpenStore, team: Document, member: Document) -> str:
+    """Start a member again, where it was; empty, or why that could not be done."""
+    server = Tmux(_server_of(store, member["name"])) if team["session"] else None
+    try:
+        start(store, team, [member], server)
+    except (MboxError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _server_of(store: OpenStore, name: str) -> str | None:
+    doc = status_of(store, name)
+    return doc["server"] if doc else None
+
+
+def status_of(store: OpenStore, name: str) -> Document | None:
+    """What the agent's hooks, or its wrapper, last said."""
+    try:
+        found: Document = documents.decode("status", store.bytes_of(places.status(name)))
+    except (OSError, documents.Unfit):
+        return None
+    return found
+
+
+def wait_up(store: OpenStore, names: Sequence[str], seconds: float) -> list[str]:
+    """Wait until each of ``names`` is up; those that are not within ``seconds``."""
+    until = time.monotonic() + seconds
+    while left := [name for name in names if not is_up(store, name)]:
+        if time.monotonic() >= until:
+            return left
+        time.sleep(0.05)
+    return []
+
+
+# -- stopping --------------------------------------------------------------------------------------------------------
+
+
+def tell_to_stop(store: OpenStore, name: str) -> bool:
+    """Tell a member's wrapper to end; whether there was one."""
+    beat = agents.heartbeat(store, name)
+    if beat is None or not is_up(store, name):
+        return False
+    try:
+        os.kill(beat["pid"], signal.SIGTERM)
+        os.kill(beat["pid"], signal.SIGCONT)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_down(store: OpenStore, names: Sequence[str], seconds: float) -> list[str]:
+    """Wait until none of ``names`` is up; those that still are after ``seconds``."""
+    until = time.monotonic() + seconds
+    while left := [name for name in names if is_up(store, name)]:
+        if time.monotonic() >= until:
+            return left
+        time.sleep(0.05)
+    return []
+
+
+def kill(store: OpenStore, name: str) -> None:
+    """End a member's wrapper and its program's group at once, and see them dead."""
+    beat = agents.heartbeat(store, name)
+    if beat is None or beat["machine"] != store.host.machine:
+        return
+    who = Identity(beat["pid"], beat["start_ticks"])
+    if processes.is_running(who):
+        try:
+            os.kill(who.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    marks = {"MBOX_AGENT": name, "MBOX_INCARNATION": str(beat["incarnation"]), "MBOX_ROOT": store.root}
+    processes.end_group(
+        Identity(beat["child"], beat["child_ticks"]), 0.0, lambda pid: processes.carries(pid, marks)
+    )
+
+
+def close(team: Document, server: Tmux | None) -> None:
+    """Remove the session of a team, with its panes."""
+    if server is not None and team["session"]:
+        server.close_session(team["session"])
+
+
+# -- looking ---------------------------------------------------------------------------------------------------------
+
+
+def last_words(store: OpenStore, name: str) -> str:
+    """The last line of text that a member's pane shows, for people; empty where there is none."""
+    doc = status_of(store, name)
+    if doc is None or not doc["pane"]:
+        return ""
+    try:
+        rows = Tmux(doc["server"]).run("capture-pane", "-p", "-t", tmux.checked(doc["pane"])).splitlines()
+    except MboxError:
+        return ""
+    said = [" ".join(row.split()) for row in rows if any(char.isalnum() for char in row)]
+    return said[-1] if said else ""
+
+
+def screen_state(store: OpenStore, name: str, host: str) -> str:
+    """``busy``, ``idle``, … by the agent's own hooks, else by what its pane shows; ``ended`` or empty if unknown."""
+    from . import doorbell
+
+    doc = status_of(store, name)
+    if doc is None:
+        return ""
+    if doc["event"] not in ("", "run", "end") or doc["state"] == "ended":
+        return str(doc["state"])
+    known = hosts.get(host)
+    if not doc["pane"] or known.prompt is None:
+        return ""
+    try:
+        return doorbell.Doorbell(Tmux(doc["server"]), doc["pane"], known).glance().state
+    except MboxError:
+        return ""
