@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import places
 from .documents import Document
 from .host import seconds
+from .index import SEND_OPS
 from .journal import Record, Tail
 from .reservations import span
 
@@ -58,7 +59,7 @@ class Report:
     def take(self, record: Record, counts: bool) -> None:
         """Take one record in; those before the report's start only say since when tasks wait."""
         at = seconds(record["ts"])
-        if counts and record["op"].startswith("mail.") and record["op"] in ("mail.send", "mail.reply", "mail.ask", "mail.broadcast"):
+        if counts and record["op"] in SEND_OPS:
             self._count([record["by"]], None, "mails")
         for doc, paths in record["put"]:
             if paths and paths[0].startswith(f"{places.TASKS}/") and places.kind(paths[0]) == "task":

@@ -107,7 +107,7 @@ def reports(store: Store, name: str) -> list[str]:
 
 
 def up(store: OpenStore, by: Actor, spec: Team, drafts: Sequence[Draft], trees: dict[str, tuple[str, str]],
-       session: str, dry_run: bool = False) -> Answer:  # fmt: skip
+       session: str, server: str | None = None, dry_run: bool = False) -> Answer:  # fmt: skip
     """Register the members, import ``drafts``, and write the team, in one transaction.
 
     ``trees`` holds path and branch of each member that has a working tree of its own.  The answer: the team, which
@@ -132,7 +132,7 @@ def up(store: OpenStore, by: Actor, spec: Team, drafts: Sequence[Draft], trees: 
         doc = {
             **(before or documents.new("team", team=spec.name, created_at=tx.now)),
             "state": "up", "members": [*rows, *gone], "session": session, "parent": spec.parent,
-            "orchestrator": spec.orchestrator, "file": spec.file,
+            "orchestrator": spec.orchestrator, "file": spec.file, "policy": {"server": server} if server else None,
         }  # fmt: skip
         if before is not None and before["state"] == "down":
             doc["created_at"] = tx.now
@@ -229,6 +229,22 @@ def lead(store: OpenStore, by: Actor, name: str, agent: str, dry_run: bool = Fal
         tx.put(team, places.team(name))
         tx.record("team.lead", [name, agent, *[one for one in changed if one != agent]], f"{old or 'nobody'} led before")
         return {"team": name, "orchestrator": agent, "before": old, "changed": changed}
+
+    return store.transact(decide, by, dry_run)
+
+
+def take_out(store: OpenStore, by: Actor, name: str, agent: str, dry_run: bool = False) -> Answer:
+    """Mark a member as removed: it is not started again."""
+
+    def decide(tx: Transaction) -> Answer:
+        team = require(store, tx.read, name)
+        rows = {row["name"]: row for row in present(team)}
+        if agent not in rows:
+            raise NotFound(f"{agent} is no member of team {name}{did_you_mean(agent, list(rows))}")
+        rows[agent]["removed"] = True
+        tx.put(team, places.team(name))
+        tx.record("team.up", [name, agent], f"{agent} was removed")
+        return {"team": name, "removed": agent}
 
     return store.transact(decide, by, dry_run)
 
