@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -215,19 +217,26 @@ def test_a_second_wrapper_is_refused_or_takes_over(root: Path, run: Run, start: 
     taken = run("mbox", "run", "--as", "ann", "--take-over", "--no-watchdog", "--", "true", cwd=root)
     assert taken.returncode == 0, taken.stderr
     assert not runs(beat["child"])
-    one.wait(20)
+    assert one.wait(20) == 5
+    assert one.stderr is not None and "taken the name ann over" in one.stderr.read()
+    state = json.loads((root / ".mailbox/status/ann.json").read_text())
+    assert (state["state"], records(run, root)[-1]["by"]) == ("ended", "ann")
     task = json.loads(run("task", "show", "job", "--full", cwd=root, check=True).stdout)
     assert (task["status"], task["attempt_count"]) == ("queued", 1)
 
 
 def test_whoever_lost_the_name_is_ended(root: Path, run: Run, start: Start) -> None:
-    """``agent add --new`` from elsewhere: the wrapper notices, ends its program, exits 5."""
-    one = start("sh", "-c", "echo $$; exec sleep 1000")
+    """``agent add --new`` from elsewhere: the wrapper notices, ends its program, gives back what it held, exits 5."""
+    run("task", "add", "a job", "--id", "job", cwd=root, check=True)
+    one = start("sh", "-c", "task claim >/dev/null; echo $$; exec sleep 1000")
     pid = int(line(one))
     run("mbox", "agent", "add", "ann", "--new", cwd=root, check=True)
     assert one.wait(20) == 5
     assert not runs(pid)
     assert one.stderr is not None and "incarnation" in one.stderr.read()
+    last = records(run, root)[-1]
+    assert (last["op"], last["on"]) == ("agent.end", ["ann", "job"]) and "is in incarnation 3 now" in last["why"]
+    assert json.loads((root / ".mailbox/status/ann.json").read_text())["state"] == "idle", "that is another's now"
 
 
 def test_a_killed_wrapper_leaves_a_dead_heartbeat_and_the_next_run_cleans_up(root: Path, run: Run, start: Start) -> None:
@@ -244,7 +253,7 @@ def test_a_killed_wrapper_leaves_a_dead_heartbeat_and_the_next_run_cleans_up(roo
     assert (done.returncode, done.stdout.strip()) == (0, "job"), done.stderr
     assert not runs(pid)
     ops = [row["op"] for row in records(run, root)]
-    assert ops[-4:] == ["agent.dead", "agent.new", "task.claim", "agent.end"]
+    assert ops[-4:] == ["agent.new", "agent.dead", "task.claim", "agent.end"]
 
 
 def test_a_pid_that_was_given_out_again_is_neither_alive_nor_killed(root: Path, run: Run) -> None:
@@ -266,15 +275,19 @@ def test_a_pid_that_was_given_out_again_is_neither_alive_nor_killed(root: Path, 
 
 
 def test_a_stopped_holder_longer_than_its_lease_comes_back_to_nothing(root: Path, run: Run, start: Start) -> None:
-    """SIGSTOP of wrapper and program: the task is another's; the returning holder's ``done`` exits 5, bob's goes on."""
+    """SIGSTOP of wrapper and program: the task is another's; the returning holder's ``done`` exits 5, bob's goes on.
+
+    Nobody else's lease falls meanwhile.
+    """
     run("task", "add", "a job", "--id", "job", cwd=root, check=True)
     script = "task claim -o json; while [ ! -e go ]; do sleep 0.05; done; task done job; echo status $?; exec sleep 1000"
     one = start("bash", "-c", script)
     token = json.loads(line(one))["token"]
     beat = told(root, "ann")
     assert beat is not None
-    other = start("sleep", "1000", name="bob")
-    until(lambda: told(root, "bob"), "bob's beat")
+    run("task", "add", "of bob", "--id", "kept", "--path", "kept/**", cwd=root, check=True)
+    other = start("bash", "-c", "task claim kept -o json; exec sleep 1000", name="bob")
+    kept = json.loads(line(other))["token"]
     for group in (one.pid, beat["child"]):
         os.killpg(group, signal.SIGSTOP)
     taken = run("task", "claim", "job", "--as", "bob", "--wait", "20s", cwd=root)
@@ -287,50 +300,246 @@ def test_a_stopped_holder_longer_than_its_lease_comes_back_to_nothing(root: Path
     task = json.loads(run("task", "show", "job", "--full", cwd=root, check=True).stdout)
     assert (task["status"], task["owner"], task["attempt_count"]) == ("claimed", "bob", 1)
     assert run("task", "done", "job", "--as", "bob", cwd=root).returncode == 0
+    assert run("task", "done", "kept", "--as", "bob", "--token", str(kept), cwd=root).returncode == 0
+    assert not [row for row in records(run, root) if row["op"].endswith(".expire") and "kept" in row["on"]]
     for wrapper in (one, other):
         wrapper.terminate()
 
 
 def test_a_watchdog_is_started_where_none_is_seen_twice(root: Path, start: Start) -> None:
-    """After two looks without one there is one; it holds the lock."""
-    start("sleep", "1000", options=())
-
-    def watched() -> bool:
-        code = f"import sys; from mbox import locks, opening, places; s = opening.open_store({str(root)!r}, '/'); " \
-            "sys.exit(not locks.is_held(s, places.WATCHDOG_LOCK))"  # fmt: skip
-        return subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-    until(watched, "a watchdog")
-    pid = json.loads(until(lambda: _read(root / places.WATCHDOG), "its status"))["pid"]
-    os.kill(pid, signal.SIGKILL)
+    """After two looks without one there is one; it holds the lock, and SIGTERM ends it although wrappers block that."""
+    one = start("sleep", "1000", options=())
+    pid = int(json.loads(until(lambda: _read(root / places.WATCHDOG), "its status"))["pid"])
+    try:
+        with pytest.raises(BlockingIOError), open(root / places.WATCHDOG_LOCK, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        assert os.getsid(pid) not in (os.getsid(one.pid), os.getsid(0))
+        one.terminate()
+        one.wait(20)
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: not runs(pid), "its end")
+    finally:
+        if runs(pid):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def test_in_a_terminal_the_program_has_the_foreground(root: Path) -> None:
-    """It reads what is typed, and Ctrl-C is its own to handle."""
-    pid, fd = pty.fork()
-    if pid == 0:
-        os.chdir(root)
-        script = "trap 'echo interrupted; exit 4' INT; read -r x; echo got $x; read -r y"
-        os.execv(str(BIN / "mbox"), ["mbox", "run", "--as", "ann", "--no-watchdog", "--", "bash", "-c", script])
-    seen = b""
+# -- inside the process --------------------------------------------------------------------------------------------
 
-    def wait_for(word: bytes) -> None:
-        nonlocal seen
+
+def wrap(root: Path, code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run ``words`` as ann under a wrapper in a process whose ``order`` and modules ``code`` changes first."""
+    script = f"""
+import os, signal, sys
+from mbox import agents, locks, opening, wrapper
+from mbox.store import Actor
+store = opening.open_store({str(root)!r}, "/")
+order = wrapper.Order(sys.argv[1:])
+{code}
+sys.exit(wrapper.run(store, Actor("user:x"), "ann", order, os.environ))
+"""
+    return subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_it_looks_twice_before_it_starts_a_watchdog(root: Path, tmp_path: Path) -> None:
+    """One look without a watchdog is none too many; a failure to start one harms nobody."""
+    code = """
+looks = iter([False, True, False, False, True, True])
+locks.is_held = lambda *_: print("look", flush=True) or next(looks)
+def watchdog():
+    print("start", flush=True)
+    raise OSError("no memory")
+order = order._replace(watchdog=watchdog)
+"""
+    done = wrap(root, code, "sleep", "1.7")
+    assert done.stdout.split()[:5] == ["look", "look", "look", "look", "start"], (done.stdout, done.stderr)
+    assert (done.returncode, done.stdout.split().count("start")) == (0, 1)
+
+
+def test_a_wrapper_that_is_killed_before_its_first_beat_leaves_no_program(root: Path) -> None:
+    """The program starts only when a beat names it, because nobody could find it otherwise."""
+    done = wrap(root, "agents.beat = lambda *_: os.kill(os.getpid(), signal.SIGKILL)", "touch", str(root / "started"))
+    assert done.returncode == -signal.SIGKILL
+    time.sleep(0.3)
+    assert not (root / "started").exists()
+
+
+def test_a_wrapper_that_fails_ends_its_program_first(root: Path, run: Run) -> None:
+    """An error that nobody thought of: the program does not go on alone, and the journal says why."""
+    code = "wrapper._still_mine = lambda tx: 1 / 0"
+    done = wrap(root, code, "sh", "-c", "echo $$; exec sleep 1000")
+    assert done.returncode == 1 and "ZeroDivisionError" in done.stderr
+    assert not runs(int(done.stdout))
+    last = records(run, root)[-1]
+    assert last["op"] == "agent.end" and "its wrapper failed: ZeroDivisionError" in last["why"]
+
+
+def test_a_beat_of_the_program_leaves_the_wrappers_alone(root: Path, start: Start) -> None:
+    """``mbox agent beat`` under a wrapper: the heartbeat still names the program that is to be ended."""
+    one = start("bash", "-c", "mbox agent beat >/dev/null; echo beaten; exec sleep 1000")
+    assert line(one) == "beaten"
+    beat = told(root, "ann")
+    assert beat is not None and (beat["pid"], runs(beat["child"])) == (one.pid, True)
+
+
+def test_the_pids_of_another_namespace_are_not_looked_up_here(root: Path, run: Run) -> None:
+    """The beat of a wrapper in a container: alive while it beats, whatever has that pid here."""
+    run("mbox", "run", "--as", "ann", "--no-watchdog", "--", "true", cwd=root, check=True)
+    beat = told(root, "ann")
+    assert beat is not None
+    for pidns, state in ((beat["pidns"], "dead"), ("4026539999", "alive")):
+        beat.update(pidns=pidns, mono=time.monotonic() + 60)
+        (root / ".mailbox/heartbeat/ann").write_text(json.dumps(beat))
+        assert json.loads(run("mbox", "agent", "show", "ann", cwd=root, check=True).stdout)["state"] == state
+
+
+# -- in a terminal -------------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A process in a session of its own, with a terminal that a test types into."""
+
+    def __init__(self, root: Path, *words: str) -> None:
+        self.seen = b""
+        self.status: int | None = None
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(root)
+            os.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"
+            os.execvp(words[0], words)
+
+    def type(self, keys: bytes) -> None:
+        """As a person does."""
+        os.write(self.fd, keys)
+
+    def wait_for(self, word: bytes) -> None:
+        """Until ``word`` is shown."""
         end = time.monotonic() + 20
-        while word not in seen:
-            assert select.select([fd], [], [], end - time.monotonic())[0], seen
-            seen += os.read(fd, 4096)
+        while word not in self.seen:
+            assert select.select([self.fd], [], [], max(0.0, end - time.monotonic()))[0], (word, self.seen)
+            self.seen += os.read(self.fd, 4096)
 
-    try:
-        until(lambda: told(root, "ann"), "its beat")
-        os.write(fd, b"hello\n")
-        wait_for(b"got hello")
-        os.write(fd, b"\x03")
-        wait_for(b"interrupted")
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 4
-    finally:
-        os.close(fd)
+    def wait(self) -> int:
+        """The exit status."""
+        _, status = os.waitpid(self.pid, 0)
+        self.status = os.waitstatus_to_exitcode(status)
+        return self.status
+
+    def close(self) -> None:
+        """Hang up."""
+        os.close(self.fd)
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def terminal(root: Path) -> Iterator[Callable[..., Terminal]]:
+    """Start words in a terminal; whatever is left is killed afterwards."""
+    opened: list[Terminal] = []
+
+    def start(*words: str) -> Terminal:
+        opened.append(Terminal(root, *words))
+        return opened[-1]
+
+    yield start
+    beat = told(root, "ann")
+    for one in opened:
+        one.close()
+    for pid in (beat["pid"], -beat["child"]) if beat else ():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+RUN = ("mbox", "run", "--as", "ann", "--no-watchdog", "--")
+
+
+def quoted(script: str) -> str:
+    """A shell's words for a program under the wrapper."""
+    return shlex.join([*RUN, "bash", "-c", script])
+
+
+def test_in_a_terminal_the_program_has_the_foreground(terminal: Callable[..., Terminal]) -> None:
+    """It reads what is typed, Ctrl-C is its own to handle, and Ctrl-Z does nothing where no shell is."""
+    script = "trap 'echo interrupted; exit 4' INT; ps -o pgid=,tpgid= -p $$; read -r x; echo got $x; read -r y"
+    one = terminal(*RUN, "bash", "-c", script)
+    one.wait_for(b"\n")
+    group, front = one.seen.split()[:2]
+    assert group == front and int(group) != one.pid
+    one.type(b"\x1a")
+    one.type(b"hello\n")
+    one.wait_for(b"got hello")
+    one.type(b"\x03")
+    one.wait_for(b"interrupted")
+    assert one.wait() == 4
+
+
+def test_a_shell_stops_and_continues_it_as_one_job(terminal: Callable[..., Terminal]) -> None:
+    """Ctrl-Z gives the terminal back to the shell; ``fg`` gives it to the program again; at the end the shell has it."""
+    job = quoted('echo up; read -r x; echo "got $x"')
+    one = terminal("bash", "-c", f"set -m; {job}; echo stopped $?; read -r y; echo shell $y; fg; echo ended $?; read -r z")
+    one.wait_for(b"up")
+    one.type(b"\x1a")
+    one.wait_for(b"stopped 148")
+    one.type(b"mine\n")
+    one.wait_for(b"shell mine")
+    one.type(b"yours\n")
+    one.wait_for(b"got yours")
+    one.wait_for(b"ended 0")
+    one.type(b"bye\n")
+    assert one.wait() == 0
+
+
+def test_in_the_background_it_waits_for_the_terminal_and_takes_no_time(
+    root: Path, terminal: Callable[..., Terminal]
+) -> None:
+    """A job that reads in the background stops, wrapper and all, until it is in front."""
+    job = quoted('read -r x; echo "got $x"')
+    one = terminal("bash", "-c", f"set -m; {job} & read -r y; echo shell $y; fg; echo ended $?")
+    beat = until(lambda: told(root, "ann"), "its beat")
+    until(lambda: state(beat["pid"])[0] == "T" and state(beat["child"])[0] == "T", "both are stopped")
+    before = state(beat["pid"])[1]
+    time.sleep(0.5)
+    assert state(beat["pid"])[1] - before <= 1
+    one.type(b"mine\n")
+    one.wait_for(b"shell mine")
+    one.type(b"yours\n")
+    one.wait_for(b"got yours")
+    one.wait_for(b"ended 0")
+    assert one.wait() == 0
+
+
+def state(pid: int) -> tuple[str, int]:
+    """State letter, and clock ticks of processor time."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], int(fields[11]) + int(fields[12])
+
+
+def test_ctrl_c_reaches_a_program_whose_stdin_is_a_file(terminal: Callable[..., Terminal]) -> None:
+    """Then the wrapper is in front, and passes on what the terminal sends."""
+    script = "trap 'echo interrupted; exit 4' INT; echo up; while :; do sleep 0.05; done"
+    one = terminal("bash", "-c", f"set -m; {quoted(script)} </dev/null; echo ended $?")
+    one.wait_for(b"up")
+    one.type(b"\x03")
+    one.wait_for(b"interrupted")
+    one.wait_for(b"ended 4")
+
+
+def test_a_terminal_that_hangs_up_ends_it(root: Path, run: Run, terminal: Callable[..., Terminal]) -> None:
+    """A closed window: the group is ended, although it ignores that, and everything goes back."""
+    run("task", "add", "a job", "--id", "job", cwd=root, check=True)
+    one = terminal(*RUN, "bash", "-c", "trap '' HUP TERM; task claim >/dev/null; echo up; while :; do sleep 0.05; done")
+    one.wait_for(b"up")
+    beat = told(root, "ann")
+    assert beat is not None
+    os.close(one.fd)
+    one.fd = os.open(os.devnull, os.O_RDONLY)
+    assert one.wait() == 128 + signal.SIGKILL
+    assert not runs(beat["child"])
+    last = records(run, root)[-1]
+    assert (last["op"], last["on"]) == ("agent.end", ["ann", "job"]) and "SIGHUP" in last["why"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import documents, places
 from .documents import Document, Unfit
 from .errors import NotFound, NotYours, Refused, Usage, did_you_mean
-from .host import start_ticks
+from .host import pid_namespace, start_ticks
 from .processes import Identity, is_running
 from .store import Actor, Store, Transaction
 
@@ -147,11 +147,14 @@ def beat(store: Store, who: Actor, pid: int, child: Identity = Identity(0, 0)) -
     """Write a heartbeat of ``who`` for process ``pid``; ephemeral, without the lock.
 
     ``child`` is the program under a wrapper, which leads its process group: whoever finds the wrapper dead ends that.
+    So a beat without one leaves that of a live wrapper alone, which says more.
     """
+    if not child.pid and is_wrapped(store, who):
+        return
     store.check_folder(places.HEARTBEATS)
     doc = documents.new(
         "heartbeat", pid=pid, start_ticks=start_ticks(pid), machine=store.host.machine, incarnation=who.incarnation,
-        mono=round(store.host.mono(), 3), child=child.pid, child_ticks=child.ticks,
+        mono=round(store.host.mono(), 3), child=child.pid, child_ticks=child.ticks, pidns=pid_namespace(),
     )  # fmt: skip
     path = store.absolute(places.heartbeat(who.name))
     store.disk.replace(path, documents.encode("heartbeat", doc))
@@ -182,7 +185,12 @@ def is_fresh(store: Store, beat: Document) -> bool:
 
 
 def is_gone(beat: Document) -> bool:
-    """Whether the process that beat has ended, or its pid is another's now; a zombie has ended."""
+    """Whether the process that beat has ended, or its pid is another's now; a zombie has ended.
+
+    Not where its pids count in another namespace (a container): from here only its silence can be noticed.
+    """
+    if beat["pidns"] not in ("", pid_namespace()):
+        return False
     return bool(beat["start_ticks"]) and not is_running(Identity(beat["pid"], beat["start_ticks"]))
 
 

@@ -91,7 +91,7 @@ KINDS: dict[str, tuple[Field, ...]] = {
     ),
     "heartbeat": (
         _r("pid", "int"), _r("start_ticks", "int"), _r("machine", "str"), _r("incarnation", "int"),
-        _r("mono", "num"), _f("child", "int", 0), _f("child_ticks", "int", 0),
+        _r("mono", "num"), _f("child", "int", 0), _f("child_ticks", "int", 0), _f("pidns", "str", ""),
     ),
     "status": (
         _r("agent", "str"), _f("state", "str", "idle", ("busy", "idle", "waiting", "ended")), _f("since", "time?"),

@@ -103,8 +103,13 @@ class Host:
         """Who holds the lock, for people: pid, pid namespace and start time in ticks."""
         pid = os.getpid()
         if self._process["pid"] != pid:
-            self._process = {"pid": pid, "pidns": _namespace("pid"), "start": start_ticks(pid)}
+            self._process = {"pid": pid, "pidns": pid_namespace(), "start": start_ticks(pid)}
         return self._process
+
+
+def pid_namespace() -> str:
+    """In which namespace this process's pids count; "0" where that is not known."""
+    return _namespace("pid")
 
 
 def start_ticks(pid: int) -> int:

@@ -3,15 +3,19 @@
 States and their order; what a SIGKILL of the wrapper after each leaves:
 
 1. *refused* while another wrapper of that name is alive, unless told to take the name over.
-2. What an older, dead incarnation left running is ended, and what it held goes back (``agent.dead``).
-   – Killed here: as before, or settled; the next run goes on.
-3. A new incarnation (``agent.new``).  – Killed here: an incarnation that holds nothing.
-4. *running*: the program is started as the leader of its own process group, in the foreground of the terminal if this
-   process had that; the first beat follows at once, and names the group's leader.  – Killed here: the program goes on
-   alone; its heartbeat is dead at once (the pid is gone), so the watchdog ends the group and settles.
+2. A new incarnation (``agent.new``): whoever acts in an older one is refused from here on, and a live wrapper that
+   was taken over ends its program by itself, at its next beat at the latest.  – Killed here: an incarnation that
+   holds nothing; the heartbeat is still the older one's.
+3. What an older incarnation left running is ended and seen to be dead, and what it held goes back (``agent.dead``).
+   – Killed here: as before, or settled; the next run or the watchdog goes on.
+4. *running*: a process is made for the program, as the leader of its own group, in the foreground of the terminal if
+   this process had that.  It becomes the program only when the first beat, which names it, is written.
+   – Killed before that beat: it ends by itself, and never was the program.  After: the program goes on alone; its
+   heartbeat is dead at once (the pid is gone), so the watchdog ends the group and settles.
 5. Every ``heartbeat`` a beat; every ``renew_every`` a transaction that renews what the agent holds, and sweeps; every
    ``watchdog_scan`` a look for a live watchdog: after two looks without one, one is started.
-6. *ending*: the program ended, or this process was told to (SIGTERM, SIGHUP), or another process took the name over.
+6. *ending*: the program ended, or this process was told to (SIGTERM, SIGHUP), or another process took the name over
+   (exit 5), or this process met an error that it does not know.
    What is left of the group gets SIGTERM, after ``stop_grace`` SIGKILL, and is seen to be dead.
    – Killed here: as in 4; the leader's zombie goes with its parent.
 7. Everything that it still held goes back, and the journal says how it ended (``agent.end``), in one transaction.
@@ -19,9 +23,10 @@ States and their order; what a SIGKILL of the wrapper after each leaves:
 
 The heartbeat stands from then on as a dead one's, because its pid is gone.
 
-Signals: SIGINT, SIGQUIT, SIGUSR1, SIGUSR2 and SIGWINCH are passed on to the group; what a terminal sends reaches the
-foreground group without help.  A program that a terminal stops (Ctrl-Z) stops its wrapper too where a shell can take
-over; it then counts as dead after ``dead_after``.  Where nobody can (a pane of its own), it goes on at once.
+Signals: SIGINT, SIGQUIT, SIGUSR1, SIGUSR2 and SIGWINCH are passed on to the group.  None comes twice: what a terminal
+sends goes to its foreground group, which is the program's or this one, never both.  A program that a terminal stops
+(Ctrl-Z, or it reads in the background) stops its wrapper too, as one job, for a shell to continue; it then counts as
+dead after ``dead_after``.  Where no shell can (a pane of its own), Ctrl-Z has no effect.
 
 Promised: the program's arguments reach it as they are, with no shell in between; its exit status is the wrapper's (128+N
 for signal N).  Not promised: anything about processes that left the group (setsid), or inside a ``sandbox`` that does
@@ -78,24 +83,20 @@ def run(store: OpenStore, by: Actor, name: str, order: Order, environ: Mapping[s
     if not order.words:
         raise Usage("which command? mbox run -- CMD...")
     agents.require(store, store.read, name)
-    _predecessor(store, name, order.take_over)
-    doc = agents.add(store, by, name, {}, new=True)
-    return _Wrapper(store, Actor(name, doc["incarnation"]), order, environ).run()
-
-
-def _predecessor(store: OpenStore, name: str, take_over: bool) -> None:
-    """Refuse while another wrapper of ``name`` is alive; end and settle one that is not, or is taken over."""
     beat = agents.heartbeat(store, name)
-    if beat is None or beat["machine"] != store.host.machine:
-        return
-    if beat["child"] and agents.is_fresh(store, beat) and not take_over:
+    lives = beat is not None and agents.is_fresh(store, beat)
+    if beat and lives and beat["child"] and not order.take_over:
         raise NotYours(
             f"{name} runs already, under pid {beat['pid']}; stop that (kill {beat['pid']}), or take the name over "
             "with --take-over"
         )
-    end_program(store, name, beat)
-    why = "another process takes the name over" if take_over else "its wrapper had died"
-    store.transact(lambda tx: estate.settle(tx, name, beat["incarnation"], estate.DEAD, why), Actor(name))
+    who = Actor(name, agents.add(store, by, name, {}, new=True)["incarnation"])
+    if beat:
+        end_program(store, name, beat)
+        why = "another process took the name over" if lives else "its wrapper had died"
+        older = beat["incarnation"]
+        store.transact(lambda tx: estate.settle(tx, name, min(older, who.incarnation - 1), estate.DEAD, why), who)
+    return _Wrapper(store, who, order, environ).run()
 
 
 def end_program(store: OpenStore, name: str, beat: documents.Document) -> list[int]:
@@ -121,7 +122,8 @@ class _Wrapper:
         self.began = store.host.mono()
         self.lonely = 0
         self.said = ""
-        self.terminal = _has_terminal()
+        self.leader = Identity(0, 0)
+        self.wants = False
         self.stopped_by: signal.Signals | None = None
 
     # -- from the start to the end -------------------------------------------------------------------------------
@@ -132,18 +134,23 @@ class _Wrapper:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
         try:
             try:
-                self.leader = self._start(before)
+                self._start(before)
+                self._status("idle", "run")
+                status = self._keep()
+                why = self._told(status)
             except CannotRun as error:
                 self._close(f"could not run {self.program}: {error}")
                 raise
-            self._status("idle", "run")
-            try:
-                status = self._keep()
             except NotYours as error:
                 self._reaped()
-                self._say(f"{self.program} was ended: {error}")
-                return error.exit
-            self._close(self._told(status))
+                status, why = error.exit, f"{self.program} was ended: {error}"
+            except BaseException as error:
+                self._reaped()
+                self._close(f"{self.program} was ended, because its wrapper failed: {type(error).__name__}: {error}")
+                raise
+            if not self._close(why):
+                self._say(f"{why}; another process has taken the name {self.who.name} over")
+                return NotYours.exit
             return status if status >= 0 else 128 - status
         finally:
             while signal.sigtimedwait(WATCHED, 0):
@@ -166,8 +173,8 @@ class _Wrapper:
             if number in STOPPING:
                 self.stopped_by = signal.Signals(number)
                 return self._reaped()
-            if number in PASSED and info is not None and info.si_code <= 0:
-                self._pass_on(number)  # a process sent it (kill(2)); a terminal's has a code above 0
+            if number in PASSED:
+                self._pass_on(number)
             if self._ended():
                 return self._reaped()
 
@@ -180,14 +187,14 @@ class _Wrapper:
             return True
         os.waitid(os.P_PID, self.leader.pid, os.WSTOPPED | os.WNOHANG)
         if found.si_status in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
-            self._suspended()
+            self._suspended(found.si_status)
         return False
 
     def _reaped(self) -> int:
         """End what is left of the group, and take the program's status."""
         self._end_group()
         _, status = os.waitpid(self.leader.pid, 0)
-        self._foreground(os.getpgrp())
+        _give_terminal(self.leader.pid, os.getpgrp())
         return os.waitstatus_to_exitcode(status)
 
     def _end_group(self) -> None:
@@ -204,40 +211,56 @@ class _Wrapper:
             return f"{self.program} was killed by {_signal_name(-status)} {after}"
         return f"{self.program} exited with {status} {after}"
 
-    def _close(self, why: str) -> None:
-        """Everything that is still held goes back; a failure is left to the watchdog."""
-        self._status("ended", "end")
+    def _close(self, why: str) -> bool:
+        """Everything that is still held goes back; a failure is left to the watchdog.  Whether the name is still ours."""
+        name, incarnation = self.who
+
+        def decide(tx: Transaction) -> bool:
+            doc = tx.read(places.agent(name))
+            estate.settle(tx, name, incarnation, estate.END, why)
+            return doc is None or doc["incarnation"] == incarnation
+
         try:
-            self.store.transact(
-                lambda tx: estate.settle(tx, self.who.name, self.who.incarnation, estate.END, why), self.who
-            )
-        except MboxError as error:
-            self._say(f"what {self.who.name} held is left to the watchdog: {error}")
+            doc = self.store.read(places.agent(name))
+            if doc is not None and doc["incarnation"] == incarnation:
+                self._status("ended", "end")
+            return self.store.transact(decide, self.who)
+        except (MboxError, OSError) as error:
+            self._say(f"what {name} held is left to the watchdog: {error}")
+            return True
 
     # -- the program ---------------------------------------------------------------------------------------------
 
-    def _start(self, mask: set[int | signal.Signals]) -> Identity:
-        """Start the program in a group of its own."""
+    def _start(self, mask: set[int | signal.Signals]) -> None:
+        """Start the program in a group of its own, once a beat names it."""
         words = [*self.order.sandbox, *self.order.words]
+        terminal = _in_front()
         sys.stdout.flush()
         sys.stderr.flush()
-        read, write = os.pipe()
+        (gate, go), (read, report) = os.pipe(), os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(read)
-            _become(words, self.environ, self.terminal, mask, write)
-        os.close(write)
+            os.close(go)
+            _become(words, self.environ, terminal, mask, gate, report)
+        os.close(report)
+        os.close(gate)
         try:
             os.setpgid(pid, pid)  # whichever of the two comes first
         except OSError:
             pass
+        self.leader = processes.identity(pid)
         with os.fdopen(read, "rb") as pipe:
+            try:
+                self._beat()
+                os.write(go, b".")
+            finally:
+                os.close(go)
             failed = pipe.read()
         if failed:
             os.waitpid(pid, 0)
-            self._foreground(os.getpgrp())
+            _give_terminal(pid, os.getpgrp())
             raise CannotRun(words[0], OSError(int(failed), os.strerror(int(failed))))
-        return processes.identity(pid)
 
     def _pass_on(self, number: int) -> None:
         try:
@@ -245,32 +268,34 @@ class _Wrapper:
         except ProcessLookupError:
             pass
 
-    def _suspended(self) -> None:
-        """The terminal stopped the program: stop too, if a shell waits for that; then both go on."""
-        if self.terminal and os.getsid(0) != os.getpid():
-            self._foreground(os.getpgrp())
-            os.kill(os.getpid(), signal.SIGSTOP)
-            self._beat()
-        self._foreground(self.leader.pid)
-        self._pass_on(signal.SIGCONT)
+    def _suspended(self, number: int) -> None:
+        """The terminal stopped the program: this job stops, if a shell waits for that; then the program goes on.
 
-    def _foreground(self, group: int) -> None:
-        """Give the terminal to ``group``."""
-        if not self.terminal:
-            return
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
-        try:
-            os.tcsetpgrp(0, group)
-        except OSError:
-            pass  # the terminal, or the group, is gone
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        Where no shell does, a program that wants the terminal goes on when that is free: before, it would stop again
+        at once, for ever.
+        """
+        ours, program = os.getpgrp(), self.leader.pid
+        wants = number != signal.SIGTSTP
+        if not wants or not _give_terminal(ours, program):
+            _give_terminal(program, ours)
+            stopped = _stop(ours)
+            self._beat()
+            if not _give_terminal(ours, program) and wants and not stopped:
+                self.wants = True
+                return
+        self._pass_on(signal.SIGCONT)
 
     # -- what is done in time ------------------------------------------------------------------------------------
 
     def _beat(self) -> None:
+        if self.wants and _give_terminal(os.getpgrp(), self.leader.pid):
+            self.wants = False
+            self._pass_on(signal.SIGCONT)
         try:
+            agents.actor(self.store, *self.who)  # two wrappers never beat in turns
             agents.beat(self.store, self.who, os.getpid(), self.leader)
+        except NotYours:
+            raise
         except (MboxError, OSError) as error:
             self._once(f"the heartbeat of {self.who.name} could not be written: {error}")
 
@@ -296,7 +321,10 @@ class _Wrapper:
         self.lonely = 0 if lives else self.lonely + 1
         if self.lonely >= LOOKS:
             self.lonely = 0
-            self.order.watchdog()
+            try:
+                self.order.watchdog()
+            except OSError as error:
+                self._once(f"no watchdog could be started: {error}")
 
     def _status(self, state: str, event: str) -> None:
         """Say where the pane is, and that the program runs or has ended."""
@@ -318,14 +346,17 @@ class _Wrapper:
         self.said = text
 
     def _say(self, text: str) -> None:
-        self.store.say(text)
+        try:
+            self.store.say(text)
+        except (OSError, ValueError):
+            pass  # the terminal is gone, and what has to be done here is not
 
 
 def _still_mine(tx: Transaction) -> None:
     agents.still_current(tx)
 
 
-def _has_terminal() -> bool:
+def _in_front() -> bool:
     """Whether stdin is a terminal and this process is in its foreground."""
     try:
         return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
@@ -333,11 +364,46 @@ def _has_terminal() -> bool:
         return False
 
 
+def _give_terminal(old: int, new: int) -> bool:
+    """Give the controlling terminal to group ``new`` if ``old`` has it, or nobody who lives; whether ``new`` has it."""
+    try:
+        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
+    except OSError:
+        return False
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+    try:
+        front = os.tcgetpgrp(fd)
+        if front not in (old, new) and processes.group_members(front):
+            return False
+        os.tcsetpgrp(fd, new)
+        return True
+    except OSError:
+        return False  # the terminal, or the group, is gone
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(fd)
+
+
+def _stop(group: int) -> bool:
+    """Stop this process's group as Ctrl-Z does; whether it was stopped, once it is continued.
+
+    The kernel does not stop a group that no shell could continue (an orphaned one).
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCONT])
+    try:
+        os.killpg(group, signal.SIGTSTP)
+        return signal.sigtimedwait([signal.SIGCONT], 0) is not None
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _become(words: Sequence[str], environ: Mapping[str, str], terminal: bool,
-            mask: set[int | signal.Signals], report: int) -> None:  # fmt: skip
-    """In the forked child: be the program, or tell the errno through ``report`` and end."""
+            mask: set[int | signal.Signals], gate: int, report: int) -> None:  # fmt: skip
+    """In the forked child: wait at the gate, then be the program, or tell the errno through ``report`` and end."""
     try:
         os.setpgid(0, 0)
+        if not os.read(gate, 1):
+            os._exit(127)  # the wrapper is gone, and nobody knows of this process
         if terminal:
             signal.signal(signal.SIGTTOU, signal.SIG_IGN)
             os.tcsetpgrp(0, os.getpid())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from mbox.cli.options import Context, command, option
@@ -47,11 +48,27 @@ def run(context: Context, sandbox: tuple[str, ...], take_over: bool, no_watchdog
 
 
 def start_watchdog(root: str) -> None:
-    """Start `mbox watchdog` on its own; of several that are started at once the lock lets one go on."""
-    import subprocess
+    """Start `mbox watchdog` on its own; of several that are started at once the lock lets one go on.
 
-    subprocess.Popen(
-        [sys.executable, "-m", "mbox.cli.main", "mbox", "watchdog", "--root", root, "--quiet"],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        cwd="/", env={name: value for name, value in os.environ.items() if not name.startswith("MBOX_AGENT")},
-    )  # fmt: skip
+    It is nobody's child, so that none has to wait for it, and it gets none of the signals that are blocked here.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            os.chdir("/")
+            null = os.open(os.devnull, os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(null, fd)
+            signal.pthread_sigmask(signal.SIG_SETMASK, [])
+            own = ("MBOX_AGENT", "MBOX_INCARNATION")
+            environ = {name: value for name, value in os.environ.items() if name not in own}
+            words = [sys.executable, "-m", "mbox.cli.main", "mbox", "watchdog", "--root", root, "--quiet"]
+            os.execve(words[0], words, environ)
+    finally:
+        os._exit(0)
