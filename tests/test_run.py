@@ -175,6 +175,20 @@ def test_it_beats_and_renews(root: Path, run: Run, start: Start) -> None:
     assert "was stopped (SIGTERM)" in records(run, root)[-1]["why"]
 
 
+def test_all_leases_are_short_under_the_wrapper(root: Path, run: Run) -> None:
+    """Task, its reservation, a reservation and a review: 2 s each, because they are renewed; not what is asked for."""
+    run("task", "add", "a job", "--id", "job", "--path", "a/**", cwd=root, check=True)
+    run("task", "add", "of bob", "--id", "seen", cwd=root, check=True)
+    run("task", "claim", "seen", "--as", "bob", cwd=root, check=True)
+    run("task", "submit", "seen", "--as", "bob", cwd=root, check=True)
+    script = "(task claim job; task review seen; reserve 'b/**'; reserve --ttl 7m 'c/**') >/dev/null; " \
+        "cat .tasks/leases/*.json .mailbox/leases/*.json"  # fmt: skip
+    path = f"{BIN}:{os.environ['PATH']}"
+    done = run("mbox", "run", "--as", "ann", "--no-watchdog", "--", "bash", "-c", script, cwd=root, env={"PATH": path})
+    found = [json.loads("{" + one)["seconds"] for one in done.stdout.split("{")[1:]]
+    assert sorted(found) == [2, 2, 2, 2, 420], (done.stdout, done.stderr)
+
+
 def test_sigterm_ends_the_whole_group_also_a_stubborn_and_a_stopped_one(root: Path, start: Start) -> None:
     """Children that ignore SIGTERM are seen to be dead before the wrapper ends."""
     code = "trap '' TERM; sleep 1000 & echo $!; echo $$; kill -STOP $$"
