@@ -21,9 +21,9 @@ class NotTaken(MboxError):
     examples=["mbox nudge ann", "mbox nudge ann --wait 1m    # until it is idle"],
     exits={1: "busy, typing, dialog, copy-mode, stranded: nothing was taken", 3: "no such agent, or its pane is gone"},
 )
-@argument("agent", metavar="AGENT", type=AGENT)
+@argument("named", metavar="AGENT", type=AGENT)
 @option("--wait", type=DURATION, metavar="D", help="try again for so long")
-def nudge(context: Context, agent: str, wait: float | None) -> None:
+def nudge(context: Context, named: str, wait: float | None) -> None:
     """Type one fixed line into AGENT's pane, if it is idle and nobody types: `mbox: there is mail for you…`.
 
     `taken` says that its program took the line; whether the mail is read, its inbox says.
@@ -31,7 +31,7 @@ def nudge(context: Context, agent: str, wait: float | None) -> None:
     from mbox import agents, documents, doorbell, hosts, places
     from mbox.tmux import Tmux
 
-    store = context.store
+    store, agent = context.store, named
     doc = agents.require(store, store.read, agent)
     try:
         status = documents.decode("status", store.bytes_of(places.status(agent)))

@@ -194,10 +194,10 @@ def attach(context: Context, team: str | None) -> None:
 @command(examples=["team lead blue worker-2"], exits={3: "no such team or member"})
 @changes
 @argument("team", metavar="TEAM", type=TEAM)
-@argument("agent", metavar="AGENT", type=AGENT)
-def lead(context: Context, team: str, agent: str) -> None:
+@argument("member", metavar="AGENT", type=AGENT)
+def lead(context: Context, team: str, member: str) -> None:
     """Make AGENT the orchestrator of TEAM: role, and who reports to whom, change at once."""
-    context.emit(teams.lead(context.store, context.actor(required=False), team, agent, context.dry_run))
+    context.emit(teams.lead(context.store, context.actor(required=False), team, member, context.dry_run))
 
 
 @command(examples=["team report", "team report blue --since 1200"], exits={3: "no such team"})
