@@ -180,7 +180,7 @@ def bare(tmp_path: Path) -> Path:
         "def show():\n"
         "    print(repr([sys.argv, mailbox.__file__, __file__, os.environ['PYTHONPATH'], sys.path]))\n"
         "    return 7\n"
-        "mbox = task = reserve = show\n",
+        "mbox = task = reserve = team = show\n",
         encoding="utf-8",
     )
     return checkout
@@ -325,6 +325,8 @@ def _is_writing(call: ast.Call) -> bool:
     named = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     owner = getattr(call.func.value, "id", "?") if isinstance(call.func, ast.Attribute) else ""
     modes = call.args[1:2] + [keyword.value for keyword in call.keywords if keyword.arg in ("mode", "flags")]
+    if named == "open" and owner == "os" and ast.unparse(call.args[0]) in ("os.devnull", "'/dev/tty'"):
+        return False  # devices, no files
     if named == "open" and owner == "os":
         words = {part.attr for mode in modes for part in ast.walk(mode) if isinstance(part, ast.Attribute)}
         return not words or bool(words & WRITING_FLAGS)

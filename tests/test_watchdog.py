@@ -22,6 +22,7 @@ from mbox.mail import Draft
 from mbox.processes import Identity, identity, is_running
 from mbox.watchdog import Watchdog
 from taskkit import ANN, BOB, USER, World
+from teamkit import end_all
 
 BIN = Path(sys.executable).parent
 
@@ -344,6 +345,7 @@ def start(root: Path) -> Iterator[Start]:
         return one
 
     yield start
+    end_all(root)
     for one in started:
         one.kill()
         one.wait()
@@ -437,6 +439,7 @@ def test_killed_at_any_moment_it_loses_nothing_and_tells_nothing_twice(root: Pat
 def test_a_delivery_wakes_it_at_once(root: Path, run: Run, start: Start) -> None:
     """Long before the next scan: with a pane that is gone the bell is noted as such."""
     (root / ".mailbox/config.yaml").write_text(CONFIG.replace("watchdog_scan: 0.3s", "watchdog_scan: 10m"))
+    run("mbox", "agent", "add", "ann", "--host", "claude", cwd=root, check=True)
     start("mbox", "run", "--as", "ann", "--no-watchdog", "--", "sleep", "1000")
     until((root / places.status("ann")).exists, "its status")
     doc = documents.new("status", agent="ann", event="run", pane="%99999", server=str(root / "no-such-socket"))

@@ -62,6 +62,8 @@ _TYPES: dict[str, Document] = {
     "of_message": _enum(*MESSAGE_STATES),
     "of_note": _enum("note", "checkpoint"),
     "of_path": _enum("free", "own", "held"),
+    "of_team": _enum("up", "draining", "down"),
+    "texts": _map({"type": "string"}),
     "of_tasks": _map(_COUNT, _enum(*TASK_STATES)),
     "only_expired": _enum("expired"),
     "what_was_found": _enum("message", "task"),
@@ -89,6 +91,10 @@ _NESTED = {
     "holdings": ("many", _HELD),
     "mine": ("many", "task_id status token left title note? checkpoint?"),
     "mail": ("many", _MESSAGE_ROW),
+    "handed_over": ("one", "to=str msg_id messages=int"),
+    "deeds": ("many", "ts what on=str why"),
+    "tallies": ("many", "member? stage? claimed=int? submitted=int? done=int? failed=int? rejected=int? released=int? "
+                        "retried=int? dead=int? conflicts=int? mails=int? waiting? working?"),
 }  # fmt: skip
 """Fields that hold objects."""
 
@@ -121,6 +127,19 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "agent show": (ONE, "@agent state=of_life?"),
     "agent beat": (ONE, "agent incarnation dead_after_s"),
     "agent retire": (ONE, "agent retired_at already?"),
+    "nudge": (ONE, "agent outcome pane"),
+    "watchdog": (EITHER, "alive=bool? pid=int? started_at? scan_at? broken=texts? errors=texts? bells=texts? did=deeds? "
+                         "ts? what? on=str? why?"),
+    # teams
+    "team up": (ONE, "team state=of_team session? new=strs? changed? not_in_file=strs? imported started=texts? already?"),
+    "team status": (MANY, "agent role alive=of_life doing? task? since? unread=int says?"),
+    "team lead": (ONE, "team orchestrator before? changed? already?"),
+    "team add": (ONE, "team state=of_team session? new=strs? changed? not_in_file=strs? imported started=texts? already?"),
+    "team remove": (ONE, "team removed=str trees_removed=strs? trees_kept=strs?"),
+    "team drain": (ONE, "team state=of_team at_work=strs? handed_over? already?"),
+    "team down": (EITHER, "team state=of_team took? members=tallies? stages=tallies? requeued=strs? dead=strs? handed_over? "
+                          "trees_removed=strs? trees_kept=strs? stopped=strs? already?"),
+    "team report": (ONE, "team state=of_team took? members=tallies? stages=tallies?"),
     # the store
     "init": (ONE, "root made"),
     "status": (ONE, "root seq last? durability watcher watchdog agents=of_agents? tasks=of_tasks? unread=counts? "
@@ -170,7 +189,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
 """What each command prints: one object, many rows or either, and its fields: ``name``, or ``name=type`` where the type
 is not that of its name; ``?`` where it may be missing; ``@kind``: all fields of that document, the empty left out."""
 
-TEXT = frozenset(["lock", "completion", "task graph"])
+TEXT = frozenset(["lock", "completion", "task graph", "run", "team attach"])
 """Commands that print text, or what another command prints."""
 
 
@@ -194,7 +213,7 @@ def schema(name: str) -> Document:
 
 
 def _called(name: str) -> str:
-    return name if name.split()[0] in ("task", "reserve") else f"mbox {name}"
+    return name if name.split()[0] in ("task", "reserve", "team") else f"mbox {name}"
 
 
 def _object(fields: str) -> Document:
