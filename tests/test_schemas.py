@@ -15,8 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import Run
-from mbox import documents, schemas
+from mbox import documents, places, schemas
 from mbox.cli import main
+from teamkit import end_all
 
 TIME = "2026-01-02T03:04:05.000006Z"
 WORDS = [entry["command"].removeprefix("mbox ") for entry in main.described()]
@@ -128,7 +129,7 @@ class Session:
     def __call__(self, words: str | list[str], agent: str = "", exits: int = 0, stdin: str = "") -> Any:
         args = words if isinstance(words, list) else words.split()
         name = self.name(args)
-        status, printed, said = self.done(args, agent, stdin, here="--" not in args)
+        status, printed, said = self.done(args, agent, stdin, here="--" not in args and args[0] != "team")
         assert status == exits, f"{args}: exit {status}: {said}"
         if not printed:
             assert exits or name in schemas.TEXT, f"{args} prints nothing"
@@ -169,9 +170,12 @@ def call(run: Run, repo: Path) -> Session:
 
 def test_every_output_is_what_its_schema_says(call: Session) -> None:
     """Each command that prints JSON, in several states, with and without ``--full`` and ``--dry-run``."""
-    for part in (_begin, _mail, _tasks, _reviews, _plans, _files, _dead, _store):
-        part(call)
-    assert call.seen == (set(schemas.OUTPUTS) | schemas.TEXT) - {"watch"}
+    try:
+        for part in (_begin, _mail, _tasks, _reviews, _plans, _files, _dead, _store, _alive):
+            part(call)
+    finally:
+        end_all(call.root)
+    assert call.seen == (set(schemas.OUTPUTS) | schemas.TEXT) - {"watch", "team attach"}
     _on_disk(call.root)
 
 
@@ -306,6 +310,32 @@ def _reviews(call: Session) -> None:
     call("task cancel another test-it", exits=2)
 
 
+def _alive(call: Session) -> None:
+    assert "MBOX_INCARNATION" in call("mbox run --as cat --no-watchdog -- env")
+    call("mbox watchdog --once")
+    call("mbox watchdog --status", exits=1)
+    path = call.root / "team.yaml"
+    path.write_text("members:\n  - {name: w, role: orchestrator, host: claude, command: [sleep, '1000']}\n"
+                    "  - {name: v, host: shell, command: [sleep, '1000']}\n")  # fmt: skip
+    call("team up team.yaml --no-tmux --dry-run")
+    assert call("team up team.yaml --no-tmux")["started"]
+    assert call("team up team.yaml --no-tmux")["already"]
+    call("team status")
+    call("team lead team v")
+    assert call("team lead team v")["already"]
+    call("team add team u --host shell --command sleep --command 1000")
+    call("team remove team u")
+    status = documents.new("status", agent="w", event="run", pane="%9999", server=str(call.root / "no-server"))
+    (call.root / places.status("w")).write_bytes(documents.encode("status", status))
+    call("mbox nudge w", exits=3)
+    call("mbox send v --body x --subject y", "w")
+    call("team drain --timeout 1s", exits=4)
+    call("team report")
+    call("team down --dry-run")
+    call("team down --timeout 1s")
+    call("team down team")
+
+
 def _plans(call: Session) -> None:
     plan = {"tasks": [{"id": "p1", "title": "P"}, {"id": "p2", "title": "Q", "depends_on": ["p1"], "labels": ["late"]}]}
     call("task import - --dry-run", stdin=json.dumps(plan))
@@ -430,6 +460,7 @@ PLACES = {
     ".mailbox/archive": "message", ".mailbox/deadletter": "deadletter",
     ".mailbox/reservations": "reservation", ".mailbox/leases": "lease",
     ".mailbox/heartbeat": "heartbeat", ".tasks/leases": "lease", ".tasks/notes": "note",
+    ".mailbox/team": "team", ".mailbox/status": "status",
 }  # fmt: skip
 
 
