@@ -460,7 +460,7 @@ PLACES = {
     ".mailbox/archive": "message", ".mailbox/deadletter": "deadletter",
     ".mailbox/reservations": "reservation", ".mailbox/leases": "lease",
     ".mailbox/heartbeat": "heartbeat", ".tasks/leases": "lease", ".tasks/notes": "note",
-    ".mailbox/team": "team", ".mailbox/status": "status",
+    ".mailbox/team": "team", ".mailbox/status": "agent-status",
 }  # fmt: skip
 
 
