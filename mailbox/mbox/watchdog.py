@@ -66,7 +66,7 @@ class Hands(Protocol):
     """What is done outside the store; handed in, because the domain knows no terminal."""
 
     def nudge(self, agent: Document, status: Document) -> str:
-        """Ring; what came of it: `bells.TAKEN`, busy, typing, dialog, copy-mode, stranded or gone."""
+        """Ring; what came of it: `bells.TAKEN`, busy, typing, …; empty where its program is never typed into."""
 
     def respawn(self, team: Document, member: Document) -> str:
         """Start a member's program again; empty, or why that could not be done."""
@@ -271,6 +271,9 @@ class Watchdog:
                 outcome = "busy"
             else:
                 outcome = self.hands.nudge(doc, status)
+            if not outcome:
+                self.bells[name] = bell
+                continue
             self._rung(doc, bells.rung(bell, unread, outcome, now, self.rules), bell.outcome)
 
     def _rung(self, doc: Document, bell: Bell, before: str) -> None:

@@ -82,7 +82,10 @@ class RealHands:
         from mbox import doorbell, hosts
         from mbox.tmux import Tmux
 
-        bell = doorbell.Doorbell(Tmux(status["server"]), status["pane"], hosts.get(agent["host"]))
+        host = hosts.get(agent["host"])
+        if not host.nudge:
+            return ""
+        bell = doorbell.Doorbell(Tmux(status["server"]), status["pane"], host)
         with doorbell.alone(self.store, agent["agent"]):
             return bell.ring()
 
