@@ -1,0 +1,108 @@
+"""The team file: what it says, what is wrong with it and on which line, and edits that change nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mbox import teamfile, tmux
+from mbox.errors import Usage
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+GOOD = """\
+# our team
+team: blue
+defaults: {host: claude, respawn: {times: 2, within: 5m}, env: {A: b}}
+members:
+  # the boss
+  - name: boss
+    role: orchestrator   # leads
+    model: o'pus
+  - role: worker
+    count: 3  # three
+    host: codex
+    worktree: true
+    respawn: false
+"""
+
+
+def test_what_it_says() -> None:
+    """Members expanded, defaults taken, everybody reports to the orchestrator unless said."""
+    team = teamfile.parse(GOOD, "/x/blue.yaml")
+    assert [member.name for member in team.members] == ["boss", "worker-1", "worker-2", "worker-3"]
+    boss, one = team.members[:2]
+    assert (team.name, team.orchestrator, boss.reports_to, one.reports_to) == ("blue", "boss", None, "boss")
+    assert (boss.host, boss.respawn, one.host, one.respawn) == ("claude", {"times": 2, "within": 300.0}, "codex", None)
+    assert one.row() == {
+        "name": "worker-1", "role": "worker", "host": "codex", "reports_to": "boss", "worktree": True, "env": {"A": "b"},
+    }  # fmt: skip
+
+
+def test_the_one_that_ships() -> None:
+    """One orchestrator, two leads, six workers, on three levels; and docs/teams.md names every field."""
+    team = teamfile.load(str(CHECKOUT / "workflows/teams/three-levels.yaml"))
+    above = {member.name: member.reports_to for member in team.members}
+    assert len(above) == 9 and team.orchestrator == "boss" and above["boss"] is None
+    assert above["lead-1"] == above["lead-2"] == "boss"
+    assert [above[f"{side}-{n}"] for side in ("north", "south") for n in (1, 2, 3)] == ["lead-1"] * 3 + ["lead-2"] * 3
+    page = (CHECKOUT / "docs/teams.md").read_text(encoding="utf-8")
+    assert all(f"`{field}`" in page for field in (*teamfile.TOP, *teamfile.MEMBER, "defaults", "members"))
+    assert all(f"| `{what}` | {since} | {why} |" in page for what, since, why in tmux.FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "is empty"),
+        ("[1]", "must be a mapping"),
+        ("members: []", "at least one member"),
+        ("members: [1]", ":1: must be a mapping"),
+        ("members:\n- name: a\n  nmae: b", ":3: 'nmae' is not known; did you mean name"),
+        ("members:\n- name: A", ":2: name must be a name"),
+        ("members:\n- name: a\n- name: a", "two members are called a"),
+        ("members:\n- role: w\n  count: 0", ":3: count must be a number from 1"),
+        ("members:\n- name: a\n  count: 2", "say one of them"),
+        ("members:\n- host: claude", "needs a name"),
+        ("members:\n- {name: a, command: claude}", "must be a list of words"),
+        ("members:\n- {name: a, command: [1]}", "must be text, not a number"),
+        ("members:\n- {name: a, model: no}", "must be text, not true or false; put it in quotes"),
+        ("members:\n- {name: a, nudge: 1}", "must be true or false"),
+        ("members:\n- {name: a, worktree: -x}", "a branch's name"),
+        ("members:\n- {name: a, worktree: ../x}", "a branch's name"),
+        ("members:\n- {name: a, respawn: 3}", "must be false, true or"),
+        ("members:\n- {name: a, respawn: {within: soon}}", "within must be a duration"),
+        ("members:\n- {name: a, env: {MBOX_ROOT: x}}", "is set by `mbox run`"),
+        ("members:\n- {name: a, env: {'a b': x}}", "no name of a variable"),
+        ("members:\n- {name: a, reports_to: a}", "cannot report to itself"),
+        ("members:\n- {name: a, reports_to: b}\n- {name: b, reports_to: a}", "circle: a → b → a"),
+        ("orchestrator: bos\nmembers:\n- name: boss", "is no member; did you mean boss"),
+        ("members:\n- name: a\n  name: b", "name stands twice"),
+        ("members: &x\n- name: a\nteam: *x", "aliases"),
+        ("members: [", "not YAML"),
+        ("team: a b\nmembers: [{name: a}]", ":1: team must be a name"),
+        ("members:\n- {role: w, count: 100}\n- {role: x, count: 100}", "more than 100"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(text: str, said: str) -> None:
+    """`Usage`, one line, the file and the mend."""
+    with pytest.raises(Usage) as error:
+        teamfile.parse(text, "/x/t.yaml")
+    assert said in str(error.value) and "/x/t.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_edits_keep_comments_and_order(tmp_path: Path) -> None:
+    """A member more, a member less, one of several less; a name that is not there, or is in the middle, is refused."""
+    path = tmp_path / "blue.yaml"
+    path.write_text(GOOD, encoding="utf-8")
+    more = teamfile.with_member(str(path), {"name": "eve", "host": "gemini"})
+    assert more.startswith(GOOD) and "name: eve" in more
+    assert teamfile.without_member(str(path), "worker-3") == GOOD.replace("count: 3", "count: 2")
+    assert "boss" not in teamfile.without_member(str(path), "boss").replace("# the boss", "")
+    for name, said in (("worker-1", "remove worker-3 instead"), ("nobody", "no member nobody")):
+        with pytest.raises(Usage, match=said):
+            teamfile.without_member(str(path), name)
+    with pytest.raises(Usage, match="two members are called boss"):
+        teamfile.with_member(str(path), {"name": "boss"})
+    assert path.read_text(encoding="utf-8") == GOOD
