@@ -167,6 +167,11 @@ def bell_lock(name: str) -> str:
     return f".mailbox/locks/@bell-{_checked(name)}"
 
 
+def team_lock(name: str) -> str:
+    """Held by whoever starts or ends members of team ``name``."""
+    return f".mailbox/locks/@team-{_checked(name)}"
+
+
 def task(task_id: str) -> str:
     return f".tasks/{_checked(task_id)}.json"
 

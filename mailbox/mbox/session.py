@@ -5,11 +5,14 @@ What a member's pane runs is one argument list from end to end, with no shell in
     python -m mbox.cli.main mbox run --as NAME --root ROOT [--sandbox WORD]… -- COMMAND…
 
 so a model's name, a path or a prompt with quotes, newlines or ``$(…)`` in it arrives as it is.  The member's variables
-are the pane's environment (``-e``).  A pane stays when its program ends, and says what it said last.
+are its pane's environment (``-e``) and no other's.  A pane stays when its program ends, and says what it said last.
 
-Promised: `start` starts only members that have no living program, in the pane they had if it is still there; `stop`
-ends a member by its wrapper, which ends the whole process group, and by SIGKILL of both if the wrapper does not.  A
-member is found by its heartbeat (pid, start time, boot), never by a name in a process list.
+Promised: `start` starts only members that have no living program, in the pane they had if it is still there, and leaves
+one alone that is only just coming up; `stop` ends a member by its wrapper, which ends the whole process group, and by
+SIGKILL of both if the wrapper does not.  A member is found by its heartbeat (pid, start time, boot), never by a name in
+a process list.  A session is ours only if its ``MBOX_ROOT`` is this store's: two stores that share a tmux server may have
+teams of the same name, and none touches the other's panes (`choose`).  Of several processes that start or end a team at
+the same time one goes on at a time (`alone`).
 
 Without tmux a member's wrapper runs on its own, detached, and writes to ``.mailbox/cache/logs/<name>.log``.
 
@@ -23,12 +26,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from . import agents, documents, hosts, places, processes, tmux
 from .documents import Document
-from .errors import MboxError
+from .errors import MboxError, Refused, TimedOut
 from .processes import Identity
 from .tmux import Tmux
 
@@ -74,6 +78,37 @@ def is_up(store: OpenStore, name: str) -> bool:
     return bool(beat and beat["machine"] == store.host.machine and beat["child"] and not agents.is_gone(beat))
 
 
+@contextmanager
+def alone(store: OpenStore, team: str, wait: float) -> Iterator[None]:
+    """Be the only one who starts or ends members of ``team``; `TimedOut` if another does for so long."""
+    from . import flock
+
+    store.check_folder(places.LOCKS)
+    store.disk.folders(store.absolute(places.LOCKS))
+    fd = store.disk.open(store.absolute(places.team_lock(team)), os.O_RDWR | os.O_CREAT)
+    try:
+        portable = store.settings.lock_backend == "portalocker" or not flock.HAVE_FLOCK
+        if not flock.acquire(fd, wait, portable=portable):
+            raise TimedOut(f"somebody else starts or ends team {team} since {wait:g} s")
+        yield
+    finally:
+        os.close(fd)
+
+
+def choose(store: OpenStore, team: str, server: Tmux) -> str:
+    """The name of the team's session: ``mbox-<team>``, with a number behind it where that is another's."""
+    first = f"mbox-{team}".replace(".", "_")
+    for name in (first, *(f"{first}-{number}" for number in range(2, 100))):
+        if not server.has_session(name) or is_ours(store, name, server):
+            return name
+    raise Refused(f"{first} to {first}-99 are sessions of others; give the team another name, or pass --socket")
+
+
+def is_ours(store: OpenStore, session: str, server: Tmux) -> bool:
+    """Whether a session is there and belongs to this store."""
+    return server.owner(session) == store.root
+
+
 def start(store: OpenStore, team: Document, members: Sequence[Document], server: Tmux | None) -> dict[str, str]:
     """Start every one of ``members`` that is not up; the pane of each that was started (empty without tmux)."""
     started: dict[str, str] = {}
@@ -83,22 +118,27 @@ def start(store: OpenStore, team: Document, members: Sequence[Document], server:
         if server is None:
             _detached(store, member)
             started[member["name"]] = ""
-        else:
-            started[member["name"]] = _in_pane(store, team, member, server)
+        elif (pane := _in_pane(store, team, member, server)) is not None:
+            started[member["name"]] = pane
     return started
 
 
-def _in_pane(store: OpenStore, team: Document, member: Document, server: Tmux) -> str:
-    """Start a member in its old pane, else in a new one."""
+def _in_pane(store: OpenStore, team: Document, member: Document, server: Tmux) -> str | None:
+    """Start a member in its old pane, else in a new one; None where its wrapper is there and has only not beaten yet."""
     session, name = team["session"], member["name"]
     line, where, environ = words(store, member), folder(store, member), environment(store, member)
     panes = server.panes(session)
+    if panes and not is_ours(store, session, server):
+        raise Refused(f"tmux session {session} is not one of this store; `team down {team['team']}`, then `team up`")
     old = next((pane for pane, said in panes.items() if said["agent"] == name), None)
     if old is not None:
+        if panes[old]["pid"].isdecimal() and processes.is_running(Identity(int(panes[old]["pid"]), 0)):
+            return None
         server.respawn(old, line, where, environ)
         return old
     if not panes:
         pane = server.new_session(session, line, where, environ)
+        server.forget(session, environment(store, {"name": name}), [*member.get("env", {}), "MBOX_AGENT"])
     else:
         windows: dict[str, list[str]] = {}
         for one, said in panes.items():
@@ -127,17 +167,17 @@ def _detached(store: OpenStore, member: Document) -> None:
 
 def respawn(store: OpenStore, team: Document, member: Document) -> str:
     """Start a member again, where it was; empty, or why that could not be done."""
-    server = Tmux(_server_of(store, member["name"])) if team["session"] else None
     try:
-        start(store, team, [member], server)
+        with alone(store, team["team"], 0.0):
+            started = start(store, team, [member], server_of(team))
     except (MboxError, OSError) as error:
         return str(error)
-    return ""
+    return "" if started else "it is coming up already"
 
 
-def _server_of(store: OpenStore, name: str) -> str | None:
-    doc = status_of(store, name)
-    return doc["server"] if doc else None
+def server_of(team: Document) -> Tmux | None:
+    """The tmux server that has the team's panes; None where it runs without."""
+    return Tmux((team["policy"] or {}).get("server")) if team["session"] else None
 
 
 def status_of(store: OpenStore, name: str) -> Document | None:
@@ -149,10 +189,16 @@ def status_of(store: OpenStore, name: str) -> Document | None:
     return found
 
 
-def wait_up(store: OpenStore, names: Sequence[str], seconds: float) -> list[str]:
-    """Wait until each of ``names`` is up; those that are not within ``seconds``."""
+def incarnation(store: OpenStore, name: str) -> int:
+    """The incarnation of a member's last heartbeat; 0 if it never beat."""
+    beat = agents.heartbeat(store, name)
+    return int(beat["incarnation"]) if beat else 0
+
+
+def wait_up(store: OpenStore, before: Mapping[str, int], seconds: float) -> list[str]:
+    """Wait until each member has beaten in an incarnation after ``before``; those that did not within ``seconds``."""
     until = time.monotonic() + seconds
-    while left := [name for name in names if not is_up(store, name)]:
+    while left := [name for name, older in before.items() if incarnation(store, name) <= older]:
         if time.monotonic() >= until:
             return left
         time.sleep(0.05)
@@ -202,9 +248,9 @@ def kill(store: OpenStore, name: str) -> None:
     )
 
 
-def close(team: Document, server: Tmux | None) -> None:
+def close(store: OpenStore, team: Document, server: Tmux | None) -> None:
     """Remove the session of a team, with its panes."""
-    if server is not None and team["session"]:
+    if server is not None and is_ours(store, team["session"], server):
         server.close_session(team["session"])
 
 

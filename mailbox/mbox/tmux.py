@@ -2,7 +2,9 @@
 
 Promised: a pane is only ever named by its id (``%7``), because ``-t name`` matches prefixes; text is typed with
 ``send-keys -l --``, so that no word of it is taken for a key or an option; a program is started from several words,
-which tmux then runs without a shell.  Failures are one line: `Gone` where the pane, session or server is not there,
+which tmux then runs without a shell.  Every word arrives as it is: tmux takes a ``;`` at a word's end for the end of its
+command, and runs ``#(…)`` in titles and ``-c`` folders, so the first is escaped, and neither gets a text that is not
+(a new pane starts where this process tells tmux to stand).  Failures are one line: `Gone` where the pane, session or server is not there,
 `TmuxError` for everything else.
 
 `FEATURES` lists each thing of tmux that is used here, with the version that brought it.
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from .errors import MboxError, NotFound
 
@@ -21,7 +23,8 @@ FEATURES: tuple[tuple[str, str, str], ...] = (
     ("send-keys -l", "1.7", "typing a line without reading keys in it"),
     ("capture-pane -p -e", "1.8", "reading what a pane shows, with colours: a dim placeholder is not text"),
     ("pane ids (%7)", "1.6", "naming a pane for sure"),
-    ("#{pane_in_mode}, #{pane_dead}", "1.8", "copy mode, and a pane whose program has ended"),
+    ("#{pane_in_mode}, #{pane_dead}, #{pane_pid}", "1.8", "copy mode, and whether a pane's program has ended"),
+    ("set-environment, show-environment", "1.0", "whose a session is; a member's variables are its own"),
     ("new-window and split-window with several words", "1.9", "starting a program without a shell"),
     ("new-session -P -F, split-window -P -F", "1.8", "learning the id of a new pane"),
     ("remain-on-exit", "1.0", "a member's last words stay readable"),
@@ -61,16 +64,18 @@ class Tmux:
     def __init__(self, server: str | None = None) -> None:
         self.server = server
 
-    def run(self, *words: str) -> str:
-        """Run one tmux command; what it printed.  `Gone`, `TmuxError`."""
+    def run(self, *words: str, folder: str | None = None) -> str:
+        """Run one tmux command, standing in ``folder``; what it printed.  `Gone`, `TmuxError`."""
         import subprocess
 
-        line = ["tmux", *(["-S", self.server] if self.server else []), *words]
+        if folder is not None and not os.path.isdir(folder):
+            raise TmuxError(f"{folder} is no folder")
+        line = ["tmux", *(["-S", self.server] if self.server else []), *map(_whole, words)]
         environ = {name: value for name, value in os.environ.items() if name not in ("TMUX", "TMUX_PANE")}
         try:
             done = subprocess.run(
                 line, capture_output=True, text=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL,
-                encoding="utf-8", errors="replace", env=environ if self.server else None,
+                encoding="utf-8", errors="replace", env=environ if self.server else None, cwd=folder,
             )  # fmt: skip
         except FileNotFoundError:
             raise TmuxError("tmux is not installed; everything but panes and nudges works without it") from None
@@ -97,14 +102,14 @@ class Tmux:
         return self.run("capture-pane", "-p", "-e", "-t", checked(pane)).split("\n")[:-1]
 
     def panes(self, session: str) -> dict[str, dict[str, str]]:
-        """Every pane of a session by its id: ``agent`` (our option), ``dead``, ``window``; empty if it is not there."""
-        shown = "#{pane_id}\t#{@mbox_agent}\t#{pane_dead}\t#{window_id}"
+        """Every pane of a session by its id: ``agent`` (our option), ``pid``, ``window``; empty if it is not there."""
+        shown = "#{pane_id}\t#{@mbox_agent}\t#{pane_pid}\t#{window_id}"
         try:
             lines = self.run("list-panes", "-s", "-t", f"={session}:", "-F", shown).splitlines()
         except Gone:
             return {}
         rows = (line.split("\t") for line in lines)
-        return {pane: {"agent": agent, "dead": dead, "window": window} for pane, agent, dead, window in rows}
+        return {pane: {"agent": agent, "pid": pid, "window": window} for pane, agent, pid, window in rows}
 
     def has_session(self, session: str) -> bool:
         """Whether exactly that session is there."""
@@ -113,6 +118,16 @@ class Tmux:
         except Gone:
             return False
         return True
+
+    def owner(self, session: str) -> str | None:
+        """``MBOX_ROOT`` in the environment of a session: whose it is; None if it is nobody's, or not there."""
+        try:
+            said = self.run("show-environment", "-t", f"={session}", "MBOX_ROOT")
+        except TmuxError:
+            return None
+        except Gone:
+            return None
+        return said.rstrip("\n").partition("=")[2]
 
     # -- typing --------------------------------------------------------------------------------------------------
 
@@ -130,17 +145,27 @@ class Tmux:
 
     def new_session(self, session: str, words: Sequence[str], folder: str, environ: Mapping[str, str],
                     size: tuple[int, int] = (220, 60)) -> str:  # fmt: skip
-        """A detached session whose first pane runs ``words``; the id of that pane."""
+        """A detached session whose first pane runs ``words``; the id of that pane.
+
+        tmux keeps ``environ`` for every pane that comes later (`forget`).
+        """
         return self.run(
             "new-session", "-d", "-P", "-F", "#{pane_id}", "-s", session, "-x", str(size[0]), "-y", str(size[1]),
-            "-c", folder, *_environment(environ), "--", *_without_shell(words),
+            *_environment(environ), "--", *_without_shell(words), folder=folder,
         ).strip()  # fmt: skip
+
+    def forget(self, session: str, environ: Mapping[str, str], names: Iterable[str]) -> None:
+        """Take variables ``names`` out of a session's environment, or back to what ``environ`` says."""
+        for name in names:
+            known = name in environ
+            words = [name, environ[name]] if known else [name]
+            self.run("set-environment", "-t", f"={session}", *([] if known else ["-u"]), "--", *words)
 
     def split(self, pane: str, words: Sequence[str], folder: str, environ: Mapping[str, str]) -> str:
         """One more pane in the window of ``pane``; its id."""
         made = self.run(
-            "split-window", "-d", "-P", "-F", "#{pane_id}", "-t", checked(pane), "-c", folder,
-            *_environment(environ), "--", *_without_shell(words),
+            "split-window", "-d", "-P", "-F", "#{pane_id}", "-t", checked(pane),
+            *_environment(environ), "--", *_without_shell(words), folder=folder,
         ).strip()  # fmt: skip
         self.run("select-layout", "-t", made, "tiled")
         return made
@@ -148,22 +173,25 @@ class Tmux:
     def new_window(self, session: str, words: Sequence[str], folder: str, environ: Mapping[str, str]) -> str:
         """One more window in a session; the id of its pane."""
         return self.run(
-            "new-window", "-d", "-P", "-F", "#{pane_id}", "-t", f"={session}:", "-c", folder,
-            *_environment(environ), "--", *_without_shell(words),
+            "new-window", "-d", "-P", "-F", "#{pane_id}", "-t", f"={session}:",
+            *_environment(environ), "--", *_without_shell(words), folder=folder,
         ).strip()  # fmt: skip
 
     def respawn(self, pane: str, words: Sequence[str], folder: str, environ: Mapping[str, str]) -> None:
-        """Run ``words`` in a pane whose program has ended, or is ended by this."""
+        """Run ``words`` in a pane whose program has ended, or is ended by this.
+
+        A folder with ``#`` in its name, which tmux would read as a format, is the one that the pane had.
+        """
+        where = [] if "#" in folder else ["-c", folder]
         self.run(
-            "respawn-pane", "-k", "-t", checked(pane), "-c", folder, *_environment(environ), "--",
-            *_without_shell(words),
+            "respawn-pane", "-k", "-t", checked(pane), *where, *_environment(environ), "--", *_without_shell(words),
         )  # fmt: skip
 
     def mark(self, pane: str, agent: str, title: str) -> None:
         """Say whose the pane is, give it a title, and let it stay when its program ends."""
         self.run("set-option", "-p", "-t", checked(pane), "@mbox_agent", agent)
         self.run("set-option", "-p", "-t", pane, "remain-on-exit", "on")
-        self.run("select-pane", "-t", pane, "-T", title)
+        self.run("select-pane", "-t", pane, "-T", title.replace("#", "##"))
 
     def close_pane(self, pane: str) -> None:
         """Remove a pane; one that is gone is gone."""
@@ -199,6 +227,11 @@ def require() -> None:
     if have < NEEDED:
         wanted = ", ".join(what for what, since, _ in FEATURES if tuple(map(int, since.split("."))) > have)
         raise TmuxError(f"tmux {have[0]}.{have[1]} is too old, {NEEDED[0]}.{NEEDED[1]} has what is needed: {wanted}")
+
+
+def _whole(word: str) -> str:
+    """A word whose last ``;`` does not end the command."""
+    return f"{word[:-1]}\\;" if word.endswith(";") else word
 
 
 def _environment(environ: Mapping[str, str]) -> list[str]:
