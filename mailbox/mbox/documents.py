@@ -99,8 +99,8 @@ KINDS: dict[str, tuple[Field, ...]] = {
         _f("pane", "str?"), _f("server", "str?"),
     ),
     "team": (
-        _r("team", "str"), _f("state", "str", "up", ("up", "draining", "down")), _f("members", "any", []),
-        _f("policy", "any"), _f("session", "str", ""), _f("parent", "str?"), _f("orchestrator", "str?"),
+        _r("team", "str"), _f("state", "str", "up", ("up", "draining", "down")), _f("members", "rows", []),
+        _f("policy", "dict?"), _f("session", "str", ""), _f("parent", "str?"), _f("orchestrator", "str?"),
         _r("created_at", "time"), _f("file", "str", ""),
     ),
     "deadletter": (
@@ -152,15 +152,24 @@ def is_strs(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
+def _is_rows(value: list[Any]) -> bool:
+    """Whether ``value`` is a list of members, each with its name."""
+    from .places import is_name
+
+    return all(isinstance(row, dict) and isinstance(row.get("name"), str) and is_name(row["name"]) for row in value)
+
+
 _NONE = type(None)
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,), "str?": (str, _NONE), "int": (int,), "num": (int, float), "bool": (bool,), "strs": (list,),
-    "time": (str,), "time?": (str, _NONE), "any": (_NONE, bool, int, float, str, list, dict),
+    "time": (str,), "time?": (str, _NONE), "rows": (list,), "dict?": (dict, _NONE),
+    "any": (_NONE, bool, int, float, str, list, dict),
 }  # fmt: skip
 _CLOSER: dict[str, Callable[[Any], bool]] = {
     "int": _is_int,
     "num": _is_num,
     "strs": is_strs,
+    "rows": _is_rows,
     "time": is_time,
     "time?": lambda value: value is None or is_time(value),
 }
@@ -339,7 +348,8 @@ def _said(field: Field) -> str:
     if field.choices:
         return f"one of {', '.join(field.choices)}"
     said = {"str": "text", "int": "a whole number", "num": "a number", "bool": "true or false",
-            "strs": "a list of texts", "time": "a UTC time", "any": "JSON"}  # fmt: skip
+            "strs": "a list of texts", "rows": "a list of members", "dict": "an object",
+            "time": "a UTC time", "any": "JSON"}  # fmt: skip
     return said[field.type.rstrip("?")] + (" or null" if field.type.endswith("?") else "")
 
 
@@ -353,7 +363,10 @@ def json_schema(kind: str) -> Document:
     types: dict[str, Document] = {
         "str": {"type": "string"}, "int": {"type": "integer"}, "num": {"type": "number"}, "any": {},
         "bool": {"type": "boolean"}, "strs": {"type": "array", "items": {"type": "string"}},
-        "time": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"},
+        "time": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"}, "dict": {"type": "object"},
+        "rows": {"type": "array", "items": {
+            "type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"],
+        }},
     }  # fmt: skip
     properties: Document = {} if kind in _UNVERSIONED else {"schema": {"const": FORMAT}}
     for field in KINDS[kind]:

@@ -132,13 +132,14 @@ def _in_pane(store: OpenStore, team: Document, member: Document, server: Tmux) -
         raise Refused(f"tmux session {session} is not one of this store; `team down {team['team']}`, then `team up`")
     old = next((pane for pane, said in panes.items() if said["agent"] == name), None)
     if old is not None:
-        if panes[old]["pid"].isdecimal() and processes.is_running(Identity(int(panes[old]["pid"]), 0)):
+        if panes[old]["dead"] != "1" and processes.is_running(Identity(int(panes[old]["pid"]), 0)):
             return None
         server.respawn(old, line, where, environ)
         return old
     if not panes:
         pane = server.new_session(session, line, where, environ)
-        server.forget(session, environment(store, {"name": name}), [*member.get("env", {}), "MBOX_AGENT"])
+        common = {key: value for key, value in environment(store, {"name": name}).items() if key != "MBOX_AGENT"}
+        server.forget(session, common, [*member.get("env", {}), "MBOX_AGENT"])
     else:
         windows: dict[str, list[str]] = {}
         for one, said in panes.items():

@@ -102,14 +102,14 @@ class Tmux:
         return self.run("capture-pane", "-p", "-e", "-t", checked(pane)).split("\n")[:-1]
 
     def panes(self, session: str) -> dict[str, dict[str, str]]:
-        """Every pane of a session by its id: ``agent`` (our option), ``pid``, ``window``; empty if it is not there."""
-        shown = "#{pane_id}\t#{@mbox_agent}\t#{pane_pid}\t#{window_id}"
+        """Every pane of a session by its id: ``agent`` (our option), ``dead``, ``pid``, ``window``; empty if there is none."""
+        shown = "#{pane_id}\t#{@mbox_agent}\t#{pane_dead}\t#{pane_pid}\t#{window_id}"
         try:
             lines = self.run("list-panes", "-s", "-t", f"={session}:", "-F", shown).splitlines()
         except Gone:
             return {}
-        rows = (line.split("\t") for line in lines)
-        return {pane: {"agent": agent, "pid": pid, "window": window} for pane, agent, pid, window in rows}
+        names = ("agent", "dead", "pid", "window")
+        return {pane: dict(zip(names, said, strict=True)) for pane, *said in (line.split("\t") for line in lines)}
 
     def has_session(self, session: str) -> bool:
         """Whether exactly that session is there."""
