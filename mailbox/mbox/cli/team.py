@@ -26,6 +26,9 @@ AFTER = 5.0
 
 REFRESH = 2.0
 
+TURN = 20.0
+"""Seconds for which another `team up` or `team down` of the same team is waited for."""
+
 
 # -- calling together ------------------------------------------------------------------------------------------------
 
@@ -54,16 +57,18 @@ def up(context: Context, file: str, plan: str | None, socket: str | None, no_tmu
     server = None if no_tmux else _tmux(context, socket)
     drafts = plan_of(context, plan) if plan else []
     trees = _trees(store, spec)
-    panes = f"mbox-{spec.name}".replace(".", "_") if server else ""
-    answer = teams.up(store, by, spec, drafts, trees, panes, socket if server else None, context.dry_run)
-    if context.dry_run:
-        context.emit(answer)
-        return
-    team = teams.require(store, store.read, spec.name)
-    _make_trees(store, team)
-    started = session.start(store, team, teams.present(team), server)
-    _watchdog(store)
-    late = session.wait_up(store, list(started), 15)
+    with session.alone(store, spec.name, TURN):
+        panes = session.choose(store, spec.name, server) if server else ""
+        answer = teams.up(store, by, spec, drafts, trees, panes, socket if server else None, context.dry_run)
+        if context.dry_run:
+            context.emit(answer)
+            return
+        team = teams.require(store, store.read, spec.name)
+        _make_trees(store, team)
+        before = {row["name"]: session.incarnation(store, row["name"]) for row in teams.present(team)}
+        started = session.start(store, team, teams.present(team), server)
+        _watchdog(store)
+        late = session.wait_up(store, {who: before[who] for who in started}, 15)
     context.emit({**answer, "started": started})
     if late:
         raise TimedOut(f"not up after 15 s: {', '.join(late)}; `team status` shows their last words")
@@ -124,12 +129,6 @@ def _watchdog(store: OpenStore) -> None:
         start_watchdog(store.root)
 
 
-def _server(team: Document) -> Tmux | None:
-    from mbox.tmux import Tmux
-
-    return Tmux((team["policy"] or {}).get("server")) if team["session"] else None
-
-
 # -- looking ---------------------------------------------------------------------------------------------------------
 
 
@@ -181,8 +180,10 @@ def _row(store: OpenStore, row: Document, held: list[Document]) -> dict[str, Any
 @argument("team", metavar="[TEAM]", type=TEAM, required=False)
 def attach(context: Context, team: str | None) -> None:
     """Look at the team's panes: this terminal becomes its tmux session (leave with your prefix and d)."""
+    from mbox import session
+
     doc = teams.the_one(context.store, team)
-    server = _server(doc)
+    server = session.server_of(doc)
     if server is None or not server.has_session(doc["session"]):
         raise NotFound(f"team {doc['team']} has no panes; `team status` shows its members")
     socket = ["-S", server.server] if server.server else []
@@ -242,7 +243,7 @@ def add(
     text = teamfile.with_member(doc["file"], {key: value for key, value in said.items() if value})
     spec = teamfile.parse(text, doc["file"])
     _check_programs(store, spec)
-    server = _server(doc)
+    server = session.server_of(doc)
     answer = teams.up(store, by, spec, [], _trees(store, spec), doc["session"], server.server if server else None,
                       context.dry_run)  # fmt: skip
     if not context.dry_run:
@@ -269,7 +270,7 @@ def remove(context: Context, team: str, member: str) -> None:
     if not context.dry_run:
         store.disk.replace(doc["file"], text.encode())
         _end(store, [member], 0.0)
-        status_doc, server = session.status_of(store, member), _server(doc)
+        status_doc, server = session.status_of(store, member), session.server_of(doc)
         if server and status_doc and status_doc["pane"]:
             server.close_pane(status_doc["pane"])
         row = next(row for row in doc["members"] if row["name"] == member)
@@ -361,8 +362,12 @@ def down(context: Context, team: str | None, timeout: float | None, force: bool,
     if every and team:
         raise Usage("a team or --all: not both")
     chosen = [doc for doc in store.documents(places.TEAMS) if doc["state"] != "down"] if every else [teams.the_one(store, team)]
+    from mbox import session
+
     for doc in chosen:
-        context.emit(_down(context, doc, 0.0 if force else 60.0 if timeout is None else timeout))
+        with session.alone(store, doc["team"], TURN):
+            answer = _down(context, doc, 0.0 if force else 60.0 if timeout is None else timeout)
+        context.emit(answer)
 
 
 def _down(context: Context, doc: Document, timeout: float) -> dict[str, Any]:
@@ -382,7 +387,7 @@ def _down(context: Context, doc: Document, timeout: float) -> dict[str, Any]:
     _end(store, names, min(store.config.stop_grace + 0.5, AFTER - 2.0))
     handed = teams.hand_over(store, by, doc)
     requeued, dead = _given_back(store, names, since)
-    session.close(doc, _server(doc))
+    session.close(store, doc, session.server_of(doc))
     trees = _removed_trees(store, teams.present(doc))
     teams.change_state(store, by, who, "down", f"stopped at work: {', '.join(left)}" if left else "")
     _commit(context)
