@@ -161,11 +161,11 @@ def test_up_and_down_know_superior_and_reports(world: World) -> None:
 def test_what_is_unread_goes_to_the_orchestrator_as_one_list(world: World) -> None:
     """One message with a line for each; nothing if all is read."""
     call(world, *BLUE)
-    team = teams.require(world.store, world.store.read, "blue")
-    assert teams.hand_over(world.store, USER, team) is None
+    assert teams.hand_over(world.store, USER, "blue") is None
     sent = [mail.send(world.store, BOB, [to], Draft(body="x", subject=f"for {to}"))["msg_id"] for to in ("w1", "w1", "w2")]
-    handed = teams.hand_over(world.store, USER, team)
+    handed = teams.hand_over(world.store, USER, "blue")
     assert handed is not None and (handed["to"], handed["messages"]) == ("boss", 3)
+    assert teams.hand_over(world.store, USER, "blue") == handed
     (doc,) = letters.unread(world.store, "boss")
     assert all(f"{msg_id} from bob: for w" in doc["body"] for msg_id in sent)
 
@@ -436,10 +436,13 @@ def test_members_come_and_go_with_the_files_comments_kept(root: Path, team: Team
     assert set(made["started"]) == {"eve"}
     assert "# leads" in path.read_text() and "name: eve" in path.read_text()
     assert json.loads(team("lead", "blue", "eve").stdout)["before"] == "boss"
+    assert "eve leads team blue" in team("remove", "blue", "eve", check=False).stderr
+    assert json.loads(team("lead", "blue", "boss").stdout)["before"] == "eve"
     assert json.loads(team("remove", "blue", "eve").stdout)["removed"] == "eve"
     assert "eve" not in path.read_text() and "# the boss" in path.read_text()
     assert [row["agent"] for row in json.loads(team("status").stdout)] == ["boss"]
-    assert team("remove", "blue", "eve", check=False).returncode in (2, 3)
+    assert json.loads(team("remove", "blue", "eve").stdout)["already"]
+    assert team("remove", "blue", "nobody", check=False).returncode == 3
     team("down", "--force")
 
 

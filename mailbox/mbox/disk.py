@@ -100,6 +100,20 @@ class Disk:
             self.discard(temp)
             raise
 
+    def rewrite(self, path: str, data: bytes) -> None:
+        """`replace` for a person's own file, which is there: it keeps its mode, and a symlink to it stays one."""
+        real = os.path.realpath(path)
+        temp = f"{temporary(real)}.{os.getpid()}"
+        mode = stat.S_IMODE(os.stat(real).st_mode)
+        self.discard(temp)
+        self.create(temp, data)
+        try:
+            os.chmod(temp, mode)
+            self.rename(temp, real)
+        except BaseException:
+            self.discard(temp)
+            raise
+
     def append(self, path: str, data: bytes) -> None:
         """Append ``data`` to ``path``, which is made when missing."""
         fd = self.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

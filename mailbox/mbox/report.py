@@ -2,8 +2,10 @@
 
 Times are wall times of records: *waiting* is from the moment a task was queued to its claim, *working* from the claim to
 whatever ended that hold (done, submitted, failed, released, lost).  *conflicts* are holds that were lost: a lease that
-ran out, or a holder that was gone.  Rows are sums over the records since the team was called together, or since a
-given sequence.
+ran out, or a holder that was gone.  Rows are sums over the records since the team was called together (the record
+``team.up`` that began it, found by its number: clocks may be set back), or since another place.  Of what happened before
+that place only the beginning of tasks is known: they wait since they were made, or since the start where they had been
+claimed before.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from . import places
+from . import history, places
 from .documents import Document
+from .history import Filter
 from .host import seconds
 from .index import SEND_OPS
-from .journal import Record, Tail
+from .journal import Record
 from .reservations import span
 
 if TYPE_CHECKING:
@@ -26,6 +29,13 @@ COUNTED = {
     "task.fail": "failed", "task.release": "released", "task.reject": "rejected",
 }  # fmt: skip
 """Operations that count as what, for the member who made them or whose task it was."""
+
+
+LOST = ("task.expire", "agent.end", "agent.dead")
+"""Operations by which a holder loses a task."""
+
+ENDS = ("task.done", "task.submit", "task.fail", "task.release", *LOST)
+"""Operations that end a hold."""
 
 
 class _Tally:
@@ -55,34 +65,39 @@ class Report:
         self.by_stage: dict[str, _Tally] = {}
         self._queued: dict[str, float] = {}
         self._held: dict[str, tuple[str, float]] = {}
+        self._start = 0.0
 
-    def take(self, record: Record, counts: bool) -> None:
-        """Take one record in; those before the report's start only say since when tasks wait."""
+    def take(self, record: Record) -> None:
+        """Take the next record in."""
         at = seconds(record["ts"])
-        if counts and record["op"] in SEND_OPS:
+        self._start = self._start or at
+        if record["op"] in SEND_OPS:
             self._count([record["by"]], None, "mails")
         for doc, paths in record["put"]:
             if paths and paths[0].startswith(f"{places.TASKS}/") and places.kind(paths[0]) == "task":
-                self._task(record, doc, at, counts)
+                self._task(record, doc, at)
 
-    def _task(self, record: Record, doc: Document, at: float, counts: bool) -> None:
+    def _task(self, record: Record, doc: Document, at: float) -> None:
         task, op, status = doc["task_id"], record["op"], doc["status"]
-        who, since = self._held.pop(task, (doc["owner"] or record["by"], at))
+        held = self._held.pop(task, None)
+        who, since = held or (doc["owner"] or record["by"], self._start if op in ENDS else at)
         if op == "task.claim":
             who = doc["owner"] or record["by"]
-            if counts:
-                self._count([who], doc, "claimed")
-                self._time(who, doc, "waiting", at - self._queued.pop(task, at))
+            made = self._start if doc["attempt_count"] or doc["round"] > 1 else seconds(doc["created_at"])
+            self._count([who], doc, "claimed")
+            self._time(who, doc, "waiting", at - self._queued.pop(task, made))
             self._held[task] = (who, at)
             return
         if status in ("claimed", "running"):
-            self._held[task] = (who, since)
+            self._held[task] = held or (who, self._start)
             return
         if status == "queued":
-            self._queued[task] = at
-        if not counts or op in ("task.add", "task.import", "team.up"):
+            self._queued.setdefault(task, at)
+        if op in ("task.add", "task.import", "team.up", "task.update"):
             return
-        lost = op in ("task.expire", "agent.end", "agent.dead")
+        if status != "queued":
+            self._queued.pop(task, None)
+        lost = op in LOST and status != "review"
         owner = doc["owner"] if op in ("task.approve", "task.reject") and doc["owner"] else who
         self._time(who, doc, "working", at - since)
         if lost:
@@ -107,18 +122,26 @@ class Report:
                 setattr(tally, what, getattr(tally, what) + passed)
 
 
-def report(store: OpenStore, team: Document, since: int | None = None) -> dict[str, Any]:
-    """What the members of ``team`` did since it was called together (or after the sequence ``since``)."""
+def report(store: OpenStore, team: Document, since: Filter | None = None) -> dict[str, Any]:
+    """What the members of ``team`` did since it was called together, or from where ``since`` begins."""
     made = Report([row["name"] for row in team["members"] or []])
-    begin, first, last = seconds(team["created_at"]), None, None
-    for _, record in store.journal.records(Tail(0, 1, 0), store.end()):
-        counts = record["seq"] > since if since is not None else seconds(record["ts"]) >= begin
-        made.take(record, counts)
-        if counts:
-            first, last = first or record["ts"], record["ts"]
-    passed = seconds(last) - seconds(first) if first and last else 0.0
+    records, _ = history.newest(store, since or Filter(since_seq=_began(store, team)), 0)
+    for record in records:
+        made.take(record)
+    passed = seconds(records[-1]["ts"]) - seconds(records[0]["ts"]) if records else 0.0
     return {
-        "team": team["team"], "state": team["state"], "took": span(passed) if passed else "",
+        "team": team["team"], "state": team["state"], "took": span(passed) if passed > 0 else "",
         "members": [{"member": name, **tally.row()} for name, tally in made.by_member.items()],
         "stages": [{"stage": name, **tally.row()} for name, tally in sorted(made.by_stage.items())],
     }  # fmt: skip
+
+
+def _began(store: OpenStore, team: Document) -> int:
+    """The number before that of the record which called the team together; 0 if it is not in the journal."""
+    wanted = Filter(task=team["team"], op="team.up")
+    for segment, offset, line in store.journal.backwards(store.end()):
+        if wanted.may_want(line):
+            record = store.journal.decoded(segment, offset, line)
+            if wanted.wants(record) and record["ts"] == team["created_at"]:
+                return int(record["seq"]) - 1
+    return 0

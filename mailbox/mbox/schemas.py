@@ -134,8 +134,8 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "team up": (ONE, "team state=of_team session? new=strs? changed? not_in_file=strs? imported started=texts? already?"),
     "team status": (MANY, "agent role alive=of_life doing? task? since? unread=int says?"),
     "team lead": (ONE, "team orchestrator before? changed? already?"),
-    "team add": (ONE, "team state=of_team session? new=strs? changed? not_in_file=strs? imported started=texts? already?"),
-    "team remove": (ONE, "team removed=str trees_removed=strs? trees_kept=strs?"),
+    "team add": (ONE, "team state=of_team session? new=strs? changed? not_in_file=strs? imported? started=texts? already?"),
+    "team remove": (ONE, "team removed=str trees_removed=strs? trees_kept=strs? already?"),
     "team drain": (ONE, "team state=of_team at_work=strs? handed_over? already?"),
     "team down": (EITHER, "team state=of_team took? members=tallies? stages=tallies? requeued=strs? dead=strs? handed_over? "
                           "trees_removed=strs? trees_kept=strs? stopped=strs? already?"),

@@ -97,11 +97,16 @@ def alone(store: OpenStore, team: str, wait: float) -> Iterator[None]:
 
 def choose(store: OpenStore, team: str, server: Tmux) -> str:
     """The name of the team's session: ``mbox-<team>``, with a number behind it where that is another's."""
-    first = f"mbox-{team}".replace(".", "_")
+    first, taken = f"mbox-{team}".replace(".", "_"), _sessions_but_of(store, team)
     for name in (first, *(f"{first}-{number}" for number in range(2, 100))):
-        if not server.has_session(name) or is_ours(store, name, server):
+        if name not in taken and (not server.has_session(name) or is_ours(store, name, server)):
             return name
     raise Refused(f"{first} to {first}-99 are sessions of others; give the team another name, or pass --socket")
+
+
+def _sessions_but_of(store: OpenStore, team: str) -> set[str]:
+    """Sessions of the other teams of this store (``a.b`` and ``a_b`` would have one)."""
+    return {doc["session"] for doc in store.documents(places.TEAMS) if doc["team"] != team and doc["state"] != "down"}
 
 
 def is_ours(store: OpenStore, session: str, server: Tmux) -> bool:
@@ -251,7 +256,9 @@ def kill(store: OpenStore, name: str) -> None:
 
 def close(store: OpenStore, team: Document, server: Tmux | None) -> None:
     """Remove the session of a team, with its panes."""
-    if server is not None and is_ours(store, team["session"], server):
+    if server is None or team["session"] in _sessions_but_of(store, team["team"]):
+        return
+    if is_ours(store, team["session"], server):
         server.close_session(team["session"])
 
 

@@ -1,7 +1,7 @@
 """The team file: a person's YAML that says which agents a team has.
 
     team: parser                  # the file's name unless said
-    parent: lead-1                # an agent of another team that this one reports to
+    parent: lead-1                # an agent of another team that this one reports to, or that team (who leads it)
     orchestrator: boss            # the member with role orchestrator unless said
     defaults: {…}                 # what holds for every member that does not say otherwise
     members:
@@ -10,7 +10,8 @@
         host: claude              # the program: claude, codex, gemini, … (how it starts: hosts.yaml)
         model: opus
         capabilities: [plan]
-        prompt: You lead …        # the first instruction, handed over as an argument
+        prompt: You lead …        # the first instruction, handed over as an argument; "@FILE" is what stands in FILE,
+                                  # beside this one ("@@…" for a text that begins with @)
       - role: worker              # … or several of a role: worker-1 to worker-6
         count: 6
         host: codex
@@ -34,6 +35,7 @@ from io import StringIO
 from typing import Any, NamedTuple
 
 from . import places
+from .agents import RESERVED
 from .config import seconds
 from .errors import Usage, did_you_mean
 
@@ -90,6 +92,10 @@ def _text(value: Any) -> str:
         raise _Wrong(f"must be text, not {_kind(value)}; put it in quotes")
     if "\0" in value:
         raise _Wrong("must not hold NUL")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise _Wrong("must not hold half a character") from None
     return value
 
 
@@ -97,6 +103,12 @@ def _name(value: Any) -> str:
     if not isinstance(value, str) or not places.is_name(value):
         raise _Wrong(f"must be a name (a-z, 0-9, '.', '_', '-', at most 64), not {value!r}")
     return value
+
+
+def _member(value: Any) -> str:
+    if _name(value) in RESERVED:
+        raise _Wrong(f"{value} is the toolkit's own name in the journal; take another, such as {value}-1")
+    return str(value)
 
 
 def _word(value: Any) -> str:
@@ -182,7 +194,7 @@ SHARED: dict[str, Check] = {
 }  # fmt: skip
 """Fields of a member that ``defaults`` may hold too."""
 
-MEMBER: dict[str, Check] = {"name": _name, "count": _count, **SHARED}
+MEMBER: dict[str, Check] = {"name": _member, "count": _count, **SHARED}
 TOP: dict[str, Check] = {"team": _name, "parent": _name, "orchestrator": _name}
 
 
@@ -222,9 +234,22 @@ def parse(text: str, path: str) -> Team:
     for n, entry in enumerate(entries):
         at = ("members", n)
         one = {**defaults, **_mapping(entry, MEMBER, lines, at, path)}
+        if one.get("prompt", "").startswith("@"):
+            one["prompt"] = _prompt(one["prompt"], path, lines.get((*at, "prompt")) or lines[("defaults", "prompt")])
         members += _expanded(one, f"{path}:{lines[at]}")
     name = said.get("team") or _from_path(path)
     return _joined(Team(name, members, said.get("orchestrator"), said.get("parent"), path))
+
+
+def _prompt(word: str, path: str, line: int) -> str:
+    """The instruction that ``@FILE`` names, FILE being relative to the team file; ``@@`` is a literal ``@``."""
+    if word.startswith("@@"):
+        return word[1:]
+    file = os.path.join(os.path.dirname(path), word[1:])
+    try:
+        return str(_text(_source(file)))
+    except (Usage, _Wrong) as error:
+        raise Usage(f"{path}:{line}: prompt {error}; @ names a file, a literal @ is written @@") from None
 
 
 def _from_path(path: str) -> str:
@@ -267,6 +292,11 @@ def _joined(team: Team) -> Team:
             raise Usage(f"{team.file}: {above} cannot report to itself")
         members.append(member._replace(reports_to=above))
     _refuse_circle(team.file, {member.name: member.reports_to for member in members})
+    if team.parent in names:
+        raise Usage(f"{team.file}: parent {team.parent} is a member; it is an agent of another team, or that team")
+    branches = [member.worktree for member in members if isinstance(member.worktree, str)]
+    if same := next((branch for branch in branches if branches.count(branch) > 1), None):
+        raise Usage(f"{team.file}: two members have branch {same}; say worktree: true, and each gets one of its own")
     return team._replace(members=members, orchestrator=head)
 
 
@@ -312,6 +342,9 @@ def _tree_of(text: str, path: str) -> tuple[Any, dict[Any, int]]:
         lines[at] = node.start_mark.line + 1
         if isinstance(node, yaml.MappingNode):
             keys = [key.value for key, _ in node.value]
+            odd = next((key for key, _ in node.value if not isinstance(key, yaml.ScalarNode)), None)
+            if odd is not None:
+                raise Usage(f"{path}:{odd.start_mark.line + 1}: a name must be text")
             twice = next((key for key in keys if keys.count(key) > 1), None)
             if twice is not None:
                 raise Usage(f"{path}:{node.start_mark.line + 1}: {twice} stands twice")
@@ -375,21 +408,27 @@ def _edited(path: str, change: Callable[[Any], None], more: set[str], less: set[
     from ruamel.yaml.util import load_yaml_guess_indent
 
     text = _source(path)
-    before = {member.name for member in parse(text, path).members}
+    before = _said(text, path)
     editor = YAML()
     editor.preserve_quotes = True
-    editor.width = 4096
+    editor.width = 1 << 30  # never fold a person's long line
     try:
         _, indent, offset = load_yaml_guess_indent(text)
         editor.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None and indent is None else offset or 0)
-        doc = editor.load(text)
+        doc = editor.load(text.replace("\r\n", "\n"))
         change(doc["members"])
         out = StringIO()
         editor.dump(doc, out)
-        fresh = out.getvalue()
+        fresh = out.getvalue().replace("\n", "\r\n") if "\r\n" in text else out.getvalue()
     except YAMLError as error:
         raise Usage(f"{path} cannot be edited here ({error}); edit it by hand") from None
-    after = {member.name for member in parse(fresh, path).members}
-    if after != (before | more) - less:
+    after = _said(fresh, path)
+    kept = {name: member for name, member in before.items() if name not in less}
+    if after.keys() != kept.keys() | more or any(after[name] != member for name, member in kept.items()):
         raise Usage(f"{path} cannot be edited without changing other members; edit it by hand")
     return fresh
+
+
+def _said(text: str, path: str) -> dict[str, Member]:
+    """The members of a file by name; without whom they report to, which may follow from who else is there."""
+    return {member.name: member._replace(reports_to=None) for member in parse(text, path).members}

@@ -8,15 +8,23 @@ States of a team, each change one record:
 
 Promised: `up` registers every member and imports the plan in one transaction, or nothing; again it changes only what is
 different.  While a team drains, its members' ``task claim`` finds nothing ("draining"), also those of a team that one of
-its members leads.  `lead` moves the orchestrator's role, and who reports to whom, at once.  A member that is no longer in
-the file stays registered and is marked ``removed``: it is not started again.
+its members leads.  `lead` moves the orchestrator's role, and who reports to whom, at once; `up` again leaves it moved,
+until the team is called after it was down, or its file names another orchestrator.  A member that is no longer in the
+file stays registered and is marked ``removed``: it is not started again, but ended with the others.
 
-Not promised: that a member runs.  A crash after `up` leaves a team whose members are not started; `up` again starts
-what is missing.
+Not promised: that a member runs.
+
+What a crash leaves, and what repeating the command does.  Of `team up`: before the record nothing, after it a team that
+is up, of whose members (working trees, panes) some are missing; `up` again makes what is missing, and the tasks of its plan
+that are there already are passed over.  Of `team down`: a team that is draining, of whose members some have ended; again
+it ends the rest.  What members held goes back as each is ended (``agent.end``, or ``agent.dead`` by whoever finds it
+dead), and the list of what was unread is sent once (a key).  The record ``team.down`` comes after all of that, and before
+the audit commit, which `team down NAME` again, or the watchdog, makes.
 """
 
 from __future__ import annotations
 
+from binascii import crc32
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +42,11 @@ if TYPE_CHECKING:
 Answer = dict[str, Any]
 Read = Callable[[str], Document | None]
 
-DEEPEST = 16
-"""How many teams above a team are looked at."""
+DEEPEST = 100
+"""How many superiors, or teams above a team, are looked at."""
+
+LISTED = 500
+"""How many unread messages a list names at most."""
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------
@@ -60,17 +71,33 @@ def the_one(store: Store, name: str | None, states: Sequence[str] = ("up", "drai
     """The team of that name; without a name the only one that is in one of ``states``."""
     if name is not None:
         return require(store, store.read, name)
-    there = [doc for doc in store.documents(places.TEAMS) if doc["state"] in states]
+    docs = [doc for doc in store.documents(places.TEAMS) if doc["state"] in states]
+    there = [doc for doc in docs if doc["state"] != "down"] or docs
     if len(there) == 1:
         return there[0]
     if not there:
         raise NotFound("no team is up; `team up FILE` calls one together")
-    raise Usage(f"which team? {', '.join(sorted(doc['team'] for doc in there))} are up")
+    raise Usage(f"which team? there are {', '.join(sorted(doc['team'] for doc in there))}")
 
 
 def present(team: Document) -> list[Document]:
     """The members that belong to the team now."""
     return [row for row in team["members"] or [] if not row.get("removed")]
+
+
+def everybody(read: Read, team: Document) -> list[Document]:
+    """The members that belong to the team now, and those that were taken out and are in no other team since."""
+    def here(row: Document) -> bool:
+        doc = read(places.agent(row["name"])) if row.get("removed") else None
+        return not row.get("removed") or (doc is not None and doc["team"] == team["team"])
+
+    return [row for row in team["members"] or [] if here(row)]
+
+
+def below(store: Store, team: Document) -> list[str]:
+    """Teams that are not down and that a member of this one leads."""
+    names = {row["name"] for row in present(team)}
+    return sorted(doc["team"] for doc in store.documents(places.TEAMS) if doc["parent"] in names and doc["state"] != "down")
 
 
 def draining(read: Read, agent: Document) -> str | None:
@@ -108,17 +135,19 @@ def reports(store: Store, name: str) -> list[str]:
 
 def up(store: OpenStore, by: Actor, spec: Team, drafts: Sequence[Draft], trees: dict[str, tuple[str, str]],
        session: str, server: str | None = None, dry_run: bool = False) -> Answer:  # fmt: skip
-    """Register the members, import ``drafts``, and write the team, in one transaction.
+    """Register the members, import ``drafts``, and write the team, in one transaction, the record ``team.up``.
 
     ``trees`` holds path and branch of each member that has a working tree of its own.  The answer: the team, which
     agents are new, which changed, which are no longer in the file, and what was imported.
     """
     if circle := cycle_of(drafts):
         raise Refused(f"the plan has a cycle: {' → '.join(circle)}; mend it")
-    rows = [_row(member, trees) for member in spec.members]
+    given = spec
 
     def decide(tx: Transaction) -> Answer:
-        before = tx.read(places.team(spec.name))
+        before = tx.read(places.team(given.name))
+        spec, led = _as_led(_resolved(tx, given), before)
+        rows = [_row(member, trees) for member in spec.members]
         imported: Answer = {}
         if drafts:
             again = before is not None and before["state"] != "down"
@@ -126,13 +155,15 @@ def up(store: OpenStore, by: Actor, spec: Team, drafts: Sequence[Draft], trees: 
             if again and nameless:
                 raise Refused(f"{nameless.where}: a task without an id would be added a second time; give it one")
             imported = planning.imported(store, tx, drafts, skip_existing=True)
+        tasks = list(tx.header["on"]) if imported.get("imported") else []
         fresh, changed = _register(tx, spec)
         gone = [row for row in (before["members"] if before else []) if row["name"] not in {one["name"] for one in rows}]
         gone = [{**row, "removed": True} for row in gone]
+        policy = {name: value for name, value in (("server", server), ("led", led)) if value}
         doc = {
             **(before or documents.new("team", team=spec.name, created_at=tx.now)),
             "state": "up", "members": [*rows, *gone], "session": session, "parent": spec.parent,
-            "orchestrator": spec.orchestrator, "file": spec.file, "policy": {"server": server} if server else None,
+            "orchestrator": spec.orchestrator, "file": spec.file, "policy": policy or None,
         }  # fmt: skip
         if before is not None and before["state"] == "down":
             doc["created_at"] = tx.now
@@ -143,10 +174,54 @@ def up(store: OpenStore, by: Actor, spec: Team, drafts: Sequence[Draft], trees: 
         if doc == before and not fresh and not changed and not imported.get("imported"):
             return {**answer, "already": True}
         tx.put(doc, places.team(spec.name))
-        tx.record("team.up", [spec.name, *fresh, *changed, *imported.get("task_ids", [])])
+        tx.record("team.up", [spec.name, *fresh, *changed, *tasks])
         return answer
 
     return store.transact(decide, by, dry_run)
+
+
+def _resolved(tx: Transaction, spec: Team) -> Team:
+    """The team with an agent as its parent, where its file names the team that this agent leads."""
+    over = tx.read(places.team(spec.parent)) if spec.parent and tx.read(places.agent(spec.parent)) is None else None
+    if over is None:
+        return spec
+    head = over["orchestrator"] or over["parent"]
+    if head is None:
+        raise Usage(f"{spec.file}: nobody leads team {spec.parent}; say parent: and one of its members")
+    members = [one._replace(reports_to=head) if one.reports_to == spec.parent else one for one in spec.members]
+    return spec._replace(parent=head, members=members)
+
+
+def _as_led(spec: Team, before: Document | None) -> tuple[Team, Document | None]:
+    """The team as `lead` left it, and what `lead` noted; as its file says where that is another now."""
+    led = (before["policy"] or {}).get("led") if before and before["state"] != "down" else None
+    members = {one.name: one for one in spec.members}
+    if not isinstance(led, dict) or led.get("now") not in members:
+        return spec, None
+    if spec.orchestrator not in (None, led.get("file")) or spec.orchestrator == led["now"]:
+        return spec, None
+    stand = {name: (one.role, one.reports_to) for name, one in members.items()}
+    moved = _moved(stand, spec.orchestrator, led["now"], spec.parent)
+    rows = [one._replace(role=moved[one.name][0], reports_to=moved[one.name][1]) for one in spec.members]
+    return spec._replace(members=rows, orchestrator=led["now"]), led
+
+
+Stand = dict[str, tuple[str, str | None]]
+"""Role of each member, and whom it reports to."""
+
+
+def _moved(stand: Stand, old: str | None, new: str, parent: str | None) -> Stand:
+    """How members stand when ``new`` leads instead of ``old``, which becomes a worker under it."""
+    above = stand[old][1] if old in stand else parent
+    found: Stand = {}
+    for name, (role, reports_to) in stand.items():
+        if name == new:
+            found[name] = (agents.ORCHESTRATOR, above if above != new else None)
+        elif name == old:
+            found[name] = ("worker", new)
+        else:
+            found[name] = (role, new if old is not None and reports_to == old else reports_to)
+    return found
 
 
 def _row(member: Member, trees: dict[str, tuple[str, str]]) -> Document:
@@ -182,7 +257,22 @@ def _register(tx: Transaction, spec: Team) -> tuple[list[str], list[str]]:
                 continue
             changed.append(member.name)
         tx.put(made, places.agent(member.name))
+    for member in spec.members:
+        _refuse_circle(tx, spec, member.name)
     return fresh, changed
+
+
+def _refuse_circle(tx: Transaction, spec: Team, name: str) -> None:
+    """Nobody reports to himself, also not by way of other teams."""
+    way = [name]
+    while len(way) <= DEEPEST:
+        doc = tx.read(places.agent(way[-1]))
+        above = doc["reports_to"] if doc else None
+        if above is None:
+            return
+        if above in way:
+            raise Usage(f"{spec.file}: who reports to whom is a circle: {' → '.join([*way, above])}")
+        way.append(above)
 
 
 def _refuse_stranger(tx: Transaction, spec: Team, doc: Document | None) -> None:
@@ -204,28 +294,25 @@ def lead(store: OpenStore, by: Actor, name: str, agent: str, dry_run: bool = Fal
         team = require(store, tx.read, name)
         if team["state"] == "down":
             raise Refused(f"team {name} is down; `team up` calls it together")
-        rows = {row["name"]: row for row in present(team)}
+        rows = {row["name"]: dict(row) for row in present(team)}
         if agent not in rows:
             raise NotFound(f"{agent} is no member of team {name}{did_you_mean(agent, list(rows))}")
         old = team["orchestrator"]
         if old == agent:
             return {"team": name, "orchestrator": agent, "already": True}
-        above = agents.require(store, tx.read, old)["reports_to"] if old in rows else team["parent"]
-        changed = []
-        for member in rows:
-            doc = agents.require(store, tx.read, member)
-            fresh = dict(doc)
-            if member == agent:
-                fresh.update(role=agents.ORCHESTRATOR, reports_to=above if above != agent else None)
-            elif member == old:
-                fresh.update(role="worker", reports_to=agent)
-            elif doc["reports_to"] == old:
-                fresh["reports_to"] = agent
-            if fresh != doc:
-                tx.put(fresh, places.agent(member))
-                changed.append(member)
-            rows[member].update(role=fresh["role"], reports_to=fresh["reports_to"])
-        team["orchestrator"] = agent
+        docs = {member: agents.require(store, tx.read, member) for member in rows}
+        stand = {member: (doc["role"], doc["reports_to"]) for member, doc in docs.items()}
+        moved = _moved(stand, old, agent, team["parent"])
+        changed = [member for member in rows if moved[member] != stand[member]]
+        for member in changed:
+            role, above = moved[member]
+            tx.put({**docs[member], "role": role, "reports_to": above}, places.agent(member))
+            rows[member].update(role=role, reports_to=above)
+        policy = dict(team["policy"] or {})
+        said = policy.pop("led", {}).get("file", old)
+        if said != agent:
+            policy["led"] = {"file": said, "now": agent}
+        team.update(orchestrator=agent, members=[rows.get(row["name"], row) for row in team["members"]], policy=policy or None)
         tx.put(team, places.team(name))
         tx.record("team.lead", [name, agent, *[one for one in changed if one != agent]], f"{old or 'nobody'} led before")
         return {"team": name, "orchestrator": agent, "before": old, "changed": changed}
@@ -234,15 +321,19 @@ def lead(store: OpenStore, by: Actor, name: str, agent: str, dry_run: bool = Fal
 
 
 def take_out(store: OpenStore, by: Actor, name: str, agent: str, dry_run: bool = False) -> Answer:
-    """Mark a member as removed: it is not started again."""
+    """Mark a member as removed: it is not started again.  `Refused` while it leads others."""
 
     def decide(tx: Transaction) -> Answer:
         team = require(store, tx.read, name)
-        rows = {row["name"]: row for row in present(team)}
+        rows = {row["name"]: dict(row) for row in team["members"] or []}
         if agent not in rows:
             raise NotFound(f"{agent} is no member of team {name}{did_you_mean(agent, list(rows))}")
+        if rows[agent].get("removed"):
+            return {"team": name, "removed": agent, "already": True}
+        if agent == team["orchestrator"] and team["state"] != "down" and len(present(team)) > 1:
+            raise Refused(f"{agent} leads team {name}; `team lead {name} AGENT` lets another lead first")
         rows[agent]["removed"] = True
-        tx.put(team, places.team(name))
+        tx.put({**team, "members": list(rows.values())}, places.team(name))
         tx.record("team.up", [name, agent], f"{agent} was removed")
         return {"team": name, "removed": agent}
 
@@ -267,28 +358,42 @@ def change_state(store: OpenStore, by: Actor, name: str, state: str, why: str = 
     return store.transact(decide, by, dry_run)
 
 
-def hand_over(store: OpenStore, by: Actor, team: Document) -> Answer | None:
-    """What members have not read goes to the orchestrator, or to whom it reports, as one list; None if all is read."""
-    from . import letters, mail
+def hand_over(store: OpenStore, by: Actor, name: str) -> Answer | None:
+    """What members have not read goes to the orchestrator, or to whom the team reports, as one list; None if all is read.
 
-    lines = []
-    for row in present(team):
-        if row["name"] == team["orchestrator"]:
-            continue
-        lines += [
-            f"{row['name']}: {doc['msg_id']} from {doc['from']}: {doc['subject'] or '(no subject)'}"
-            for doc in letters.unread(store, row["name"])
-        ]
-    to = team["orchestrator"] or team["parent"]
-    if not lines or not to:
-        return None
+    The same list is sent once.  Without ``to`` in the answer there is nobody who could get it.
+    """
 
-    def decide(tx: Transaction) -> str:
-        body = "\n".join([*lines, "", "`mbox show ID` prints one of them."])
-        ident = mail.system(tx, to, f"unread when team {team['team']} went down: {len(lines)}", body)
-        if ident:
-            tx.record("mail.send", [ident])
-        return ident
+    def decide(tx: Transaction) -> Answer | None:
+        team = require(store, tx.read, name)
+        to = team["orchestrator"] or team["parent"]
+        lines = [line for row in everybody(tx.read, team) if row["name"] != team["orchestrator"]
+                 for line in _unread(tx, row["name"])]  # fmt: skip
+        if not lines:
+            return None
+        answer = {"to": to, "messages": len(lines)}
+        more = [f"… and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+        body = "\n".join([*lines[:LISTED], *more, "", "`mbox show ID` prints one of them."])
+        fingerprint = f"{crc32(body.encode()):08x}-{len(body)}"
+        key = f"unread of {name}, called {team['created_at']}: {fingerprint}"
+        if known := tx.index.key(tx.actor.name, key, 0.0):
+            return {**answer, "msg_id": known.id}
+        ident = mail.system(tx, to, f"unread when team {name} ended: {len(lines)}", body) if to else ""
+        if not ident:
+            return {"messages": len(lines)}
+        tx.record("mail.send", [ident], key=[key, fingerprint])
+        return {**answer, "msg_id": ident}
 
-    ident = store.transact(decide, by)
-    return {"to": to, "msg_id": ident, "messages": len(lines)} if ident else None
+    from . import mail
+
+    return store.transact(decide, by)
+
+
+def _unread(tx: Transaction, agent: str) -> list[str]:
+    """A line for each unread message, the first to be read first."""
+    from . import letters
+
+    paths = [places.new(agent, name[:-5]) for name in tx.names(places.new_folder(agent)) if name.endswith(".json")]
+    docs = [doc for doc in map(tx.read, paths) if doc and doc["state"] == "unread" and not letters.is_expired(doc, tx.now)]
+    return [f"{agent}: {doc['msg_id']} from {doc['from']}: {doc['subject'] or '(no subject)'}"
+            for doc in sorted(docs, key=letters.rank)]  # fmt: skip

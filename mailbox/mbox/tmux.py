@@ -2,10 +2,10 @@
 
 Promised: a pane is only ever named by its id (``%7``), because ``-t name`` matches prefixes; text is typed with
 ``send-keys -l --``, so that no word of it is taken for a key or an option; a program is started from several words,
-which tmux then runs without a shell.  Every word arrives as it is: tmux takes a ``;`` at a word's end for the end of its
-command, and runs ``#(…)`` in titles and ``-c`` folders, so the first is escaped, and neither gets a text that is not
-(a new pane starts where this process tells tmux to stand).  Failures are one line: `Gone` where the pane, session or server is not there,
-`TmuxError` for everything else.
+which tmux then runs without a shell.  Every word arrives as it is: a ``;`` at a word's end, which would end tmux's command,
+is escaped, and so is ``#`` in a title, where ``#(…)`` would be run; folders are never formats, because a new pane starts
+where this process stands when it calls tmux.  Failures are one line: `Gone` where the pane, session or server is not
+there, `TmuxError` for everything else.
 
 `FEATURES` lists each thing of tmux that is used here, with the version that brought it.
 """
@@ -70,12 +70,13 @@ class Tmux:
 
         if folder is not None and not os.path.isdir(folder):
             raise TmuxError(f"{folder} is no folder")
-        line = ["tmux", *(["-S", self.server] if self.server else []), *map(_whole, words)]
+        other = self.server is not None and self.server != default()
+        line = ["tmux", *(["-S", str(self.server)] if other else []), *map(_whole, words)]
         environ = {name: value for name, value in os.environ.items() if name not in ("TMUX", "TMUX_PANE")}
         try:
             done = subprocess.run(
                 line, capture_output=True, text=True, timeout=TIMEOUT, check=False, stdin=subprocess.DEVNULL,
-                encoding="utf-8", errors="replace", env=environ if self.server else None, cwd=folder,
+                encoding="utf-8", errors="replace", env=environ if other else None, cwd=folder,
             )  # fmt: skip
         except FileNotFoundError:
             raise TmuxError("tmux is not installed; everything but panes and nudges works without it") from None
@@ -206,6 +207,13 @@ class Tmux:
             self.run("kill-session", "-t", f"={session}")
         except Gone:
             pass
+
+
+def default() -> str:
+    """The socket of the server that tmux uses unless told: the one around this process, else the user's own."""
+    inside = os.environ.get("TMUX", "").rpartition(",")[0].rpartition(",")[0]
+    folder = os.path.realpath(os.environ.get("TMUX_TMPDIR") or "/tmp")
+    return inside or f"{folder}/tmux-{os.getuid()}/default"
 
 
 def checked(pane: str) -> str:

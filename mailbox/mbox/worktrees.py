@@ -43,7 +43,7 @@ def _top(root: str) -> str:
     return found.rstrip("\n")
 
 
-def ensure(root: str, team: str, member: str, branch: str | None = None) -> Tree:
+def ensure(root: str, team: str, member: str, branch: str | None = None, dry_run: bool = False) -> Tree:
     """The tree of a member, made from the present commit if it is not there; `Refused` says what is in the way."""
     path, name = place(root, team, member), branch or f"mbox/{team}/{member}"
     trees = _trees(root)
@@ -51,7 +51,9 @@ def ensure(root: str, team: str, member: str, branch: str | None = None) -> Tree
     if real in trees:
         if os.path.isdir(path):
             return Tree(path, trees[real] or name, False)
-        _must(root, "worktree", "prune")
+        del trees[real]
+        if not dry_run:
+            _must(root, "worktree", "prune")
     if os.path.lexists(path):
         raise Refused(f"{path} is there and is no working tree of this repository; move it away")
     if _git(root, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") is None:
@@ -59,8 +61,9 @@ def ensure(root: str, team: str, member: str, branch: str | None = None) -> Tree
     exists = _git(root, "show-ref", "--verify", "--quiet", f"refs/heads/{name}") is not None
     if exists and name in trees.values():
         where = next(tree for tree, on in trees.items() if on == name)
-        raise Refused(f"branch {name} is checked out in {where}; give the member another")
-    _must(root, "worktree", "add", "--quiet", *([] if exists else ["-b", name]), path, name if exists else "HEAD")
+        raise Refused(f"branch {name} is checked out in {where}; give {member} another")
+    if not dry_run:
+        _must(root, "worktree", "add", "--quiet", *([] if exists else ["-b", name]), path, name if exists else "HEAD")
     return Tree(path, name, True)
 
 

@@ -1,4 +1,10 @@
-"""`team`: agents called together in tmux, watched, dismissed."""
+"""`team`: agents called together in tmux, watched, dismissed.
+
+`up`: everything is checked (file, plan, programs, tmux, working trees), then one transaction, then working trees, panes,
+watchdog.  `down`: drain, then end each member, then the list of unread mail, the session, the trees, the record
+``team.down``, the audit commit, the report.  What a crash in between leaves stands in `teams`.  Whoever starts or ends
+members holds the team's lock meanwhile (`session.alone`); draining, which takes long, does not.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mbox import places, teams
-from mbox.cli.options import AGENT, DURATION, LINE, Context, argument, changes, command, name, option, shows
+from mbox.cli.options import AGENT, DURATION, LINE, TEXT, Context, argument, changes, command, name, option, shows
 from mbox.documents import Document
 from mbox.errors import MboxError, NotFound, Refused, TimedOut, Usage
 
@@ -18,16 +24,25 @@ if TYPE_CHECKING:
     from mbox.tmux import Tmux
 
 TEAM = name("team")
+ANY = ("up", "draining", "down")
+
+UP, FIRST = 15.0, 3.0
+"""Seconds within which members come up; and those for which nobody else may start or end some meanwhile."""
+
+TURN = 20.0
+"""Seconds for which another command that starts or ends members of the same team is waited for."""
+
+REFRESH = 2.0
+"""Seconds between two tables of `team status --watch`."""
+
+TIMEOUT = 60.0
+"""Seconds that running tasks may take to finish, unless said."""
+
 STEP = 0.1
 """Seconds between two looks at members that are to end."""
 
-AFTER = 5.0
-"""Seconds that `team down` takes at most beyond its time."""
-
-REFRESH = 2.0
-
-TURN = 20.0
-"""Seconds for which another `team up` or `team down` of the same team is waited for."""
+GRACE = 2.5
+"""Seconds that members have at most to end by themselves: `team down` takes no more than 5 beyond its time."""
 
 
 # -- calling together ------------------------------------------------------------------------------------------------
@@ -47,31 +62,41 @@ def up(context: Context, file: str, plan: str | None, socket: str | None, no_tmu
 
     FILE is YAML: `members: [{name, role, count, host, model, …}]`, docs/teams.md has all of it.
     """
-    from mbox import session, teamfile
+    from mbox import session, teamfile, tmux
     from mbox.cli.planning import plan_of
 
     path = os.path.abspath(os.path.join(context.cwd, file))
     spec = teamfile.load(path)
     store, by = context.store, context.actor(required=False)
+    before = store.read(places.team(spec.name))
+    _refuse_another_file(before, path)
     _check_programs(store, spec)
-    server = None if no_tmux else _tmux(context, socket)
     drafts = plan_of(context, plan) if plan else []
+    server = None if no_tmux else _tmux(context, before, socket)
     trees = _trees(store, spec)
     with session.alone(store, spec.name, TURN):
         panes = session.choose(store, spec.name, server) if server else ""
-        answer = teams.up(store, by, spec, drafts, trees, panes, socket if server else None, context.dry_run)
+        where = (server.server or tmux.default()) if server else None
+        answer = teams.up(store, by, spec, drafts, trees, panes, where, context.dry_run)
         if context.dry_run:
             context.emit(answer)
             return
-        team = teams.require(store, store.read, spec.name)
-        _make_trees(store, team)
-        before = {row["name"]: session.incarnation(store, row["name"]) for row in teams.present(team)}
-        started = session.start(store, team, teams.present(team), server)
-        _watchdog(store)
-        late = session.wait_up(store, {who: before[who] for who in started}, 15)
+        started, coming = _start(store, spec.name)
+    _watchdog(store)
+    late = session.wait_up(store, coming, UP - FIRST)
+    _tell_changed(context, [who for who in answer["changed"] if who not in started], answer["not_in_file"])
     context.emit({**answer, "started": started})
     if late:
-        raise TimedOut(f"not up after 15 s: {', '.join(late)}; `team status` shows their last words")
+        raise TimedOut(f"not up after {UP:g} s: {', '.join(late)}; `team status` shows their last words")
+
+
+def _refuse_another_file(before: Document | None, path: str) -> None:
+    """`Refused` where a team of that name is up from another file: its members would be taken for removed ones."""
+    if before is None or before["state"] == "down" or not os.path.exists(before["file"]):
+        return
+    if not os.path.samefile(before["file"], path):
+        name = before["team"]
+        raise Refused(f"team {name} is {before['state']} from {before['file']}; `team down {name}` first, or say team: NAME")
 
 
 def _check_programs(store: OpenStore, spec: Team) -> None:
@@ -81,7 +106,10 @@ def _check_programs(store: OpenStore, spec: Team) -> None:
     from mbox import hosts
 
     for member in spec.members:
-        host = hosts.get(member.host) if member.command else hosts.require(member.host) if member.host else None
+        try:
+            host = hosts.get(member.host) if member.command else hosts.require(member.host) if member.host else None
+        except Usage as error:
+            raise Usage(f"{spec.file}: {member.name}: {error}") from None
         if host is None:
             raise Usage(f"{spec.file}: {member.name}: say host: or command:, so that it can be started")
         line = [*member.sandbox, *host.command(member.command or None)]
@@ -90,35 +118,60 @@ def _check_programs(store: OpenStore, spec: Team) -> None:
             raise Usage(f"{spec.file}: {member.name}: no program {line[0]} on the PATH")
 
 
-def _tmux(context: Context, socket: str | None) -> Tmux | None:
-    """The tmux server to use; None, said, where there is no tmux that can do it."""
-    from mbox import tmux
+def _tmux(context: Context, before: Document | None, socket: str | None) -> Tmux | None:
+    """The tmux server to use: where the team is already; None, said, where there is no tmux that can do it."""
+    from mbox import session, tmux
 
     try:
         tmux.require()
     except tmux.TmuxError as error:
         context.say(f"{error}; members run without panes, their output is in .mailbox/cache/logs/")
         return None
-    return tmux.Tmux(socket)
+    wanted = os.path.abspath(os.path.join(context.cwd, socket)) if socket else None
+    known = session.server_of(before) if before and before["state"] != "down" else None
+    if before and known and known.server and wanted not in (None, known.server) and known.has_session(before["session"]):
+        raise Refused(f"its panes are at the socket {known.server}; leave --socket out, or `team down` first")
+    return tmux.Tmux(wanted) if wanted else known or tmux.Tmux()
 
 
 def _trees(store: OpenStore, spec: Team) -> dict[str, tuple[str, str]]:
+    """Path and branch of each member that has a working tree; `Refused` where one could not be made."""
     from mbox import worktrees
 
     found = {}
     for member in spec.members:
         if member.worktree:
             branch = member.worktree if isinstance(member.worktree, str) else f"mbox/{spec.name}/{member.name}"
+            worktrees.ensure(store.root, spec.name, member.name, branch, dry_run=True)
             found[member.name] = (worktrees.place(store.root, spec.name, member.name), branch)
     return found
 
 
-def _make_trees(store: OpenStore, team: Document) -> None:
-    from mbox import worktrees
+def _start(store: OpenStore, name: str, only: str | None = None) -> tuple[dict[str, str], dict[str, int]]:
+    """Make and start what is missing of a team (or one member), under its lock.
 
-    for row in teams.present(team):
+    The panes of those who were started, and those who are not up yet, with the incarnation that they had before.
+    """
+    from mbox import session, worktrees
+
+    team = teams.require(store, store.read, name)
+    rows = [row for row in teams.present(team) if only in (None, row["name"])]
+    for row in rows:
         if row.get("tree"):
-            worktrees.ensure(store.root, team["team"], row["name"], row["branch"])
+            worktrees.ensure(store.root, name, row["name"], row["branch"])
+    before = {row["name"]: session.incarnation(store, row["name"]) for row in rows}
+    started = session.start(store, team, rows, session.server_of(team))
+    late = session.wait_up(store, {who: before[who] for who in started}, FIRST)
+    return started, {who: before[who] for who in late}
+
+
+def _tell_changed(context: Context, changed: list[str], gone: list[str]) -> None:
+    """Say who still runs as it was."""
+    from mbox import session
+
+    for names, what in ((changed, "run with what they were started with"), (gone, "are not in the file any more, and still run")):
+        if running := [name for name in names if session.is_up(context.store, name)]:
+            context.say(f"{', '.join(running)}: {what}; `team remove` ends a member")
 
 
 def _watchdog(store: OpenStore) -> None:
@@ -140,10 +193,10 @@ def status(context: Context, team: str | None, watch: bool) -> None:
     """Who is alive, busy or idle, with which task since when, unread mail, last words of the pane."""
     from mbox import ready
 
-    doc = teams.the_one(context.store, team, ("up", "draining", "down"))
+    doc = teams.the_one(context.store, team, ANY)
     store = context.store
     while True:
-        held = [task for task in ready.View(store).tasks.values() if task["status"] in ("claimed", "running")]
+        held = [task for task in ready.every(store).values() if task["status"] in ("claimed", "running")]
         rows = [_row(store, row, held) for row in teams.present(teams.require(store, store.read, doc["team"]))]
         if watch and sys.stdout.isatty():
             context.write("\x1b[H\x1b[2J")
@@ -180,16 +233,19 @@ def _row(store: OpenStore, row: Document, held: list[Document]) -> dict[str, Any
 @argument("team", metavar="[TEAM]", type=TEAM, required=False)
 def attach(context: Context, team: str | None) -> None:
     """Look at the team's panes: this terminal becomes its tmux session (leave with your prefix and d)."""
-    from mbox import session
+    from mbox import session, tmux
 
     doc = teams.the_one(context.store, team)
     server = session.server_of(doc)
-    if server is None or not server.has_session(doc["session"]):
+    if server is None or not session.is_ours(context.store, doc["session"], server):
         raise NotFound(f"team {doc['team']} has no panes; `team status` shows its members")
-    socket = ["-S", server.server] if server.server else []
-    verb = "switch-client" if os.environ.get("TMUX") and not server.server else "attach-session"
+    own = server.server in (None, tmux.default())
+    here = own and bool(os.environ.get("TMUX"))
+    environ = {key: value for key, value in os.environ.items() if here or key not in ("TMUX", "TMUX_PANE")}
+    socket = [] if own else ["-S", str(server.server)]
     context.close()
-    os.execvp("tmux", ["tmux", *socket, verb, "-t", f"={doc['session']}"])
+    words = ["tmux", *socket, "switch-client" if here else "attach-session", "-t", f"={doc['session']}"]
+    os.execvpe(words[0], words, environ)
 
 
 @command(examples=["team lead blue worker-2"], exits={3: "no such team or member"})
@@ -201,16 +257,19 @@ def lead(context: Context, team: str, member: str) -> None:
     context.emit(teams.lead(context.store, context.actor(required=False), team, member, context.dry_run))
 
 
-@command(examples=["team report", "team report blue --since 1200"], exits={3: "no such team"})
+@command(examples=["team report", "team report blue --since 2h"], exits={3: "no such team"})
 @shows
 @argument("team", metavar="[TEAM]", type=TEAM, required=False)
-@option("--since", type=int, metavar="SEQ", help="only records after this one (else since it was called)")
-def report(context: Context, team: str | None, since: int | None) -> None:
+@option("--since", metavar="D", help="2h, a time, or a record's number; else since it was called together")
+def report(context: Context, team: str | None, since: str | None) -> None:
     """By member and stage: done, failed, retried, dead, time waiting and working, mails, conflicts."""
+    from mbox import history
     from mbox import report as reports
+    from mbox.config import seconds
 
-    doc = teams.the_one(context.store, team, ("up", "draining", "down"))
-    context.emit(reports.report(context.store, doc, since))
+    store = context.store
+    doc = teams.the_one(store, team, ANY)
+    context.emit(reports.report(store, doc, history.since(since, store.host.wall(), seconds) if since else None))
 
 
 # -- changing --------------------------------------------------------------------------------------------------------
@@ -229,30 +288,39 @@ def report(context: Context, team: str | None, since: int | None) -> None:
 @option("--command", "words", multiple=True, metavar="WORD", help="its command, word by word")
 @option("--can", "capabilities", type=LINE, multiple=True, metavar="CAP", help="what it is able to do")
 @option("--worktree", is_flag=True, help="a working tree of its own")
+@option("--reports-to", type=AGENT, metavar="A", help="the orchestrator unless said")
+@option("--prompt", type=TEXT, metavar="P", help="its first instruction; - is stdin, @FILE a file")
 def add(
     context: Context, team: str, member: str, role: str | None, host: str | None, model: str | None,
-    words: tuple[str, ...], capabilities: tuple[str, ...], worktree: bool,
+    words: tuple[str, ...], capabilities: tuple[str, ...], worktree: bool, reports_to: str | None, prompt: str | None,
 ) -> None:  # fmt: skip
-    """Add a member to the team's file, comments kept, and start it."""
+    """Add a member to the team's file, comments kept, and start it if the team is up."""
     from mbox import session, teamfile
 
     store, by = context.store, context.actor(required=False)
     doc = teams.require(store, store.read, team)
+    first = f"@{prompt}" if prompt and prompt.startswith("@") else prompt
     said = {"name": member, "role": role, "host": host, "model": model, "command": list(words),
-            "capabilities": list(capabilities), "worktree": worktree}  # fmt: skip
+            "capabilities": list(capabilities), "worktree": worktree, "reports_to": reports_to, "prompt": first}  # fmt: skip
     text = teamfile.with_member(doc["file"], {key: value for key, value in said.items() if value})
     spec = teamfile.parse(text, doc["file"])
     _check_programs(store, spec)
-    server = session.server_of(doc)
-    answer = teams.up(store, by, spec, [], _trees(store, spec), doc["session"], server.server if server else None,
-                      context.dry_run)  # fmt: skip
-    if not context.dry_run:
-        store.disk.replace(doc["file"], text.encode())
-        team_doc = teams.require(store, store.read, team)
-        _make_trees(store, team_doc)
-        row = next(row for row in teams.present(team_doc) if row["name"] == member)
-        answer["started"] = session.start(store, team_doc, [row], server)
-    context.emit(answer)
+    trees, server = _trees(store, spec), session.server_of(doc)
+    with session.alone(store, team, TURN):
+        answer = {"team": team, "state": doc["state"], "new": [member]}
+        if doc["state"] == "up":
+            answer = teams.up(store, by, spec, [], trees, doc["session"], server.server if server else None, context.dry_run)
+        if context.dry_run:
+            context.emit(answer)
+            return
+        store.disk.rewrite(doc["file"], text.encode())
+        started, coming = _start(store, team, member) if doc["state"] == "up" else ({}, {})
+    if doc["state"] != "up":
+        context.say(f"team {team} is {doc['state']}: {member} starts with the next `team up`")
+    late = session.wait_up(store, coming, UP - FIRST)
+    context.emit({**answer, "started": started})
+    if late:
+        raise TimedOut(f"{member} is not up after {UP:g} s; `team status` shows its last words")
 
 
 @command(examples=["team remove blue worker-6"], exits={3: "no such team or member"})
@@ -265,16 +333,22 @@ def remove(context: Context, team: str, member: str) -> None:
 
     store, by = context.store, context.actor(required=False)
     doc = teams.require(store, store.read, team)
-    text = teamfile.without_member(doc["file"], member)
+    in_file = member in {one.name for one in teamfile.load(doc["file"]).members}
+    text = teamfile.without_member(doc["file"], member) if in_file else None
     answer = teams.take_out(store, by, team, member, context.dry_run)
-    if not context.dry_run:
-        store.disk.replace(doc["file"], text.encode())
-        _end(store, [member], 0.0)
-        status_doc, server = session.status_of(store, member), session.server_of(doc)
-        if server and status_doc and status_doc["pane"]:
-            server.close_pane(status_doc["pane"])
-        row = next(row for row in doc["members"] if row["name"] == member)
-        answer.update(_removed_trees(store, [row]))
+    if context.dry_run:
+        context.emit(answer)
+        return
+    with session.alone(store, team, TURN):
+        if text is not None:
+            store.disk.rewrite(doc["file"], text.encode())
+        rows = [row for row in teams.everybody(store.read, doc) if row["name"] == member]
+        if rows and doc["state"] != "down":
+            _end(store, [member], GRACE, f"it was removed from team {team}")
+        server, last = session.server_of(doc), session.status_of(store, member)
+        if server and rows and last and last["pane"] in server.panes(doc["session"]):
+            server.close_pane(last["pane"])
+        answer.update(_removed_trees(store, rows))
     context.emit(answer)
 
 
@@ -296,51 +370,64 @@ def drain(context: Context, team: str | None, timeout: float | None) -> None:
     if context.dry_run:
         context.emit(answer)
         return
-    until = time.monotonic() + (60 if timeout is None else timeout)
-    left = _drained(store, doc, until)
-    handed = teams.hand_over(store, by, doc) if left else None
+    until = time.monotonic() + (TIMEOUT if timeout is None else timeout)
+    left = _drained(store, [doc], until)
+    handed = _handed_over(context, doc["team"]) if left else None
     context.emit({**answer, "at_work": left, "handed_over": handed})
     if left:
         raise TimedOut(f"still at work: {', '.join(left)}; `team down {doc['team']}` ends them")
 
 
-def _drained(store: OpenStore, team: Document, until: float) -> list[str]:
-    """Stop every member that has nothing to do, the orchestrator last; who is still up at the time limit."""
-    from mbox import estate, session
-    from mbox.transaction import SWEEP
+def _drained(store: OpenStore, docs: list[Document], until: float) -> list[str]:
+    """Stop every member that has nothing to do, orchestrators last; who is still up at the time limit."""
+    from mbox import session
 
     told: set[str] = set()
+    rows = [(row["name"], doc) for doc in docs for row in teams.everybody(store.read, doc)]
     while True:
-        rows = teams.present(team)
-        running = [row["name"] for row in rows if session.is_up(store, row["name"])]
+        running = [(who, doc) for who, doc in rows if session.is_up(store, who)]
         if not running or time.monotonic() >= until:
-            return running
-        for who in running:
-            last = who == team["orchestrator"] and len(running) > 1
-            if who in told or last or store.names(places.new_folder(who)):
-                continue
-            agent = store.read(places.agent(who)) or {"incarnation": 0}
-            if not store.transact(lambda tx: estate.holds(tx, who, agent["incarnation"]), SWEEP, dry_run=True):  # noqa: B023
+            return [who for who, _ in running]
+        for who, doc in running:
+            last = who == doc["orchestrator"] and sum(other is doc for _, other in running) > 1
+            if who not in told and not last and _is_done(store, who):
                 session.tell_to_stop(store, who)
                 told.add(who)
         time.sleep(STEP)
 
 
-def _end(store: OpenStore, names: list[str], seconds: float) -> None:
+def _is_done(store: OpenStore, who: str) -> bool:
+    """Whether a member has nothing to read and holds nothing."""
+    from mbox import estate
+    from mbox.transaction import SWEEP
+
+    agent = store.read(places.agent(who))
+    if agent is None or store.names(places.new_folder(who)):
+        return agent is None
+    return not store.transact(lambda tx: estate.holds(tx, who, agent["incarnation"]), SWEEP, dry_run=True)
+
+
+def _end(store: OpenStore, names: list[str], seconds: float, why: str = "its team was dismissed") -> None:
     """End members within ``seconds``, then at once, and give back what is still held."""
-    from mbox import agents, estate, session
+    from mbox import estate, session
     from mbox.transaction import SWEEP
 
     for who in names:
         session.tell_to_stop(store, who)
-    for who in session.wait_down(store, names, seconds):
+    for who in session.wait_down(store, names, min(seconds, store.config.stop_grace + 0.5)):
         session.kill(store, who)
     for who in names:
-        beat = agents.heartbeat(store, who)
-        if beat is not None:
-            store.transact(
-                lambda tx: estate.settle(tx, who, beat["incarnation"], estate.DEAD, "its team was dismissed"), SWEEP  # noqa: B023
-            )
+        if (agent := store.read(places.agent(who))) is not None:
+            store.transact(lambda tx: estate.settle(tx, who, agent["incarnation"], estate.DEAD, why), SWEEP)  # noqa: B023
+
+
+def _handed_over(context: Context, team: str) -> dict[str, Any] | None:
+    """Send the list of unread mail; say how much there is where nobody could get it."""
+    handed = teams.hand_over(context.store, context.actor(required=False), team)
+    if handed and "to" not in handed:
+        context.say(f"{handed['messages']} unread messages stay in the inboxes of team {team}, which nobody leads")
+        return None
+    return handed
 
 
 @command(
@@ -351,7 +438,7 @@ def _end(store: OpenStore, names: list[str], seconds: float) -> None:
 @argument("team", metavar="[TEAM]", type=TEAM, required=False)
 @option("--timeout", type=DURATION, metavar="D", help="how long running tasks may take to finish (60s)")
 @option("--force", is_flag=True, help="do not wait: what was claimed is queued again")
-@option("--all", "every", is_flag=True, help="every team that is up")
+@option("--all", "every", is_flag=True, help="every team that is up, at the same time; the answer is a list")
 def down(context: Context, team: str | None, timeout: float | None, force: bool, every: bool) -> None:
     """Drain, stop every member, remove clean working trees, commit the audit trail, report.
 
@@ -362,38 +449,68 @@ def down(context: Context, team: str | None, timeout: float | None, force: bool,
     if every and team:
         raise Usage("a team or --all: not both")
     chosen = [doc for doc in store.documents(places.TEAMS) if doc["state"] != "down"] if every else [teams.the_one(store, team)]
+    answers = _down(context, chosen, 0.0 if force else TIMEOUT if timeout is None else timeout)
+    context.emit(answers if every else answers[0])
+
+
+def _down(context: Context, docs: list[Document], timeout: float) -> list[dict[str, Any]]:
+    """End teams, all of them within the time; each with what happened to it, and its report."""
+    from contextlib import ExitStack
+
     from mbox import session
 
-    for doc in chosen:
-        with session.alone(store, doc["team"], TURN):
-            answer = _down(context, doc, 0.0 if force else 60.0 if timeout is None else timeout)
-        context.emit(answer)
-
-
-def _down(context: Context, doc: Document, timeout: float) -> dict[str, Any]:
-    from mbox import report as reports
-    from mbox import session
-
-    store, by, who = context.store, context.actor(required=False), doc["team"]
-    if doc["state"] == "down":
-        return {"team": who, "state": "down", "already": True}
+    store, by = context.store, context.actor(required=False)
+    live = [doc for doc in docs if doc["state"] != "down"]
     if context.dry_run:
-        running = [row["name"] for row in teams.present(doc) if session.is_up(store, row["name"])]
-        return {"team": who, "state": "down", "stopped": running}
+        return [_would_stop(store, doc) if doc in live else _already(doc) for doc in docs]
     since, until = store.end().seq, time.monotonic() + timeout
-    teams.change_state(store, by, who, "draining")
-    names = [row["name"] for row in teams.present(doc)]
-    left = _drained(store, doc, until) if timeout else [name for name in names if session.is_up(store, name)]
-    _end(store, names, min(store.config.stop_grace + 0.5, AFTER - 2.0))
-    handed = teams.hand_over(store, by, doc)
-    requeued, dead = _given_back(store, names, since)
-    session.close(store, doc, session.server_of(doc))
-    trees = _removed_trees(store, teams.present(doc))
-    teams.change_state(store, by, who, "down", f"stopped at work: {', '.join(left)}" if left else "")
+    for doc in live:
+        teams.change_state(store, by, doc["team"], "draining")
+    left = set(_drained(store, live, until))
+    found: dict[str, dict[str, Any]] = {doc["team"]: {} for doc in docs}
+    with ExitStack() as stack:
+        for doc in docs:
+            try:
+                stack.enter_context(session.alone(store, doc["team"], 0.5))
+            except TimedOut as error:
+                context.say(f"{error}; going on")
+        live = [teams.require(store, store.read, doc["team"]) for doc in live]
+        names = {doc["team"]: [row["name"] for row in teams.everybody(store.read, doc)] for doc in live}
+        _end(store, [who for some in names.values() for who in some], GRACE)
+        for doc in docs:
+            mine = found[doc["team"]]
+            if doc["team"] in names:
+                mine["requeued"], mine["dead"] = _given_back(store, names[doc["team"]], since)
+                mine["handed_over"] = _handed_over(context, doc["team"])
+            session.close(store, doc, session.server_of(doc))
+            mine.update(_removed_trees(store, doc["members"] or []))
+        for doc in live:
+            busy = [who for who in names[doc["team"]] if who in left]
+            teams.change_state(store, by, doc["team"], "down", f"stopped at work: {', '.join(busy)}" if busy else "")
     _commit(context)
-    answer = {"requeued": requeued, "dead": dead, "handed_over": handed, **trees}
-    made = reports.report(store, teams.require(store, store.read, who))
-    return {**made, **{key: value for key, value in answer.items() if value}}
+    return [_told(context, doc, doc["team"] in names, found[doc["team"]]) for doc in docs]
+
+
+def _told(context: Context, doc: Document, ended: bool, more: dict[str, Any]) -> dict[str, Any]:
+    """The answer for one team; teams that its members lead are named."""
+    from mbox import report as reports
+
+    store, name = context.store, doc["team"]
+    made = reports.report(store, teams.require(store, store.read, name)) if ended else _already(doc)
+    if others := teams.below(store, doc):
+        context.say(f"{', '.join(others)}: led by members of {name}, and still up; `team down {others[0]}`")
+    return {**made, **{key: value for key, value in more.items() if value}}
+
+
+def _would_stop(store: OpenStore, doc: Document) -> dict[str, Any]:
+    from mbox import session
+
+    running = [row["name"] for row in teams.everybody(store.read, doc) if session.is_up(store, row["name"])]
+    return {"team": doc["team"], "state": "down", "stopped": running}
+
+
+def _already(doc: Document) -> dict[str, Any]:
+    return {"team": doc["team"], "state": "down", "already": True}
 
 
 def _given_back(store: OpenStore, names: list[str], since: int) -> tuple[list[str], list[str]]:
