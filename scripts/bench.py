@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -448,9 +449,80 @@ def rivals() -> None:
             store.close()
 
 
+def alive() -> None:
+    """The wrapper, the doorbell of an idle agent by the watchdog, and the end of a team, with real tmux."""
+    one, other, ratio = 0.0, 0.0, 0.0
+    with scratch() as folder:
+        make(folder).close()
+        wrapped = command(folder, "mbox", "run", "--no-watchdog", "--", "true")
+        one, other, ratio = paired(wrapped, command(folder, "mbox", "send", "bob", "--body", "x"), 15)
+        report("alive", "mbox run -- true / mbox send", f"{ms(one)} / {ms(other)}", ratio, "")
+    if shutil.which("tmux") is None:
+        print("alive      without tmux there are no panes to measure", flush=True)
+        return
+    with scratch() as folder:
+        doorbells(folder)
+    with scratch() as folder:
+        dismissal(folder)
+
+
+def members(folder: Path, count: int, words: list[str]) -> None:
+    """Call a team of ``count`` members together in a tmux server of its own."""
+    make(folder).close()
+    team = {"team": "bench", "members": [{"role": "m", "count": count, "host": "claude", "command": words}]}
+    (folder / "team.yaml").write_text(json.dumps(team))
+    command(folder, "team", "up", str(folder / "team.yaml"), "--socket", str(folder / "tmux"), "--quiet")()
+
+
+def dismissed(folder: Path) -> None:
+    """End the team, its watchdog and its tmux server."""
+    command(folder, "team", "down", "--force", "--quiet")()
+    try:
+        os.kill(json.loads((folder / places.WATCHDOG).read_text())["pid"], signal.SIGTERM)
+    except (OSError, ValueError, LookupError):
+        pass
+    subprocess.run(["tmux", "-S", str(folder / "tmux"), "kill-server"], check=False, capture_output=True)
+
+
+def doorbells(folder: Path) -> None:
+    """From a delivery until the idle program has taken the line."""
+    fake, log = Path(__file__).parent.parent / "tests/fakes/agent.py", folder / "log"
+    members(folder, 1, [sys.executable, str(fake), str(log), "redraw"])
+    times = []
+    try:
+        time.sleep(1.5)
+        for n in range(15):
+            send = command(folder, "mbox", "send", "m-1", "--body", "x", agent="bob")
+            before = log.read_text().count("took")
+            send()
+            start = time.perf_counter()
+            while log.read_text().count("took") == before and time.perf_counter() - start < 20:
+                time.sleep(0.005)
+            times.append(time.perf_counter() - start)
+            command(folder, "mbox", "read", "--all", agent="m-1")()
+            time.sleep(0.3 + n % 3 / 10)
+    finally:
+        dismissed(folder)
+    report("alive", "delivery → doorbell taken, idle agent: median, worst", f"{ms(statistics.median(times))} {max(times):.2f} s",
+           None, "≤ 2 s")  # fmt: skip
+
+
+def dismissal(folder: Path) -> None:
+    """`team down` of six members that have nothing to do."""
+    times = []
+    for n in range(3):
+        place = folder / str(n)
+        members(place, 6, ["sleep", "1000"])
+        try:
+            times.append(took(command(place, "team", "down", "--timeout", "60s")))
+        finally:
+            dismissed(place)
+    report("alive", "team down, six idle members", f"{statistics.median(times):.2f} s", None, "≤ 65 s")
+
+
 SECTIONS = {
     "process": process, "inprocess": inprocess, "scale": scale, "journal": journal, "wake": wake, "big": big,
-    "rivals": rivals,
+    "rivals": rivals, "alive": alive,
 }  # fmt: skip
 
 
