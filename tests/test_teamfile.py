@@ -106,3 +106,46 @@ def test_edits_keep_comments_and_order(tmp_path: Path) -> None:
     with pytest.raises(Usage, match="two members are called boss"):
         teamfile.with_member(str(path), {"name": "boss"})
     assert path.read_text(encoding="utf-8") == GOOD
+
+
+def test_an_instruction_can_stand_in_a_file(tmp_path: Path) -> None:
+    """Beside the team file; ``@@`` is a literal @; a file that is not there is named with the line."""
+    (tmp_path / "p.txt").write_text("Do\nthis\n", encoding="utf-8")
+    path = str(tmp_path / "t.yaml")
+    text = "defaults: {prompt: '@p.txt'}\nmembers:\n- name: a\n- name: b\n  prompt: '@@b'\n"
+    assert [member.prompt for member in teamfile.parse(text, path).members] == ["Do\nthis\n", "@b"]
+    with pytest.raises(Usage, match=r"t.yaml:5: prompt .*/nope.txt: No such file or directory; @ names a file"):
+        teamfile.parse(text.replace("@@b", "@nope.txt"), path)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("? [a]\n: b\n", "a name must be text"),
+        ("members:\n- ? {x: y}\n  : z\n", ":2: a name must be text"),
+        ('members:\n- {name: a, model: "\\ud800"}', ":2: "),
+        ("members:\n- name: sweep", ":2: name sweep is the toolkit's own name"),
+        ("parent: a\nmembers:\n- name: a\n- name: b", "parent a is a member"),
+        ("members:\n- {role: w, count: 2, worktree: x}", "two members have branch x"),
+        ("a: 1\n---\nb: 2", "not YAML"),
+        ("members: !!python/object:os.system {}", "not YAML"),
+        ("members: " + "[" * 5000, "not YAML"),
+        ("\t", "not YAML"),
+        ("members:\n- {name: a, env: {1: x}}", "no name of a variable"),
+        ("1: x\nmembers: [{name: a}]", "is not known"),
+        ("members:\n- {name: a, count: true}", "count must be a number"),
+    ],
+)
+def test_hostile_yaml_is_one_line_too(text: str, said: str) -> None:
+    """No traceback, whatever stands there."""
+    with pytest.raises(Usage) as error:
+        teamfile.parse(text, "/x/t.yaml")
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_edits_keep_line_ends_and_refuse_what_would_change_more(tmp_path: Path) -> None:
+    """A file from Windows; a field that others take over from what is edited."""
+    path = tmp_path / "blue.yaml"
+    path.write_bytes(GOOD.replace("\n", "\r\n").encode())
+    more = teamfile.with_member(str(path), {"name": "eve", "host": "gemini"})
+    assert more.replace("\r\n", "\n").startswith(GOOD) and more.count("\r\n") == more.count("\n")

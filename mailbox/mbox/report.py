@@ -34,8 +34,8 @@ COUNTED = {
 LOST = ("task.expire", "agent.end", "agent.dead")
 """Operations by which a holder loses a task."""
 
-ENDS = ("task.done", "task.submit", "task.fail", "task.release", *LOST)
-"""Operations that end a hold."""
+ENDS = ("task.done", "task.submit", "task.fail", "task.release")
+"""Operations by which a holder ends its hold."""
 
 
 class _Tally:
@@ -80,7 +80,8 @@ class Report:
     def _task(self, record: Record, doc: Document, at: float) -> None:
         task, op, status = doc["task_id"], record["op"], doc["status"]
         held = self._held.pop(task, None)
-        who, since = held or (doc["owner"] or record["by"], self._start if op in ENDS else at)
+        lost = op in LOST and status != "review"
+        who, since = held or (doc["owner"] or record["by"], self._start if lost or op in ENDS else at)
         if op == "task.claim":
             who = doc["owner"] or record["by"]
             made = self._start if doc["attempt_count"] or doc["round"] > 1 else seconds(doc["created_at"])
@@ -97,7 +98,6 @@ class Report:
             return
         if status != "queued":
             self._queued.pop(task, None)
-        lost = op in LOST and status != "review"
         owner = doc["owner"] if op in ("task.approve", "task.reject") and doc["owner"] else who
         self._time(who, doc, "working", at - since)
         if lost:

@@ -132,7 +132,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
                          "ts? what? on=str? why?"),
     # teams
     "team up": (ONE, "team state=of_team session? new=strs? changed? not_in_file=strs? imported started=texts? already?"),
-    "team status": (MANY, "agent role alive=of_life doing? task? since? unread=int says?"),
+    "team status": (MANY, "agent role? alive=of_life doing? task? since? unread=int says?"),
     "team lead": (ONE, "team orchestrator before? changed? already?"),
     "team add": (ONE, "team state=of_team session? new=strs? changed? not_in_file=strs? imported? started=texts? already?"),
     "team remove": (ONE, "team removed=str trees_removed=strs? trees_kept=strs? already?"),

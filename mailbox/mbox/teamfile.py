@@ -281,6 +281,8 @@ def _joined(team: Team) -> Team:
         raise Usage(f"{team.file}: two members are called {twice}")
     if len(names) > MOST:
         raise Usage(f"{team.file}: {len(names)} members are more than {MOST}")
+    if team.parent in names:
+        raise Usage(f"{team.file}: parent {team.parent} is a member; it is an agent of another team, or that team")
     leaders = [member.name for member in team.members if member.role == "orchestrator"]
     head = team.orchestrator or (leaders[0] if leaders else None)
     if head is not None and head not in names:
@@ -292,8 +294,6 @@ def _joined(team: Team) -> Team:
             raise Usage(f"{team.file}: {above} cannot report to itself")
         members.append(member._replace(reports_to=above))
     _refuse_circle(team.file, {member.name: member.reports_to for member in members})
-    if team.parent in names:
-        raise Usage(f"{team.file}: parent {team.parent} is a member; it is an agent of another team, or that team")
     branches = [member.worktree for member in members if isinstance(member.worktree, str)]
     if same := next((branch for branch in branches if branches.count(branch) > 1), None):
         raise Usage(f"{team.file}: two members have branch {same}; say worktree: true, and each gets one of its own")

@@ -77,8 +77,8 @@ def short(doc: Doc, defaults: Doc) -> dict[str, Any]:
 
 
 def id_field(doc: Doc, kind: str = "") -> str:
-    """The field that identifies ``doc``: ``KIND_id``, ``KIND``, the first ``…_id``, ``id``, ``seq`` or ''."""
-    names = (f"{kind}_id", kind, *(name for name in doc if name.endswith("_id")), "id", "seq")
+    """The field that identifies ``doc``: ``KIND_id``, ``KIND``, the first ``…_id``, ``id``, ``seq``, ``team`` or ''."""
+    names = (f"{kind}_id", kind, *(name for name in doc if name.endswith("_id")), "id", "seq", "team")
     return next((name for name in names if name in doc), "")
 
 

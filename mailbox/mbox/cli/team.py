@@ -200,7 +200,7 @@ def status(context: Context, team: str | None, watch: bool) -> None:
         rows = [_row(store, row, held) for row in teams.present(teams.require(store, store.read, doc["team"]))]
         if watch and sys.stdout.isatty():
             context.write("\x1b[H\x1b[2J")
-        context.emit(rows)
+        context.emit(rows, "agent")
         if not watch:
             return
         context.flush()
@@ -299,6 +299,8 @@ def add(
 
     store, by = context.store, context.actor(required=False)
     doc = teams.require(store, store.read, team)
+    if member in {one.name for one in teamfile.load(doc["file"]).members}:
+        raise Usage(f"{member} is in {doc['file']} already: change it there, `team up FILE` starts it")
     first = f"@{prompt}" if prompt and prompt.startswith("@") else prompt
     said = {"name": member, "role": role, "host": host, "model": model, "command": list(words),
             "capabilities": list(capabilities), "worktree": worktree, "reports_to": reports_to, "prompt": first}  # fmt: skip
@@ -448,7 +450,8 @@ def down(context: Context, team: str | None, timeout: float | None, force: bool,
     store = context.store
     if every and team:
         raise Usage("a team or --all: not both")
-    chosen = [doc for doc in store.documents(places.TEAMS) if doc["state"] != "down"] if every else [teams.the_one(store, team)]
+    live = [doc for name in teams.known(store) if (doc := store.read(places.team(name))) and doc["state"] != "down"]
+    chosen = live if every else [teams.the_one(store, team)]
     answers = _down(context, chosen, 0.0 if force else TIMEOUT if timeout is None else timeout)
     context.emit(answers if every else answers[0])
 
