@@ -189,6 +189,7 @@ def test_two_teams_whose_sessions_would_have_one_name(place: Place, socket: str)
     """tmux allows no dot in a session's name; the end of one team leaves the other alone."""
     for name, member in (("a.b", "x"), ("a_b", "y")):
         place("team", "up", place.file([{"name": member, **SLEEPER}], name), "--socket", socket)
+    assert asked(socket, "ls", "-F", "#S").split() == ["mbox-a_b", "mbox-a_b-2"]
     place("team", "down", "a.b", "--force")
     assert alive(place.beat("y")["child"])
     place("team", "down", "a_b", "--force")
@@ -215,6 +216,20 @@ def test_two_that_call_a_team_at_once_start_each_member_once(place: Place, tmux:
     assert place.carriers() == ["w-1", "w-2", "w-3", "w-4"]
     assert {row["incarnation"] for row in place.json("mbox", "agent", "list")} == {2}
     place("team", "down", "--force")
+
+
+def test_a_member_that_has_not_beaten_yet_is_left_alone(place: Place, socket: str) -> None:
+    """Its heartbeat is lost, or is to come: what runs in its pane is not started over."""
+    slow = CONFIG.replace("heartbeat: 0.3s", "heartbeat: 30s").replace("dead_after: 3s", "dead_after: 90s")
+    (place.root / ".mailbox/config.yaml").write_text(slow, encoding="utf-8")
+    file = place.file([{"name": "w", **SLEEPER}])
+    place("team", "up", file, "--socket", socket)
+    beat = place.beat("w")
+    (place.root / places.heartbeat("w")).unlink()
+    assert not place.json("team", "up", file, "--socket", socket).get("started")
+    assert alive(beat["pid"]) and alive(beat["child"]) and place.carriers() == ["w"]
+    place("team", "down", "--force")
+    until(lambda: not alive(beat["child"]), "its end, with its pane")
 
 
 @pytest.mark.parametrize("tmux", [True, False], ids=["tmux", "detached"])
