@@ -175,6 +175,9 @@ def respawn(store: OpenStore, team: Document, member: Document) -> str:
     """Start a member again, where it was; empty, or why that could not be done."""
     try:
         with alone(store, team["team"], 0.0):
+            now = store.read(places.team(team["team"]))
+            if now is None or now["state"] != "up":
+                return f"team {team['team']} is being ended"
             started = start(store, team, [member], server_of(team))
     except (MboxError, OSError) as error:
         return str(error)
