@@ -53,11 +53,7 @@ def server(folder: Path) -> Iterator[str]:
 
 def end_all(root: Path) -> None:
     """Kill the watchdog and every wrapper and program of the store."""
-    groups = []
-    try:
-        os.kill(json.loads((root / places.WATCHDOG).read_text())["pid"], signal.SIGKILL)
-    except (OSError, ValueError, KeyError):
-        pass
+    groups = watchdogs(root)
     for path in (root / places.HEARTBEATS).glob("*"):
         try:
             beat = json.loads(path.read_text())
@@ -70,6 +66,19 @@ def end_all(root: Path) -> None:
                 os.kill(pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
             continue
+
+
+def watchdogs(root: Path) -> list[int]:
+    """Pids of the watchdogs of the store in ``root``; one that has only just begun has written nothing yet."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"watchdog" in words and os.fsencode(root) in words:
+            found.append(int(folder.name))
+    return found
 
 
 def environment() -> dict[str, str]:

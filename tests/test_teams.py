@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Run
+from conftest import CHECKOUT, Run
 from mbox import doctor, letters, mail, places, report, teamfile, teams
 from mbox.errors import MboxError, NotFound, Refused
 from mbox.mail import Draft
@@ -487,3 +487,35 @@ def test_a_wrong_file_begins_nothing(root: Path, team: Team, member: dict[str, A
     assert (done.returncode, said in done.stderr) == (2, True), done.stderr
     assert "team.yaml" in done.stderr or "host" in done.stderr
     assert json.loads(team("agent", "list", command="mbox").stdout) == []
+
+
+@pytest.mark.parametrize("name", ["tmux-next", "tmux-team", "tmux-nudge"])
+def test_the_helpers_need_tmux_and_say_so(name: str, run: Run) -> None:
+    """Outside of tmux: one line, exit 2."""
+    done = run(CHECKOUT / "scripts" / name, env={"TMUX": None})
+    assert (done.returncode, done.stderr) == (2, f"{name}: not inside tmux\n")
+
+
+def test_a_helper_jumps_to_who_waits_and_rings_who_is_there(root: Path, team: Team, socket: str) -> None:
+    """`tmux-next` finds the agent with unread mail; `tmux-nudge` says what came of it."""
+    sleeper = {"host": "claude", "command": ["sleep", "1000"]}
+    team("up", write(root, [{"name": "one", **sleeper}, {"name": "two", **sleeper}]), "--socket", socket)
+    team("send", "two", "--body", "x", "--as", "one", command="mbox")
+    panes = subprocess.run(["tmux", "-S", socket, "list-panes", "-a", "-F", "#{pane_id} #{@mbox_agent}"],
+                           capture_output=True, text=True, check=True).stdout.split()  # fmt: skip
+    where = dict(zip(panes[1::2], panes[::2], strict=True))
+    inside = {**environment(), "TMUX": f"{socket},1,0", "TMUX_PANE": where["one"]}
+    attached = subprocess.Popen(
+        ["script", "-qc", f"tmux -S {socket} attach -t mbox-blue", "/dev/null"], stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**environment(), "TERM": "xterm"},
+    )  # fmt: skip
+    try:
+        until(lambda: subprocess.run(["tmux", "-S", socket, "list-clients"], capture_output=True, check=True).stdout, "a client")
+        subprocess.run([str(CHECKOUT / "scripts/tmux-next")], check=True, env=inside, cwd=root)
+        words = ["tmux", "-S", socket, "display-message", "-p", "-t", "mbox-blue:", "#{@mbox_agent}"]
+        assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip() == "two"
+        subprocess.run([str(CHECKOUT / "scripts/tmux-nudge")], check=True, env=inside, cwd=root)
+    finally:
+        attached.kill()
+        attached.wait()
+    team("down", "--force")
