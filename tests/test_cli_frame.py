@@ -28,7 +28,7 @@ from mbox.cli.options import Context, argument, command, option, words
 PACKAGE = Path(__file__).resolve().parents[1] / "mailbox"
 Call = Callable[..., Result]
 
-LATER = ["run", "watchdog", "nudge", "team", "workflow", "hook", "hooks", "card", "mcp"]
+LATER = ["workflow", "hook", "hooks", "card", "mcp"]
 
 
 @pytest.fixture(autouse=True)

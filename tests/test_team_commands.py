@@ -251,7 +251,7 @@ def test_a_team_up_that_is_killed_is_finished_by_the_next(place: Place, tmux: bo
         kills += one.poll() is None
         one.kill()
         one.communicate()
-    assert kills >= 3
+    assert kills  # how many come too late, the machine decides
     place(*words)
     until(lambda: place.carriers() == ["boss", "w-1", "w-2", "w-3"], place.carriers)
     assert place.json("mbox", "status")["tasks"] == {"queued": 120}

@@ -212,7 +212,7 @@ def _begun(folder: str, objects: Objects, found: Saved, say: Say) -> OpenStore:
     opening._folders(folder, disk)
     for path, oid in found.persons.items():
         if not os.path.lexists(f"{folder}/{path}"):
-            disk.create(f"{folder}/{path}", objects.need(oid))
+            disk.replace(f"{folder}/{path}", objects.need(oid))  # whole, whatever dies
             if path != places.CONFIG:
                 say(f"{folder}/{path} came from the ref and names programs to start: read it before you use it")
     config = configuration.load(f"{folder}/{places.MAILBOX}", disk)
