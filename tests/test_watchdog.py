@@ -216,6 +216,27 @@ def test_who_cannot_or_need_not_be_rung(kennel: Kennel, missing: str) -> None:
     assert kennel.hands.take() == []
 
 
+@pytest.mark.parametrize("why", ["never", "quiet", "pane", "life"])
+def test_mail_that_cannot_be_rung_for_does_not_keep_it_awake(kennel: Kennel, why: str) -> None:
+    """Nothing is due because of it until something changes: the next regular scan is 30 s away."""
+    kennel.beat("ann"), kennel.pane("ann"), kennel.send("ann")
+    if why == "never":
+        kennel.hands.outcome = ""
+    elif why == "quiet":
+        kennel.team({"name": "ann", "nudge": False})
+    else:
+        kennel.hands.outcome = "busy"
+        kennel.dog.look()
+        if why == "pane":
+            (kennel.root / places.status("ann")).unlink()
+            kennel.host.advance(31)
+            kennel.beat("ann")
+        else:
+            kennel.host.advance(46)
+    assert kennel.dog.scan() == kennel.host.mono() + 30
+    assert kennel.dog.look() == kennel.host.mono() + 30
+
+
 def test_read_mail_ends_it(kennel: Kennel) -> None:
     """Only the inbox emptying counts as read."""
     kennel.beat("ann"), kennel.pane("ann"), kennel.send("ann")

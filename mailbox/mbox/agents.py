@@ -169,6 +169,24 @@ def heartbeat(store: Store, name: str) -> Document | None:
     return found
 
 
+def status(store: Store, name: str) -> Document | None:
+    """What the agent's own hooks, or its wrapper, last said; None if nothing was said or it cannot be read."""
+    try:
+        found: Document = documents.decode("status", store.bytes_of(places.status(name)))
+    except (OSError, Unfit):
+        return None
+    return found
+
+
+RUN, END = "run", "end"
+"""Events in ``status/`` by which a wrapper says that its program runs, or has ended."""
+
+
+def said_by_hooks(status: Document) -> str:
+    """The state that the agent's own hooks last said; empty where the last word is its wrapper's, which knows less."""
+    return "" if status["event"] in ("", RUN, END) else str(status["state"])
+
+
 def alive(store: Store, name: str) -> bool | None:
     """Whether ``name`` is alive by its last heartbeat; None if it never beat or the beat cannot be read."""
     beat = heartbeat(store, name)

@@ -30,7 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from . import agents, documents, hosts, places, processes, tmux
+from . import agents, hosts, places, processes, tmux
 from .documents import Document
 from .errors import MboxError, Refused, TimedOut
 from .processes import Identity
@@ -189,15 +189,6 @@ def server_of(team: Document) -> Tmux | None:
     return Tmux((team["policy"] or {}).get("server")) if team["session"] else None
 
 
-def status_of(store: OpenStore, name: str) -> Document | None:
-    """What the agent's hooks, or its wrapper, last said."""
-    try:
-        found: Document = documents.decode("status", store.bytes_of(places.status(name)))
-    except (OSError, documents.Unfit):
-        return None
-    return found
-
-
 def incarnation(store: OpenStore, name: str) -> int:
     """The incarnation of a member's last heartbeat; 0 if it never beat."""
     beat = agents.heartbeat(store, name)
@@ -270,7 +261,7 @@ def close(store: OpenStore, team: Document, server: Tmux | None) -> None:
 
 def last_words(store: OpenStore, name: str) -> str:
     """The last line of text that a member's pane shows, for people; empty where there is none."""
-    doc = status_of(store, name)
+    doc = agents.status(store, name)
     if doc is None or not doc["pane"]:
         return ""
     try:
@@ -285,11 +276,11 @@ def screen_state(store: OpenStore, name: str, host: str) -> str:
     """``busy``, ``idle``, … by the agent's own hooks, else by what its pane shows; ``ended`` or empty if unknown."""
     from . import doorbell
 
-    doc = status_of(store, name)
+    doc = agents.status(store, name)
     if doc is None:
         return ""
-    if doc["event"] not in ("", "run", "end") or doc["state"] == "ended":
-        return str(doc["state"])
+    if said := agents.said_by_hooks(doc) or (doc["state"] if doc["state"] == "ended" else ""):
+        return str(said)
     known = hosts.get(host)
     if not doc["pane"] or known.prompt is None:
         return ""

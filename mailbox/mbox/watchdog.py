@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from . import agents, bells, documents, estate, flock, mail, places
+from . import agents, bells, estate, flock, mail, places
 from .bells import Bell
 from .documents import Document, compact
 from .errors import MboxError, NoStore, NotYours, Refused, WentBack
@@ -57,9 +57,6 @@ PATIENCE = 1.0
 
 CALM = 0.2
 """Seconds between two looks, whatever happens."""
-
-BY_WRAPPER = ("", "run", "end")
-"""Events in ``status/`` that are not the word of an agent's own hooks."""
 
 
 class Hands(Protocol):
@@ -251,29 +248,28 @@ class Watchdog:
     def _ring(self) -> None:
         quiet = self._unnudged()
         for doc in self._agents():
-            name = doc["agent"]
+            name, before = doc["agent"], self.bells.pop(doc["agent"], Bell())
             unread = self._unread(name)
-            bell = bells.seen(self.bells.get(name, Bell()), unread)
-            if not unread:
-                self.bells.pop(name, None)
+            bell = bells.seen(before, unread)
+            if not (unread and bell.held):
                 self.reported.discard(name)
-                continue
-            if not bell.held:
-                self.reported.discard(name)
-            now = self.store.host.mono()
-            if name in quiet or not bells.is_due(bell, unread, now):
-                self.bells[name] = bell
-                continue
-            status = self._status_of(name)
+            status = agents.status(self.store, name) if unread and name not in quiet else None
             if status is None or not status["pane"] or agents.alive(self.store, name) is False:
-                continue
-            if status["state"] == "busy" and status["event"] not in BY_WRAPPER:
-                outcome = "busy"
-            else:
-                outcome = self.hands.nudge(doc, status)
-            if not outcome:
-                self.bells[name] = bell
-                continue
+                continue  # nobody to ring for: what is remembered of it would only keep this process awake
+            self._ring_for(doc, status, bell, unread)
+
+    def _ring_for(self, doc: Document, status: Document, bell: Bell, unread: frozenset[str]) -> None:
+        """Ring for one agent, if it is time; a failure is looked at again as late as a pane that is busy."""
+        name, now = doc["agent"], self.store.host.mono()
+        if not bells.is_due(bell, unread, now):
+            self.bells[name] = bell
+            return
+        try:
+            outcome = "busy" if agents.said_by_hooks(status) == "busy" else self.hands.nudge(doc, status)
+        except (MboxError, OSError):
+            self.bells[name] = bells.rung(bell, unread, "failed", now, self.rules)
+            raise
+        if outcome:  # else its program is never typed into
             self._rung(doc, bells.rung(bell, unread, outcome, now, self.rules), bell.outcome)
 
     def _rung(self, doc: Document, bell: Bell, before: str) -> None:
@@ -294,13 +290,6 @@ class Watchdog:
 
     def _unread(self, name: str) -> frozenset[str]:
         return frozenset(entry[:-5] for entry in self.store.names(places.new_folder(name)))
-
-    def _status_of(self, name: str) -> Document | None:
-        try:
-            found: Document = documents.decode("status", self.store.bytes_of(places.status(name)))
-        except (OSError, documents.Unfit):
-            return None
-        return found
 
     def _report(self, name: str, to: str | None, subject: str, body: str) -> None:
         """Tell a superior by mail; where there is none, a person finds it in `mbox status`."""

@@ -47,6 +47,7 @@ from .child import CannotRun
 from .errors import LockTimeout, MboxError, NotYours, Usage
 from .host import stamp
 from .processes import Identity
+from .reservations import span
 from .transaction import Actor, Transaction
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class _Wrapper:
         try:
             try:
                 self._start(before)
-                self._status("idle", "run")
+                self._status("idle", agents.RUN)
                 status = self._keep()
                 why = self._told(status)
             except CannotRun as error:
@@ -204,7 +205,7 @@ class _Wrapper:
 
     def _told(self, status: int) -> str:
         """How the program ended, for the journal."""
-        after = f"after {_span(self.store.host.mono() - self.began)}"
+        after = f"after {span(self.store.host.mono() - self.began)}"
         if self.stopped_by is not None:
             return f"{self.program} was stopped ({self.stopped_by.name}) {after}"
         if status < 0:
@@ -223,7 +224,7 @@ class _Wrapper:
         try:
             doc = self.store.read(places.agent(name))
             if doc is not None and doc["incarnation"] == incarnation:
-                self._status("ended", "end")
+                self._status("ended", agents.END)
             return self.store.transact(decide, self.who)
         except (MboxError, OSError) as error:
             self._say(f"what {name} held is left to the watchdog: {error}")
@@ -425,9 +426,3 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def _span(passed: float) -> str:
-    from .reservations import span
-
-    return span(passed)

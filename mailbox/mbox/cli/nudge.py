@@ -28,28 +28,24 @@ def nudge(context: Context, named: str, wait: float | None) -> None:
 
     `taken` says that its program took the line; whether the mail is read, its inbox says.
     """
-    from mbox import agents, documents, doorbell, hosts, places
+    from mbox import agents, doorbell, hosts
     from mbox.tmux import Tmux
 
     store, agent = context.store, named
     doc = agents.require(store, store.read, agent)
-    try:
-        status = documents.decode("status", store.bytes_of(places.status(agent)))
-    except (OSError, documents.Unfit):
-        status = {}
-    host = hosts.get(doc["host"])
-    if not status.get("pane"):
+    host, status = hosts.get(doc["host"]), agents.status(store, agent)
+    if status is None or not status["pane"]:
         raise NotFound(f"no pane of {agent} is known: start its program under `mbox run` in tmux, or by `team up`")
     if not host.nudge:
         known = ", ".join(name for name, one in hosts.load().items() if one.nudge)
         why = "is never typed into" if doc["host"] in hosts.load() else f"is not known (known: {known})"
         raise NotTaken(f"{agent}: host {doc['host'] or 'unknown'!r} {why}; `mbox agent add {agent} --host H` changes it")
-    bell = doorbell.Doorbell(Tmux(status.get("server")), status["pane"], host)
+    bell = doorbell.Doorbell(Tmux(status["server"]), status["pane"], host)
     until = time.monotonic() + (wait or 0)
     while True:
         with doorbell.alone(store, agent):
-            hooked = status.get("state") == "busy" and status.get("event") not in ("", "run", "end")
-            outcome = doorbell.BUSY if hooked else bell.ring()
+            said = agents.said_by_hooks(agents.status(store, agent) or status)
+            outcome = doorbell.BUSY if said == "busy" else bell.ring()
         left = until - time.monotonic()
         if outcome in (doorbell.TAKEN, doorbell.GONE) or left <= 0:
             break

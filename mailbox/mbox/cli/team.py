@@ -331,7 +331,7 @@ def add(
 @argument("member", metavar="NAME", type=AGENT)
 def remove(context: Context, team: str, member: str) -> None:
     """Take a member out of the team's file, comments kept, and stop it; what it held goes back."""
-    from mbox import session, teamfile
+    from mbox import agents, session, teamfile
 
     store, by = context.store, context.actor(required=False)
     doc = teams.require(store, store.read, team)
@@ -347,7 +347,7 @@ def remove(context: Context, team: str, member: str) -> None:
         rows = [row for row in teams.everybody(store.read, doc) if row["name"] == member]
         if rows and doc["state"] != "down":
             _end(store, [member], GRACE, f"it was removed from team {team}")
-        server, last = session.server_of(doc), session.status_of(store, member)
+        server, last = session.server_of(doc), agents.status(store, member)
         if server and rows and last and last["pane"] in server.panes(doc["session"]):
             server.close_pane(last["pane"])
         answer.update(_removed_trees(store, rows))
