@@ -97,12 +97,12 @@ def test_a_message_to_an_idle_agent_starts_a_turn_that_reads_it(
             pane = one.new_session("ann", [*wrapper, *words, *program], str(repo), {"PATH": path}, (120, 40))
             one.mark(pane, "ann", "ann")
             bell = Doorbell(one, pane, hosts.get(host))
-            until(lambda: bell.look().state == "idle", lambda: "\n".join(one.capture(pane)), 90)
+            until(lambda: bell.look().state == "idle", lambda: "\n".join(one.look(pane)[1]), 90)
             dog = subprocess.Popen([str(BIN / "mbox"), "watchdog"], cwd=repo)
             run("mbox", "send", "ann", "--subject", "a question", "--body", "SECRET", "--as", "bob", cwd=repo, check=True)
             until(
                 lambda: json.loads(run("mbox", "log", "--op", "mail.ack", cwd=repo, check=True).stdout),
-                lambda: "\n".join(one.capture(pane)), 90,
+                lambda: "\n".join(one.look(pane)[1]), 90,
             )  # fmt: skip
             assert json.loads(run("mbox", "inbox", "--as", "ann", cwd=repo, check=True).stdout) == []
             assert model.asked >= 1

@@ -33,6 +33,8 @@ class Noted:
     def __init__(self) -> None:
         self.calls: list[tuple[str, str]] = []
         self.outcome: str | Exception = "taken"
+        self.lines: set[str] = set()
+        self.way = "idle"
         self.ended: list[int] = []
         self.failed = ""
         self.audited: str | Exception = ""
@@ -43,6 +45,17 @@ class Noted:
         if isinstance(self.outcome, Exception):
             raise self.outcome
         return self.outcome
+
+    def left(self, agent: str) -> bool:
+        """As the test says."""
+        return agent in self.lines
+
+    def tidy(self, agent: Document, status: Document) -> str:
+        """Note it; the line is gone if nothing is in the way."""
+        self.calls.append(("tidy", agent["agent"]))
+        if self.way == "idle":
+            self.lines.discard(agent["agent"])
+        return self.way
 
     def respawn(self, team: Document, member: Document) -> str:
         """Note it."""
@@ -235,6 +248,24 @@ def test_mail_that_cannot_be_rung_for_does_not_keep_it_awake(kennel: Kennel, why
             kennel.host.advance(46)
     assert kennel.dog.scan() == kennel.host.mono() + 30
     assert kennel.dog.look() == kennel.host.mono() + 30
+
+
+def test_a_line_that_was_left_is_taken_away_once_nothing_is_unread(kennel: Kennel) -> None:
+    """A dialog came between the line and its Enter, and the mail was read meanwhile: nobody would ring again."""
+    kennel.beat("ann"), kennel.pane("ann")
+    kennel.send("ann")
+    kennel.hands.outcome = kennel.hands.way = "dialog"
+    kennel.hands.lines.add("ann")
+    kennel.dog.look()
+    assert kennel.hands.take() == [("nudge", "ann")]
+    mail.read(kennel.store, ANN)
+    kennel.dog.look(), kennel.dog.look()
+    assert kennel.hands.take() == [("tidy", "ann")], "once, then after a time"
+    kennel.host.advance(30), kennel.beat("ann")
+    kennel.hands.way = "idle"
+    kennel.dog.look()
+    assert kennel.hands.take() == [("tidy", "ann")] and kennel.hands.lines == set()
+    assert kennel.dog.look() == kennel.host.mono() + 30 and kennel.hands.take() == []
 
 
 def test_read_mail_ends_it(kennel: Kennel) -> None:

@@ -18,10 +18,19 @@ lost; then the agent is rung once more than it had to be.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 TAKEN = "taken"
 """The outcome of a bell that was seen to be taken."""
+
+LEFT = frozenset({"@line"})
+"""Stands for unread mail where there is none, but the line of an earlier bell may still have to be taken away."""
+
+
+def told(ids: Collection[str]) -> str:
+    """What a bell is for, in words."""
+    return "a line that was left" if set(ids) == LEFT else f"{len(ids)} unread"
 
 
 class Rules(NamedTuple):

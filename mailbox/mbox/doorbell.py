@@ -3,17 +3,21 @@
 States of one ring, and what each look at the screen may turn it into:
 
     look ──gone, copy-mode, dialog, typing, busy──▶ that is the outcome; nothing was typed
-      │ idle, twice, `TWICE` seconds apart
-    typed (send-keys -l) ──not to be seen within `SEEN`──▶ busy (the keys were lost), dialog, or typing
+      │ idle, twice, `TWICE` seconds apart; from here it is remembered that the line may stand in the box
+    typed (send-keys -l) ──not to be seen within `SEEN`──▶ busy (the keys were lost, or come late), dialog, or typing
       │ the input box holds exactly the line
     rest for `APART` (a program that sees a burst of keys takes it for a paste, and Enter for a part of it)
-      │ the box still holds exactly the line, and no dialog has come
-    Enter ──the box does not hold the line any more──▶ taken
+      │ two looks agree that the box holds exactly the line; a dialog that has come is waited for, `SEEN` seconds
+    Enter ──two looks agree that the box does not hold the line──▶ taken
       │ still there after `SWALLOWED`: a redraw swallowed the Enter; again, `ENTERS` times in all
-    taken back (BSpace, exactly its length, only while the box holds exactly the line) ──▶ busy, else stranded
+    taken back (BSpace, as many as letters are there, only while the box holds the line or its beginning) ──▶ busy,
+                                                                                                      else stranded
 
-Whoever is killed between two of these leaves the line in the box; the next ring finds exactly its own line there and
-goes on with Enter, so that it is never doubled.  Two ringers of one agent take turns (`alone`).
+A line that could not be entered, because a dialog or copy mode came between, stays in the box; so does the line of a
+ringer that was killed.  That is remembered in the agent's bell lock (`left`), written before the line is typed and
+taken out once the line is seen to be gone.  The next ring finds exactly its own line and goes on with Enter, so that it
+is never doubled; if there is nothing to ring for any more, `Doorbell.tidy` takes it away.  Two ringers of one agent take
+turns (`turn`).
 
 Promised: nothing from a message is ever typed; Escape, Ctrl-C and clear commands are never sent; no Enter goes into a
 dialog, into an empty box, or onto a line that is not exactly ours as the last look showed it.  Between that look and
@@ -24,12 +28,15 @@ the key lie some milliseconds in which a screen can change: what a terminal does
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
+from . import locks, places
+from .documents import Document
 from .errors import TimedOut
 from .hosts import Host
 from .store import Store
@@ -75,13 +82,20 @@ class Screen(NamedTuple):
     typed: str = ""
 
 
+class Memory:
+    """Whether the line may stand in the input box: set before it is typed, until it is seen to be gone."""
+
+    left = False
+
+
 class Doorbell:
     """The doorbell at one pane of one host program."""
 
-    def __init__(self, tmux: Tmux, pane: str, host: Host, clock: Clock = time) -> None:
+    def __init__(self, tmux: Tmux, pane: str, host: Host, memory: Memory | None = None, clock: Clock = time) -> None:
         self.tmux = tmux
         self.pane = pane
         self.host = host
+        self.memory = memory or Memory()
         self.clock = clock
 
     # -- looking -------------------------------------------------------------------------------------------------
@@ -89,81 +103,21 @@ class Doorbell:
     def glance(self) -> Screen:
         """What the pane shows now."""
         try:
-            dead, mode = self.tmux.ask(self.pane, "#{pane_dead}", "#{pane_in_mode}")
-            if dead == "1":
-                return Screen(GONE)
-            if mode not in ("", "0"):
-                return Screen(COPY)
-            return read(self.tmux.capture(self.pane), self.host)
+            (dead, mode), rows = self.tmux.look(self.pane, "#{pane_dead}", "#{pane_in_mode}")
         except Gone:
             return Screen(GONE)
+        if dead == "1":
+            return Screen(GONE)
+        return Screen(COPY) if mode not in ("", "0") else read(rows, self.host)
 
     def look(self) -> Screen:
         """What the pane shows, twice: idle only if both looks say so, with the same in its input box."""
         first = self.glance()
-        if first.state != IDLE and first.typed != LINE:
+        if first.state != IDLE and not first.typed:
             return first
         self.clock.sleep(TWICE)
         second = self.glance()
         return second if second == first else Screen(BUSY if second.state == IDLE else second.state, second.typed)
-
-    # -- ringing -------------------------------------------------------------------------------------------------
-
-    def ring(self) -> str:
-        """Ring once; the outcome."""
-        if not self.host.nudge or self.host.prompt is None:
-            return BUSY
-        screen = self.look()
-        if screen.state == TYPING and is_ours(screen.typed):
-            return self._enter()  # left there by a ringer that was killed
-        if screen.state != IDLE:
-            return screen.state
-        try:
-            self.tmux.type(self.pane, LINE)
-            return self._typed()
-        except Gone:
-            return GONE
-
-    def _typed(self) -> str:
-        """The line was typed: wait until the box holds it."""
-        screen = self._until(SEEN, lambda now: now.state in (GONE, COPY, DIALOG) or bool(now.typed))
-        until = self.clock.monotonic() + SEEN
-        while screen.state == TYPING and not is_ours(screen.typed) and _begins(screen.typed):
-            if self.clock.monotonic() >= until:
-                break
-            self.clock.sleep(POLL)
-            screen = self.glance()
-        if is_ours(screen.typed) and screen.state == TYPING:
-            self.clock.sleep(APART)
-            return self._enter()
-        if screen.state == TYPING and _flat(screen.typed).endswith(_flat(LINE)):
-            self.tmux.press(self.pane, "BSpace", len(LINE))  # a person began to type at that moment: theirs stays
-            return TYPING
-        return screen.state if screen.state in (GONE, COPY, DIALOG, TYPING) else BUSY
-
-    def _enter(self) -> str:
-        """The box holds the line: press Enter until it is taken, else take it back."""
-        for _ in range(ENTERS):
-            screen = self.glance()
-            if screen.state != TYPING:
-                return TAKEN if screen.state in (IDLE, BUSY) and not screen.typed else screen.state
-            if not is_ours(screen.typed):
-                return TYPING
-            self.tmux.press(self.pane, "Enter")
-            screen = self._until(SWALLOWED, lambda now: now.state in (GONE, COPY) or not is_ours(now.typed))
-            if screen.state in (GONE, COPY):
-                return screen.state
-            if not is_ours(screen.typed):
-                return TAKEN
-        return self._take_back()
-
-    def _take_back(self) -> str:
-        """The line was not taken: remove it, and nothing else."""
-        screen = self.glance()
-        if screen.state == TYPING and is_ours(screen.typed):
-            self.tmux.press(self.pane, "BSpace", len(LINE))
-            screen = self._until(SWALLOWED, lambda now: not now.typed)
-        return STRANDED if is_ours(screen.typed) else BUSY
 
     def _until(self, seconds: float, good: Callable[[Screen], bool]) -> Screen:
         """The first look that is ``good``, or the last within ``seconds``."""
@@ -173,6 +127,87 @@ class Doorbell:
             if good(screen) or self.clock.monotonic() >= until:
                 return screen
             self.clock.sleep(POLL)
+
+    def _steady(self) -> Screen:
+        """What two looks in a row agree on about the line; a dialog is waited for.  The last within `SEEN`, else."""
+        before: list[Screen] = []
+
+        def agrees(now: Screen) -> bool:
+            same = bool(before) and is_ours(before[0].typed) == is_ours(now.typed)
+            before[:] = [now] if now.state != DIALOG else []
+            return same and now.state != DIALOG
+
+        return self._until(SEEN, agrees)
+
+    # -- ringing -------------------------------------------------------------------------------------------------
+
+    def ring(self) -> str:
+        """Ring once; the outcome."""
+        if not self.host.nudge or self.host.prompt is None:
+            return BUSY
+        screen = self.look()
+        try:
+            if screen.state == TYPING and is_ours(screen.typed):
+                outcome = self._enter()  # left there by an earlier ring
+            elif screen.state == TYPING and self.memory.left and _is_left(screen.typed):
+                outcome = self._take_back()
+            elif screen.state == IDLE:
+                self.memory.left = True
+                self.tmux.type(self.pane, LINE)
+                outcome = self._typed()
+            else:
+                return screen.state
+        except Gone:
+            outcome = GONE
+        if outcome in (TAKEN, GONE):
+            self.memory.left = False
+        return outcome
+
+    def tidy(self) -> str:
+        """Take away a line that was left in the box, if it is still there; what the pane shows then, or stranded."""
+        screen = self.look()
+        if screen.state == TYPING and _is_left(screen.typed):
+            if self._take_back() == STRANDED:
+                return STRANDED
+            screen = self.glance()
+        if screen.state in (IDLE, GONE, TYPING):
+            self.memory.left = False
+        return screen.state
+
+    def _typed(self) -> str:
+        """The line was typed: wait until the box holds it."""
+        screen = self._until(SEEN, lambda now: now.state in (GONE, COPY, DIALOG) or _has_ours(now.typed))
+        if screen.state == TYPING and not is_ours(screen.typed) and _has_ours(screen.typed):
+            self.tmux.press(self.pane, "BSpace", len(LINE))  # a person began to type at that moment: theirs stays
+            self.memory.left = False
+            return TYPING
+        if is_ours(screen.typed):
+            self.clock.sleep(APART)
+            return self._enter()
+        return BUSY if screen.state == IDLE or _is_left(screen.typed) else screen.state
+
+    def _enter(self) -> str:
+        """The box holds the line: press Enter until it is taken, else take it back."""
+        for pressed in range(ENTERS + 1):
+            screen = self._steady()
+            if screen.state in (GONE, COPY, DIALOG):
+                return screen.state
+            if not is_ours(screen.typed):
+                return TAKEN if pressed or not screen.typed else TYPING
+            if pressed < ENTERS:
+                self.tmux.press(self.pane, "Enter")
+                self._until(SWALLOWED, lambda now: now.state in (GONE, COPY) or not is_ours(now.typed))
+        return self._take_back()
+
+    def _take_back(self) -> str:
+        """The line was not taken: remove it, and nothing else."""
+        for _ in range(ENTERS):  # a dialog can swallow some of the keys
+            screen = self.glance()
+            if screen.state != TYPING or not _is_left(screen.typed):
+                break
+            self.tmux.press(self.pane, "BSpace", _length(screen.typed))
+            screen = self._until(SWALLOWED, lambda now: not now.typed)
+        return STRANDED if _is_left(screen.typed) else BUSY
 
 
 # -- reading a screen ------------------------------------------------------------------------------------------------
@@ -264,27 +299,56 @@ def is_ours(text: str) -> bool:
     return _flat(text) == _flat(LINE)
 
 
-def _begins(text: str) -> bool:
-    return _flat(LINE).startswith(_flat(text))
+def _has_ours(text: str) -> bool:
+    """Whether the line is there, with something before it or not."""
+    return _flat(text).endswith(_flat(LINE))
+
+
+def _is_left(text: str) -> bool:
+    """Whether that is the line, or a beginning of it that no person types."""
+    return len(_flat(text)) >= len("mbox:") and _flat(LINE).startswith(_flat(text))
+
+
+def _length(text: str) -> int:
+    """How many letters of the line ``text`` is, with the space that may stand behind it unseen."""
+    return max(n for n in range(len(LINE) + 1) if _flat(LINE[:n]) == _flat(text))
 
 
 # -- turns -----------------------------------------------------------------------------------------------------------
 
 
+class _InLock(Memory):
+    """The memory in an agent's bell lock; it outlives whoever rings."""
+
+    def __init__(self, store: Store, fd: int) -> None:
+        self._store, self._fd = store, fd
+
+    @property
+    def left(self) -> bool:
+        return bool(os.pread(self._fd, len(_LEFT), 0).strip())
+
+    @left.setter
+    def left(self, left: bool) -> None:
+        self._store.disk.pwrite(self._fd, _LEFT if left else b" " * len(_LEFT), 0)
+
+
+_LEFT = b"typed\n"
+
+
 @contextmanager
-def alone(store: Store, agent: str, wait: float = 15.0) -> Iterator[None]:
-    """Be the only one who rings for ``agent``; `TimedOut` if another does for so long."""
-    import os
+def turn(store: Store, agent: str, status: Document, host: Host, wait: float = 15.0) -> Iterator[Doorbell]:
+    """The doorbell at the pane that ``status`` names, for one ringer at a time; `TimedOut` if another rings so long."""
 
-    from . import flock, places
+    def refusal() -> TimedOut:
+        return TimedOut(f"somebody else rings for {agent}")
 
-    store.check_folder(places.LOCKS)
-    store.disk.folders(store.absolute(places.LOCKS))
-    fd = store.disk.open(store.absolute(places.bell_lock(agent)), os.O_RDWR | os.O_CREAT)
+    with locks.alone(store, places.bell_lock(agent), wait, refusal) as fd:
+        yield Doorbell(Tmux(status["server"]), status["pane"], host, _InLock(store, fd))
+
+
+def left(store: Store, agent: str) -> bool:
+    """Whether the line may still stand in the agent's input box, left there by a ring that could not end."""
     try:
-        portable = store.settings.lock_backend == "portalocker" or not flock.HAVE_FLOCK
-        if not flock.acquire(fd, wait, portable=portable):
-            raise TimedOut(f"somebody else rings for {agent}")
-        yield
-    finally:
-        os.close(fd)
+        return bool(store.bytes_of(places.bell_lock(agent)).strip())
+    except OSError:
+        return False

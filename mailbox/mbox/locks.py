@@ -10,6 +10,7 @@ locks are found, but for the smallest: a command that waits for the lock under w
 Files: ``locks/<name>`` is made by the first who wants it and never deleted, renamed or broken.  Its line
 names the last who took it, for people; nothing depends on it.  Whoever has got the lock checks that its
 file is still the one at that path, because git can delete or replace it, and starts over if it is not.
+The toolkit's own locks (`alone`: the watchdog, who rings, who starts a team) have names that no named lock can have.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from contextlib import contextmanager
 from math import inf
 
 from . import flock, places
-from .errors import Refused, TimedOut
+from .errors import MboxError, Refused, TimedOut
 from .host import start_ticks
 from .store import Store
 
@@ -42,18 +43,42 @@ def held(
     say: Callable[[str], None] = lambda text: None,
 ) -> Iterator[None]:
     """Hold the lock ``name``; `TimedOut`, naming the holder, if it is not had within ``wait`` seconds."""
+    end = time.monotonic() + wait
+
+    def take(fd: int) -> None:
+        _take(fd, name, shared, end, _is_portable(store), say)
+
+    with _locked(store, places.named_lock(name), take) as fd:
+        _sign(store, fd)
+        yield
+
+
+@contextmanager
+def alone(store: Store, path: str, wait: float, refusal: Callable[[], MboxError]) -> Iterator[int]:
+    """Hold the lock on the toolkit's own file at ``path``, whose descriptor this is.
+
+    Raises what ``refusal`` makes if another has it for ``wait`` seconds.
+    """
+
+    def take(fd: int) -> None:
+        if not flock.acquire(fd, wait, portable=_is_portable(store)):
+            raise refusal()
+
+    with _locked(store, path, take) as fd:
+        yield fd
+
+
+@contextmanager
+def _locked(store: Store, path: str, take: Callable[[int], None]) -> Iterator[int]:
+    """The descriptor of the lock file at ``path``, made if it is missing, once ``take`` has locked it."""
     store.check_folder(places.LOCKS)
     store.disk.folders(store.absolute(places.LOCKS))
-    path = store.absolute(places.named_lock(name))
-    portable = store.settings.lock_backend == "portalocker" or not flock.HAVE_FLOCK
-    end = time.monotonic() + wait
     while True:
-        fd = store.disk.open(path, os.O_RDWR | os.O_CREAT)
+        fd = store.disk.open(store.absolute(path), os.O_RDWR | os.O_CREAT)
         try:
-            _take(fd, name, shared, end, portable, say)
-            if _is_at(fd, path):
-                _sign(store, fd)
-                yield
+            take(fd)
+            if _is_at(fd, store.absolute(path)):
+                yield fd
                 return
         finally:
             os.close(fd)
@@ -66,10 +91,13 @@ def is_held(store: Store, path: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        portable = store.settings.lock_backend == "portalocker" or not flock.HAVE_FLOCK
-        return not flock.attempt(fd, shared=True, portable=portable)
+        return not flock.attempt(fd, shared=True, portable=_is_portable(store))
     finally:
         os.close(fd)
+
+
+def _is_portable(store: Store) -> bool:
+    return store.settings.lock_backend == "portalocker" or not flock.HAVE_FLOCK
 
 
 def _take(fd: int, name: str, shared: bool, end: float, portable: bool, say: Callable[[str], None]) -> None:

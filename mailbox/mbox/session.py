@@ -26,11 +26,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from . import agents, hosts, places, processes, tmux
+from . import agents, hosts, locks, places, processes, tmux
 from .documents import Document
 from .errors import MboxError, Refused, TimedOut
 from .processes import Identity
@@ -78,21 +78,11 @@ def is_up(store: OpenStore, name: str) -> bool:
     return bool(beat and beat["machine"] == store.host.machine and beat["child"] and not agents.is_gone(beat))
 
 
-@contextmanager
-def alone(store: OpenStore, team: str, wait: float) -> Iterator[None]:
+def alone(store: OpenStore, team: str, wait: float) -> AbstractContextManager[int]:
     """Be the only one who starts or ends members of ``team``; `TimedOut` if another does for so long."""
-    from . import flock
-
-    store.check_folder(places.LOCKS)
-    store.disk.folders(store.absolute(places.LOCKS))
-    fd = store.disk.open(store.absolute(places.team_lock(team)), os.O_RDWR | os.O_CREAT)
-    try:
-        portable = store.settings.lock_backend == "portalocker" or not flock.HAVE_FLOCK
-        if not flock.acquire(fd, wait, portable=portable):
-            raise TimedOut(f"somebody else starts or ends team {team} since {wait:g} s")
-        yield
-    finally:
-        os.close(fd)
+    return locks.alone(
+        store, places.team_lock(team), wait, lambda: TimedOut(f"somebody else starts or ends team {team} since {wait:g} s")
+    )
 
 
 def choose(store: OpenStore, team: str, server: Tmux) -> str:

@@ -20,18 +20,25 @@ from .errors import MboxError, NotFound
 
 FEATURES: tuple[tuple[str, str, str], ...] = (
     ("-S socket-path", "1.0", "the server that a pane belongs to"),
+    ("display-message -p", "1.2", "asking for one pane's values"),
+    ("pane ids (%7)", "1.5", "naming a pane for sure"),
+    ("list-panes -s", "1.5", "every pane of a session"),
+    ("has-session, kill-session, kill-pane", "1.0", "what is there, and ending it"),
+    ("=name", "2.1", "naming a session for sure: without it, names match prefixes"),
     ("send-keys -l", "1.7", "typing a line without reading keys in it"),
     ("capture-pane -p -e", "1.8", "reading what a pane shows, with colours: a dim placeholder is not text"),
-    ("pane ids (%7)", "1.6", "naming a pane for sure"),
     ("#{pane_in_mode}, #{pane_dead}, #{pane_pid}", "1.8", "copy mode, and whether a pane's program has ended"),
-    ("set-environment, show-environment", "1.0", "whose a session is; a member's variables are its own"),
-    ("new-window and split-window with several words", "1.9", "starting a program without a shell"),
-    ("new-session -P -F, split-window -P -F", "1.8", "learning the id of a new pane"),
+    ("set-environment, show-environment NAME", "1.7", "whose a session is; a member's variables are its own"),
+    ("new-session, new-window, split-window with several words", "2.0", "starting a program without a shell"),
+    ("new-session -P -F, new-window -P -F, split-window -P -F", "1.8", "learning the id of a new pane"),
+    ("select-layout tiled", "1.3", "panes of one size"),
     ("remain-on-exit", "1.0", "a member's last words stay readable"),
     ("respawn-pane -k", "1.5", "starting a member again where it was"),
-    ("select-pane -T", "2.3", "titles of panes"),
+    ("select-pane -T", "2.6", "titles of panes"),
     ("set-option -p, @options of panes", "3.0", "which agent a pane belongs to"),
-    ("new-session -e, split-window -e, respawn-pane -e", "3.2", "a member's own environment"),
+    ("new-session -e, new-window -e, split-window -e, respawn-pane -e", "3.2", "a member's own environment"),
+    ("attach-session, switch-client", "1.0", "`team attach`, `scripts/tmux-next`"),
+    ("display-popup", "3.2", "`scripts/tmux-team`"),
 )
 """What is used, the version that brought it, and what for."""
 
@@ -66,12 +73,15 @@ class Tmux:
 
     def run(self, *words: str, folder: str | None = None) -> str:
         """Run one tmux command, standing in ``folder``; what it printed.  `Gone`, `TmuxError`."""
+        return self._call(words[0], list(map(_whole, words)), folder)
+
+    def _call(self, what: str, words: list[str], folder: str | None = None) -> str:
         import subprocess
 
         if folder is not None and not os.path.isdir(folder):
             raise TmuxError(f"{folder} is no folder")
         other = self.server is not None and self.server != default()
-        line = ["tmux", *(["-S", str(self.server)] if other else []), *map(_whole, words)]
+        line = ["tmux", *(["-S", str(self.server)] if other else []), *words]
         environ = {name: value for name, value in os.environ.items() if name not in ("TMUX", "TMUX_PANE")}
         try:
             done = subprocess.run(
@@ -81,26 +91,23 @@ class Tmux:
         except FileNotFoundError:
             raise TmuxError("tmux is not installed; everything but panes and nudges works without it") from None
         except subprocess.TimeoutExpired:
-            raise TmuxError(f"tmux {words[0]} did not answer within {TIMEOUT:g} s") from None
+            raise TmuxError(f"tmux {what} did not answer within {TIMEOUT:g} s") from None
         if done.returncode:
             said = " ".join(done.stderr.split()) or f"exit {done.returncode}"
             kind = Gone if _LACKING.search(said) else TmuxError
-            raise kind(f"tmux {words[0]}: {said}")
+            raise kind(f"tmux {what}: {said}")
         return done.stdout
 
     # -- looking -------------------------------------------------------------------------------------------------
 
-    def ask(self, pane: str, *formats: str) -> list[str]:
-        """The values of tmux formats for a pane, such as ``#{pane_in_mode}``."""
-        answer = self.run("display-message", "-p", "-t", checked(pane), "\t".join(formats))
-        found = answer.rstrip("\n").split("\t")
-        if len(found) != len(formats) or not any(found):
-            raise Gone(f"no pane {pane}")
-        return found
+    def look(self, pane: str, *formats: str) -> tuple[list[str], list[str]]:
+        """At one moment: the values of formats such as ``#{pane_in_mode}``, and the lines that a pane shows.
 
-    def capture(self, pane: str) -> list[str]:
-        """The lines that a pane shows, with escape sequences for their looks."""
-        return self.run("capture-pane", "-p", "-e", "-t", checked(pane)).split("\n")[:-1]
+        The lines come with escape sequences for their looks.
+        """
+        asked = ["display-message", "-p", "-t", checked(pane), "\t".join(formats)]
+        answer, *rows = self._call("capture-pane", [*asked, ";", "capture-pane", "-p", "-e", "-t", pane]).split("\n")
+        return answer.split("\t"), rows[:-1]
 
     def panes(self, session: str) -> dict[str, dict[str, str]]:
         """Every pane of a session by its id: ``agent`` (our option), ``dead``, ``pid``, ``window``; empty if there is none."""
@@ -124,9 +131,7 @@ class Tmux:
         """``MBOX_ROOT`` in the environment of a session: whose it is; None if it is nobody's, or not there."""
         try:
             said = self.run("show-environment", "-t", f"={session}", "MBOX_ROOT")
-        except TmuxError:
-            return None
-        except Gone:
+        except (TmuxError, Gone):
             return None
         return said.rstrip("\n").partition("=")[2]
 
@@ -140,7 +145,7 @@ class Tmux:
         """Press Enter, or BSpace so many times; nothing else is ever pressed."""
         if key not in ("Enter", "BSpace"):
             raise AssertionError(f"{key} is never sent")
-        self.run("send-keys", "-t", checked(pane), "-N", str(times), key)
+        self.run("send-keys", "-t", checked(pane), *[key] * times)
 
     # -- making --------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ lively.  Each round (`Watchdog.scan`) does, in this order:
 3. *respawn*: a member of a team that is up, whose policy asks for it and whose program is gone, is started again, at
    most ``times`` ``within`` a time; then it is *broken*: left for a person, which is told once.
 4. *bells*: agents with unread mail and a pane are rung for (`bells` decides when).  One that does not react is held and
-   reported to its superior, once, as mail.
+   reported to its superior, once, as mail.  A line that an earlier ring had to leave in an input box is taken away
+   where nothing is unread any more.
 5. *audit*: every ``audit.interval`` a commit, if there is something new.
 6. What was done, and why, is written to ``cache/watchdog.json``, for people and for the next watchdog.
 
@@ -32,10 +33,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from . import agents, bells, estate, flock, mail, places
+from . import agents, bells, estate, locks, mail, places
 from .bells import Bell
 from .documents import Document, compact
 from .errors import MboxError, NoStore, NotYours, Refused, WentBack
@@ -64,6 +65,12 @@ class Hands(Protocol):
 
     def nudge(self, agent: Document, status: Document) -> str:
         """Ring; what came of it: `bells.TAKEN`, busy, typing, …; empty where its program is never typed into."""
+
+    def left(self, agent: str) -> bool:
+        """Whether a ring that could not end may have left its line in the agent's input box."""
+
+    def tidy(self, agent: Document, status: Document) -> str:
+        """Take such a line away; idle once it is gone, else what is in the way."""
 
     def respawn(self, team: Document, member: Document) -> str:
         """Start a member's program again; empty, or why that could not be done."""
@@ -265,7 +272,8 @@ class Watchdog:
             self.bells[name] = bell
             return
         try:
-            outcome = "busy" if agents.said_by_hooks(status) == "busy" else self.hands.nudge(doc, status)
+            ring = self.hands.tidy if unread == bells.LEFT else self.hands.nudge
+            outcome = "busy" if agents.said_by_hooks(status) == "busy" else ring(doc, status)
         except (MboxError, OSError):
             self.bells[name] = bells.rung(bell, unread, "failed", now, self.rules)
             raise
@@ -276,7 +284,8 @@ class Watchdog:
         name = doc["agent"]
         self.bells[name] = bell
         if bell.outcome == bells.TAKEN or bell.outcome != before:
-            self._did("nudged" if bell.outcome == bells.TAKEN else "not nudged", name, f"{bell.outcome}: {len(bell.ids)} unread")
+            what = "nudged" if bell.outcome == bells.TAKEN else "not nudged"
+            self._did(what, name, f"{bell.outcome}: {bells.told(bell.ids)}")
         if bell.held and name not in self.reported:
             self.reported.add(name)
             why = f"{bell.tries} bells were taken and none of {len(bell.ids)} messages was read"
@@ -289,7 +298,9 @@ class Watchdog:
         return {row["name"] for doc in teams for row in doc["members"] or [] if row.get("nudge") is False}
 
     def _unread(self, name: str) -> frozenset[str]:
-        return frozenset(entry[:-5] for entry in self.store.names(places.new_folder(name)))
+        """What there is to ring for; `bells.LEFT` where nothing is, but for a line that was typed and not taken."""
+        unread = frozenset(entry[:-5] for entry in self.store.names(places.new_folder(name)))
+        return unread or (bells.LEFT if self.hands.left(name) else unread)
 
     def _report(self, name: str, to: str | None, subject: str, body: str) -> None:
         """Tell a superior by mail; where there is none, a person finds it in `mbox status`."""
@@ -370,21 +381,15 @@ def last(store: OpenStore) -> dict[str, Any] | None:
         return None
 
 
-@contextmanager
-def alone(store: OpenStore) -> Iterator[None]:
+def alone(store: OpenStore) -> AbstractContextManager[int]:
     """Be the one watchdog of the store; `NotYours`, naming the other, if there is one."""
-    store.check_folder(places.LOCKS)
-    store.disk.folders(store.absolute(places.LOCKS))
-    fd = store.disk.open(store.absolute(places.WATCHDOG_LOCK), os.O_RDWR | os.O_CREAT)
-    try:
-        portable = store.settings.lock_backend == "portalocker" or not flock.HAVE_FLOCK
-        if not flock.acquire(fd, PATIENCE, portable=portable):
-            doc = last(store)
-            who = f" under pid {doc['pid']}" if doc else ""
-            raise NotYours(f"a watchdog of {store.root} runs already{who}; `mbox watchdog --status` tells what it does")
-        yield
-    finally:
-        os.close(fd)
+
+    def refusal() -> NotYours:
+        doc = last(store)
+        who = f" under pid {doc['pid']}" if doc else ""
+        return NotYours(f"a watchdog of {store.root} runs already{who}; `mbox watchdog --status` tells what it does")
+
+    return locks.alone(store, places.WATCHDOG_LOCK, PATIENCE, refusal)
 
 
 def serve(store: OpenStore, dog: Watchdog, pause: Callable[[float], object] = time.sleep) -> None:

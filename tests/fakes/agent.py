@@ -3,8 +3,9 @@
 
 usage: agent.py LOG [MODE]…  Every line that is taken is appended to LOG as `took: …`; so is what reaches a dialog.
 Modes: redraw (draws the box again and again), swallow (an Enter during a redraw is lost, two of three), dialog (a question
-comes up now and then, and any Enter answers it), half (half a line stands typed, as by a person), busy (each line starts
-a turn), placeholder (a dim hint in an empty box), burst (a line and its Enter in one read count as a paste).
+comes up now and then, and any Enter answers it; when it was drawn and when a key came is noted), half (half a line stands
+typed, as by a person), busy (each line starts a turn), placeholder (a dim hint in an empty box), burst (a line and its
+Enter in one read count as a paste).
 """
 
 # ruff: noqa: PLW0603 - a small program with a state
@@ -24,7 +25,7 @@ seed = os.environ.get("FAKE_SEED", "1")
 dice = random.Random(seed)
 typed = "half a line" if "half" in modes else ""
 taken: list[str] = []
-busy_until = dialog_until = 0.0
+busy_until = dialog_until = drawn_at = 0.0
 next_dialog = time.monotonic() + dice.uniform(0.2, 2)
 swallowing = 0
 
@@ -68,7 +69,7 @@ def key(char: str) -> None:
     global typed, busy_until, dialog_until, swallowing
     now = time.monotonic()
     if now < dialog_until:
-        note(f"dialog got: {char!r}")
+        note(f"dialog got: {char!r} {drawn_at} {now}")
         if char in "\r\n":
             dialog_until = 0.0
         return
@@ -93,7 +94,7 @@ def key(char: str) -> None:
 
 def main() -> None:
     """Draw and read keys until the terminal goes away."""
-    global dialog_until, next_dialog
+    global dialog_until, drawn_at, next_dialog
     fd = sys.stdin.fileno()
     before = termios.tcgetattr(fd)
     tty.setraw(fd)
@@ -105,6 +106,8 @@ def main() -> None:
             now = time.monotonic()
             if "dialog" in modes and now >= next_dialog:
                 dialog_until, next_dialog = now + dice.uniform(0.2, 0.8), now + dice.uniform(1.2, 3)
+                draw()
+                drawn_at = time.monotonic()
             draw()
             ready, _, _ = select.select([fd], [], [], dice.uniform(0.005, 0.06) if "redraw" in modes else 0.05)
             if ready:

@@ -12,7 +12,7 @@ RETRY = 2.0
 
 
 class NotTaken(MboxError):
-    """The line was not taken now; nothing of it is left in the pane."""
+    """The line was not taken now."""
 
     exit = 1
 
@@ -29,7 +29,6 @@ def nudge(context: Context, named: str, wait: float | None) -> None:
     `taken` says that its program took the line; whether the mail is read, its inbox says.
     """
     from mbox import agents, doorbell, hosts
-    from mbox.tmux import Tmux
 
     store, agent = context.store, named
     doc = agents.require(store, store.read, agent)
@@ -40,10 +39,9 @@ def nudge(context: Context, named: str, wait: float | None) -> None:
         known = ", ".join(name for name, one in hosts.load().items() if one.nudge)
         why = "is never typed into" if doc["host"] in hosts.load() else f"is not known (known: {known})"
         raise NotTaken(f"{agent}: host {doc['host'] or 'unknown'!r} {why}; `mbox agent add {agent} --host H` changes it")
-    bell = doorbell.Doorbell(Tmux(status["server"]), status["pane"], host)
     until = time.monotonic() + (wait or 0)
     while True:
-        with doorbell.alone(store, agent):
+        with doorbell.turn(store, agent, status, host) as bell:
             said = agents.said_by_hooks(agents.status(store, agent) or status)
             outcome = doorbell.BUSY if said == "busy" else bell.ring()
         left = until - time.monotonic()
@@ -54,4 +52,5 @@ def nudge(context: Context, named: str, wait: float | None) -> None:
     if outcome == doorbell.GONE:
         raise NotFound(f"the pane of {agent} is gone")
     if outcome != doorbell.TAKEN:
-        raise NotTaken(f"{agent} was not nudged: {outcome}")
+        rest = "; its line waits in the box for the watchdog or the next nudge" if doorbell.left(store, agent) else ""
+        raise NotTaken(f"{agent} was not nudged: {outcome}{rest}")

@@ -55,7 +55,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _tell(context: Context) -> None:
-    from mbox import locks, places
+    from mbox import bells, locks, places
     from mbox import watchdog as watchdogs
 
     store = context.store
@@ -64,7 +64,7 @@ def _tell(context: Context) -> None:
     answer: dict[str, Any] = {"alive": alive}
     if doc:
         answer.update({name: doc[name] for name in ("pid", "started_at", "scan_at", "broken", "errors", "bells", "did")})
-        answer["bells"] = {name: f"{bell['outcome']}, {len(bell['ids'])} unread" for name, bell in doc["bells"].items()}
+        answer["bells"] = {name: f"{bell['outcome']}, {bells.told(bell['ids'])}" for name, bell in doc["bells"].items()}
         answer["did"] = doc["did"][-10:]
     context.emit(answer)
     if not alive:
@@ -80,14 +80,25 @@ class RealHands:
     def nudge(self, agent: Document, status: Document) -> str:
         """Ring in the agent's pane."""
         from mbox import doorbell, hosts
-        from mbox.tmux import Tmux
 
         host = hosts.get(agent["host"])
         if not host.nudge:
             return ""
-        bell = doorbell.Doorbell(Tmux(status["server"]), status["pane"], host)
-        with doorbell.alone(self.store, agent["agent"]):
+        with doorbell.turn(self.store, agent["agent"], status, host) as bell:
             return bell.ring()
+
+    def left(self, agent: str) -> bool:
+        """What the bell lock says."""
+        from mbox import doorbell
+
+        return doorbell.left(self.store, agent)
+
+    def tidy(self, agent: Document, status: Document) -> str:
+        """Take the line away, if it is there."""
+        from mbox import doorbell, hosts
+
+        with doorbell.turn(self.store, agent["agent"], status, hosts.get(agent["host"])) as bell:
+            return bell.tidy()
 
     def respawn(self, team: Document, member: Document) -> str:
         """Start the member's program again, where it was."""
