@@ -451,7 +451,6 @@ def rivals() -> None:
 
 def alive() -> None:
     """The wrapper, the doorbell of an idle agent by the watchdog, and the end of a team, with real tmux."""
-    one, other, ratio = 0.0, 0.0, 0.0
     with scratch() as folder:
         make(folder).close()
         wrapped = command(folder, "mbox", "run", "--no-watchdog", "--", "true")

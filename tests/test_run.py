@@ -20,6 +20,7 @@ import pytest
 
 from conftest import Run
 from mbox import places
+from teamkit import until
 
 BIN = Path(sys.executable).parent
 CONFIG = """
@@ -79,15 +80,6 @@ def told(root: Path, name: str) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return beat
-
-
-def until(look: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-    """What ``look`` finds, waited for."""
-    end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-    return found
 
 
 def line(one: subprocess.Popen[str]) -> str:

@@ -245,13 +245,15 @@ def test_a_team_up_that_is_killed_is_finished_by_the_next(place: Place, tmux: bo
     words = ["team", "up", place.file(members), "--tasks", str(plan), *how]
     chance = random.Random(7)
     kills = 0
-    for moment in (0.15, 0.25, 0.35, 0.5, 0.7):
+    for moment in (0.15, 0.25, 0.35, 0.5, 0.7, *[0.1] * 20):  # where the late ones come too late, early ones make up for it
+        if kills >= 3 and moment == 0.1:
+            break
         one = spawned(place, *words)
         time.sleep(moment + chance.random() / 10)
         kills += one.poll() is None
         one.kill()
         one.communicate()
-    assert kills  # how many come too late, the machine decides
+    assert kills >= 3
     place(*words)
     until(lambda: place.carriers() == ["boss", "w-1", "w-2", "w-3"], place.carriers)
     assert place.json("mbox", "status")["tasks"] == {"queued": 120}

@@ -223,6 +223,8 @@ def wait_down(store: OpenStore, names: Sequence[str], seconds: float) -> list[st
 
 def kill(store: OpenStore, name: str) -> None:
     """End a member's wrapper and its program's group at once, and see them dead."""
+    from . import wrapper
+
     beat = agents.heartbeat(store, name)
     if beat is None or beat["machine"] != store.host.machine:
         return
@@ -232,10 +234,7 @@ def kill(store: OpenStore, name: str) -> None:
             os.kill(who.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    marks = {"MBOX_AGENT": name, "MBOX_INCARNATION": str(beat["incarnation"]), "MBOX_ROOT": store.root}
-    processes.end_group(
-        Identity(beat["child"], beat["child_ticks"]), 0.0, lambda pid: processes.carries(pid, marks)
-    )
+    wrapper.end_program(store, name, beat, 0.0)
 
 
 def close(store: OpenStore, team: Document, server: Tmux | None) -> None:

@@ -216,9 +216,13 @@ class Tmux:
 
 def default() -> str:
     """The socket of the server that tmux uses unless told: the one around this process, else the user's own."""
-    inside = os.environ.get("TMUX", "").rpartition(",")[0].rpartition(",")[0]
     folder = os.path.realpath(os.environ.get("TMUX_TMPDIR") or "/tmp")
-    return inside or f"{folder}/tmux-{os.getuid()}/default"
+    return around() or f"{folder}/tmux-{os.getuid()}/default"
+
+
+def around() -> str | None:
+    """The socket of the server in one of whose panes this process runs; None outside of tmux."""
+    return os.environ.get("TMUX", "").rpartition(",")[0].rpartition(",")[0] or None
 
 
 def checked(pane: str) -> str:

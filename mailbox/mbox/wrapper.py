@@ -100,13 +100,26 @@ def run(store: OpenStore, by: Actor, name: str, order: Order, environ: Mapping[s
     return _Wrapper(store, who, order, environ).run()
 
 
-def end_program(store: OpenStore, name: str, beat: documents.Document) -> list[int]:
-    """End what is left of the group of the program that ``beat`` names; the pids that were ended."""
+def end_program(store: OpenStore, name: str, beat: documents.Document, grace: float | None = None) -> list[int]:
+    """End what is left of the group of the program that ``beat`` names; the pids that were ended.
+
+    ``grace`` is how many seconds SIGTERM has (``stop_grace`` unless given) before SIGKILL.
+    """
     if not beat["child"] or beat["machine"] != store.host.machine:
         return []
-    marks = {"MBOX_AGENT": name, "MBOX_INCARNATION": str(beat["incarnation"]), "MBOX_ROOT": store.root}
-    leader = Identity(beat["child"], beat["child_ticks"])
-    return processes.end_group(leader, store.config.stop_grace, lambda pid: processes.carries(pid, marks))
+    return _end_group(store, Actor(name, beat["incarnation"]), Identity(beat["child"], beat["child_ticks"]), grace)
+
+
+def _end_group(store: OpenStore, who: Actor, leader: Identity, grace: float | None = None) -> list[int]:
+    """End the group of ``leader``, and whoever left it but carries the variables that ``who``'s wrapper set."""
+    marks = variables(store, who)
+    seconds = store.config.stop_grace if grace is None else grace
+    return processes.end_group(leader, seconds, lambda pid: processes.carries(pid, marks))
+
+
+def variables(store: OpenStore, who: Actor) -> dict[str, str]:
+    """What the wrapper sets in the environment of its program."""
+    return {"MBOX_AGENT": who.name, "MBOX_ROOT": store.root, "MBOX_INCARNATION": str(who.incarnation)}
 
 
 class _Wrapper:
@@ -117,9 +130,7 @@ class _Wrapper:
         self.who = who
         self.order = order
         self.program = os.path.basename(order.words[0])
-        self.environ = {
-            **environ, "MBOX_AGENT": who.name, "MBOX_ROOT": store.root, "MBOX_INCARNATION": str(who.incarnation),
-        }  # fmt: skip
+        self.environ = {**environ, **variables(store, who)}
         self.began = store.host.mono()
         self.lonely = 0
         self.said = ""
@@ -193,15 +204,10 @@ class _Wrapper:
 
     def _reaped(self) -> int:
         """End what is left of the group, and take the program's status."""
-        self._end_group()
+        _end_group(self.store, self.who, self.leader)
         _, status = os.waitpid(self.leader.pid, 0)
         _give_terminal(self.leader.pid, os.getpgrp())
         return os.waitstatus_to_exitcode(status)
-
-    def _end_group(self) -> None:
-        marks = {name: self.environ[name] for name in ("MBOX_AGENT", "MBOX_INCARNATION", "MBOX_ROOT")}
-        grace = self.store.config.stop_grace
-        processes.end_group(self.leader, grace, lambda pid: processes.carries(pid, marks))
 
     def _told(self, status: int) -> str:
         """How the program ended, for the journal."""

@@ -28,7 +28,7 @@ def run(context: Context, sandbox: tuple[str, ...], take_over: bool, no_watchdog
     Begins a new incarnation and sets MBOX_AGENT, MBOX_ROOT and MBOX_INCARNATION. SIGTERM ends the whole
     process group. The exit status is CMD's (128+N where signal N ended it).
     """
-    from mbox import agents, wrapper
+    from mbox import agents, tmux, wrapper
     from mbox.store import Actor
 
     if not context.tail:
@@ -40,7 +40,7 @@ def run(context: Context, sandbox: tuple[str, ...], take_over: bool, no_watchdog
         words=context.tail,
         sandbox=sandbox,
         pane=os.environ.get("TMUX_PANE") or None,
-        server=os.environ.get("TMUX", "").rpartition(",")[0].rpartition(",")[0] or None,
+        server=tmux.around(),
         take_over=take_over,
         watchdog=None if no_watchdog else lambda: start_watchdog(context.store.root),
     )

@@ -38,9 +38,6 @@ REFRESH = 2.0
 TIMEOUT = 60.0
 """Seconds that running tasks may take to finish, unless said."""
 
-STEP = 0.1
-"""Seconds between two looks at members that are to end."""
-
 GRACE = 2.5
 """Seconds that members have at most to end by themselves: `team down` takes no more than 5 beyond its time."""
 
@@ -331,7 +328,7 @@ def add(
 @argument("member", metavar="NAME", type=AGENT)
 def remove(context: Context, team: str, member: str) -> None:
     """Take a member out of the team's file, comments kept, and stop it; what it held goes back."""
-    from mbox import agents, session, teamfile
+    from mbox import agents, dismissal, session, teamfile
 
     store, by = context.store, context.actor(required=False)
     doc = teams.require(store, store.read, team)
@@ -346,11 +343,11 @@ def remove(context: Context, team: str, member: str) -> None:
             store.disk.rewrite(doc["file"], text.encode())
         rows = [row for row in teams.everybody(store.read, doc) if row["name"] == member]
         if rows and doc["state"] != "down":
-            _end(store, [member], GRACE, f"it was removed from team {team}")
+            dismissal.end(store, [member], GRACE, f"it was removed from team {team}")
         server, last = session.server_of(doc), agents.status(store, member)
         if server and rows and last and last["pane"] in server.panes(doc["session"]):
             server.close_pane(last["pane"])
-        answer.update(_removed_trees(store, rows))
+        answer.update(dismissal.removed_trees(store, rows))
     context.emit(answer)
 
 
@@ -366,6 +363,8 @@ def drain(context: Context, team: str | None, timeout: float | None) -> None:
 
     What is unread at the time limit goes to the orchestrator as one list.
     """
+    from mbox import dismissal
+
     store, by = context.store, context.actor(required=False)
     doc = teams.the_one(store, team)
     answer = teams.change_state(store, by, doc["team"], "draining", dry_run=context.dry_run)
@@ -373,54 +372,11 @@ def drain(context: Context, team: str | None, timeout: float | None) -> None:
         context.emit(answer)
         return
     until = time.monotonic() + (TIMEOUT if timeout is None else timeout)
-    left = _drained(store, [doc], until)
+    left = dismissal.drained(store, [doc], until)
     handed = _handed_over(context, doc["team"]) if left else None
     context.emit({**answer, "at_work": left, "handed_over": handed})
     if left:
         raise TimedOut(f"still at work: {', '.join(left)}; `team down {doc['team']}` ends them")
-
-
-def _drained(store: OpenStore, docs: list[Document], until: float) -> list[str]:
-    """Stop every member that has nothing to do, orchestrators last; who is still up at the time limit."""
-    from mbox import session
-
-    told: set[str] = set()
-    rows = [(row["name"], doc) for doc in docs for row in teams.everybody(store.read, doc)]
-    while True:
-        running = [(who, doc) for who, doc in rows if session.is_up(store, who)]
-        if not running or time.monotonic() >= until:
-            return [who for who, _ in running]
-        for who, doc in running:
-            last = who == doc["orchestrator"] and sum(other is doc for _, other in running) > 1
-            if who not in told and not last and _is_done(store, who):
-                session.tell_to_stop(store, who)
-                told.add(who)
-        time.sleep(STEP)
-
-
-def _is_done(store: OpenStore, who: str) -> bool:
-    """Whether a member has nothing to read and holds nothing."""
-    from mbox import estate
-    from mbox.transaction import SWEEP
-
-    agent = store.read(places.agent(who))
-    if agent is None or store.names(places.new_folder(who)):
-        return agent is None
-    return not store.transact(lambda tx: estate.holds(tx, who, agent["incarnation"]), SWEEP, dry_run=True)
-
-
-def _end(store: OpenStore, names: list[str], seconds: float, why: str = "its team was dismissed") -> None:
-    """End members within ``seconds``, then at once, and give back what is still held."""
-    from mbox import estate, session
-    from mbox.transaction import SWEEP
-
-    for who in names:
-        session.tell_to_stop(store, who)
-    for who in session.wait_down(store, names, min(seconds, store.config.stop_grace + 0.5)):
-        session.kill(store, who)
-    for who in names:
-        if (agent := store.read(places.agent(who))) is not None:
-            store.transact(lambda tx: estate.settle(tx, who, agent["incarnation"], estate.DEAD, why), SWEEP)  # noqa: B023
 
 
 def _handed_over(context: Context, team: str) -> dict[str, Any] | None:
@@ -460,7 +416,7 @@ def _down(context: Context, docs: list[Document], timeout: float) -> list[dict[s
     """End teams, all of them within the time; each with what happened to it, and its report."""
     from contextlib import ExitStack
 
-    from mbox import session
+    from mbox import dismissal, session
 
     store, by = context.store, context.actor(required=False)
     live = [doc for doc in docs if doc["state"] != "down"]
@@ -469,7 +425,7 @@ def _down(context: Context, docs: list[Document], timeout: float) -> list[dict[s
     since, until = store.end().seq, time.monotonic() + timeout
     for doc in live:
         teams.change_state(store, by, doc["team"], "draining")
-    left = set(_drained(store, live, until))
+    left = set(dismissal.drained(store, live, until))
     found: dict[str, dict[str, Any]] = {doc["team"]: {} for doc in docs}
     with ExitStack() as stack:
         for doc in docs:
@@ -479,14 +435,14 @@ def _down(context: Context, docs: list[Document], timeout: float) -> list[dict[s
                 context.say(f"{error}; going on")
         live = [teams.require(store, store.read, doc["team"]) for doc in live]
         names = {doc["team"]: [row["name"] for row in teams.everybody(store.read, doc)] for doc in live}
-        _end(store, [who for some in names.values() for who in some], GRACE)
+        dismissal.end(store, [who for some in names.values() for who in some], GRACE)
         for doc in docs:
             mine = found[doc["team"]]
             if doc["team"] in names:
-                mine["requeued"], mine["dead"] = _given_back(store, names[doc["team"]], since)
+                mine["requeued"], mine["dead"] = dismissal.given_back(store, names[doc["team"]], since)
                 mine["handed_over"] = _handed_over(context, doc["team"])
             session.close(store, doc, session.server_of(doc))
-            mine.update(_removed_trees(store, doc["members"] or []))
+            mine.update(dismissal.removed_trees(store, doc["members"] or []))
         for doc in live:
             busy = [who for who in names[doc["team"]] if who in left]
             teams.change_state(store, by, doc["team"], "down", f"stopped at work: {', '.join(busy)}" if busy else "")
@@ -514,36 +470,6 @@ def _would_stop(store: OpenStore, doc: Document) -> dict[str, Any]:
 
 def _already(doc: Document) -> dict[str, Any]:
     return {"team": doc["team"], "state": "down", "already": True}
-
-
-def _given_back(store: OpenStore, names: list[str], since: int) -> tuple[list[str], list[str]]:
-    """Tasks that members held and gave back since ``since``: those queued again, and those that are dead now."""
-    from mbox import history
-
-    records, _ = history.newest(store, history.Filter(since_seq=since), 0)
-    ids = [ident for record in records if record["op"] in ("agent.end", "agent.dead") and record["on"][0] in names
-           for ident in record["on"][1:]]  # fmt: skip
-    docs = [doc for ident in dict.fromkeys(ids) if (doc := store.read(places.task(ident)))]
-    return (
-        [doc["task_id"] for doc in docs if doc["status"] == "queued"],
-        [f"{doc['task_id']}: {doc['reason']}" for doc in docs if doc["status"] == "deadletter"],
-    )
-
-
-def _removed_trees(store: OpenStore, rows: list[Document]) -> dict[str, list[str]]:
-    """Remove clean working trees; which were kept, and why."""
-    from mbox import worktrees
-
-    removed, kept = [], []
-    for row in rows:
-        if not row.get("tree"):
-            continue
-        try:
-            why = worktrees.remove(store.root, row["tree"], row["branch"])
-        except MboxError as error:
-            why = str(error)
-        (kept.append(f"{row['tree']} ({row['branch']}): {why}") if why else removed.append(row["tree"]))
-    return {"trees_removed": removed, "trees_kept": kept}
 
 
 def _commit(context: Context) -> None:
