@@ -332,6 +332,23 @@ def test_nudge_needs_a_pane_and_a_host(root: Path, run: Run) -> None:
 
 
 @pytest.mark.skipif(not HAVE_TMUX, reason=NO_TMUX)
+def test_a_line_that_a_dialog_kept_in_the_box_is_taken_away_by_the_watchdog(root: Path, tmp_path: Path, run: Run) -> None:
+    """The question stays, the mail is read meanwhile: nothing is entered, and nothing is left for a person to find."""
+    with server(tmp_path) as socket:
+        one, pane = in_pane(root, socket, "asks")
+        bell = Doorbell(one, pane, CLAUDE)
+        run("mbox", "send", "ann", "--body", "x", "--as", "bob", cwd=root, check=True)
+        done = run("mbox", "nudge", "ann", cwd=root)
+        assert (done.returncode, json.loads(done.stdout)["outcome"]) == (1, "dialog")
+        assert "waits in the box" in done.stderr
+        run("mbox", "read", "--all", "--as", "ann", cwd=root, check=True)
+        until(lambda: bell.glance().typed == LINE, "the line, after the question")
+        run("mbox", "watchdog", "--once", cwd=root, check=True)
+        assert bell.glance() == doorbell.Screen("idle")
+        assert "took" not in (root / "log").read_text() and not (root / ".mailbox/locks/@bell-ann").read_text().strip()
+
+
+@pytest.mark.skipif(not HAVE_TMUX, reason=NO_TMUX)
 def test_a_delivery_rings_an_idle_agent_by_the_watchdog(root: Path, tmp_path: Path, run: Run) -> None:
     """One bell for two messages; the line has nothing of them; read, and it is quiet; unread, and it comes back."""
     with server(tmp_path) as socket:

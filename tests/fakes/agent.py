@@ -4,7 +4,8 @@
 usage: agent.py LOG [MODE]…  Every line that is taken is appended to LOG as `took: …`; so is what reaches a dialog.
 Modes: redraw (draws the box again and again), swallow (an Enter during a redraw is lost, two of three), dialog (a question
 comes up now and then, and any Enter answers it; when it was drawn and when a key came is noted), half (half a line stands
-typed, as by a person), busy (each line starts a turn), placeholder (a dim hint in an empty box), burst (a line and its
+typed, as by a person), busy (each line starts a turn), placeholder (a dim hint in an empty box), asks (a question of
+five seconds comes up as soon as a long line stands typed, once), burst (a line and its
 Enter in one read count as a paste).
 """
 
@@ -108,6 +109,9 @@ def main() -> None:
                 dialog_until, next_dialog = now + dice.uniform(0.2, 0.8), now + dice.uniform(1.2, 3)
                 draw()
                 drawn_at = time.monotonic()
+            if "asks" in modes and len(typed) > 30:
+                modes.discard("asks")
+                dialog_until = now + 5
             draw()
             ready, _, _ = select.select([fd], [], [], dice.uniform(0.005, 0.06) if "redraw" in modes else 0.05)
             if ready:
