@@ -26,7 +26,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -187,12 +187,15 @@ def incarnation(store: OpenStore, name: str) -> int:
 
 def wait_up(store: OpenStore, before: Mapping[str, int], seconds: float) -> list[str]:
     """Wait until each member has beaten in an incarnation after ``before``; those that did not within ``seconds``."""
+    return _waited(lambda: [name for name, older in before.items() if incarnation(store, name) <= older], seconds)
+
+
+def _waited(left: Callable[[], list[str]], seconds: float) -> list[str]:
+    """Who is ``left`` after ``seconds``; nobody, as soon as there is nobody."""
     until = time.monotonic() + seconds
-    while left := [name for name, older in before.items() if incarnation(store, name) <= older]:
-        if time.monotonic() >= until:
-            return left
+    while (names := left()) and time.monotonic() < until:
         time.sleep(0.05)
-    return []
+    return names
 
 
 # -- stopping --------------------------------------------------------------------------------------------------------
@@ -213,12 +216,7 @@ def tell_to_stop(store: OpenStore, name: str) -> bool:
 
 def wait_down(store: OpenStore, names: Sequence[str], seconds: float) -> list[str]:
     """Wait until none of ``names`` is up; those that still are after ``seconds``."""
-    until = time.monotonic() + seconds
-    while left := [name for name in names if is_up(store, name)]:
-        if time.monotonic() >= until:
-            return left
-        time.sleep(0.05)
-    return []
+    return _waited(lambda: [name for name in names if is_up(store, name)], seconds)
 
 
 def kill(store: OpenStore, name: str) -> None:
