@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from mbox import agents, doctor, documents, mail, places
+from mbox import agents, doctor, documents, mail, places, watchdog
 from mbox.documents import Document
 from mbox.errors import Refused, StoreError
 from mbox.mail import Draft
@@ -266,6 +266,20 @@ def test_a_line_that_was_left_is_taken_away_once_nothing_is_unread(kennel: Kenne
     kennel.dog.look()
     assert kennel.hands.take() == [("tidy", "ann")] and kennel.hands.lines == set()
     assert kennel.dog.look() == kennel.host.mono() + 30 and kennel.hands.take() == []
+
+
+def test_a_bell_is_written_down_at_once(kennel: Kennel) -> None:
+    """Also when as many deeds are kept as can be, and when a bell is no deed: the next watchdog knows of it."""
+    kennel.dog.did.extend(watchdog.Deed("", "expired", "store", str(n)) for n in range(watchdog.KEPT))
+    kennel.beat("ann"), kennel.pane("ann")
+    for outcome, waited in (("taken", 0), ("busy", 0), ("busy", 60)):
+        kennel.host.advance(waited), kennel.beat("ann")
+        kennel.hands.outcome = outcome
+        if not waited:
+            kennel.send("ann")
+        kennel.dog.look()
+        assert kennel.hands.take() == [("nudge", "ann")]
+        assert Watchdog(kennel.store, kennel.hands).bells == kennel.dog.bells
 
 
 def test_read_mail_ends_it(kennel: Kennel) -> None:

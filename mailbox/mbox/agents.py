@@ -162,17 +162,18 @@ def beat(store: Store, who: Actor, pid: int, child: Identity = Identity(0, 0)) -
 
 def heartbeat(store: Store, name: str) -> Document | None:
     """The last beat of ``name``; None if it never beat or the beat cannot be read."""
-    try:
-        found: Document = documents.decode("heartbeat", store.bytes_of(places.heartbeat(name)))
-    except (OSError, Unfit):
-        return None
-    return found
+    return _ephemeral(store, "heartbeat", places.heartbeat(name))
 
 
 def status(store: Store, name: str) -> Document | None:
     """What the agent's own hooks, or its wrapper, last said; None if nothing was said or it cannot be read."""
+    return _ephemeral(store, "status", places.status(name))
+
+
+def _ephemeral(store: Store, kind: str, path: str) -> Document | None:
+    """A document that no journal has, or None: who wrote it may write it again at any time."""
     try:
-        found: Document = documents.decode("status", store.bytes_of(places.status(name)))
+        found: Document = documents.decode(kind, store.bytes_of(path))
     except (OSError, Unfit):
         return None
     return found

@@ -125,10 +125,10 @@ class Watchdog:
 
     def look(self) -> float:
         """Only the bells: something happened; CLOCK_MONOTONIC at which the next round or look is due."""
-        before = len(self.did), self.bells
+        before = list(self.did), dict(self.bells)
         with self._noted("ring"):
             self._ring()
-        if (len(self.did), self.bells) != before:
+        if (list(self.did), self.bells) != before:
             self.write()
         return self.next_at()
 
