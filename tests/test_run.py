@@ -353,6 +353,14 @@ sys.exit(wrapper.run(store, Actor("user:x"), "ann", order, os.environ))
     return subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False, timeout=30)
 
 
+def read(path: Path) -> bytes:
+    """What is there; nothing where the process is gone."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 def test_it_looks_twice_before_it_starts_a_watchdog(root: Path, tmp_path: Path) -> None:
     """One look without a watchdog is none too many; a failure to start one harms nobody."""
     code = """
@@ -372,7 +380,8 @@ def test_a_wrapper_that_is_killed_before_its_first_beat_leaves_no_program(root: 
     """The program starts only when a beat names it, because nobody could find it otherwise."""
     done = wrap(root, "agents.beat = lambda *_: os.kill(os.getpid(), signal.SIGKILL)", "touch", str(root / "started"))
     assert done.returncode == -signal.SIGKILL
-    time.sleep(0.3)
+    mine = os.fsencode(root / "started")
+    until(lambda: not any(mine in read(path) for path in Path("/proc").glob("[0-9]*/cmdline")), "the end of its child")
     assert not (root / "started").exists()
 
 

@@ -147,7 +147,7 @@ def test_what_tmux_reads_in_words_reaches_the_program(tmp_path: Path, places_of:
     os.kill(place.beat("p")["pid"], signal.SIGKILL)
     assert place.saw("p") == wanted
     assert asked(socket, "list-panes", "-a", "-F", "#{pane_title}") == "p (lead #(touch hacked) #{pid})\n"
-    time.sleep(0.3)
+    asked(socket, "run-shell", "true")  # tmux says when it is done: what it was given before had as long
     assert not list(tmp_path.rglob("hacked"))
     place("team", "down", "--force")
 

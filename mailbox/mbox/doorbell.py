@@ -128,16 +128,21 @@ class Doorbell:
                 return screen
             self.clock.sleep(POLL)
 
-    def _steady(self) -> Screen:
-        """What two looks in a row agree on about the line; a dialog is waited for.  The last within `SEEN`, else."""
-        before: list[Screen] = []
+    def _steady(self) -> Screen | None:
+        """What two looks in a row agree on about the line; a dialog is waited for.
 
-        def agrees(now: Screen) -> bool:
-            same = bool(before) and is_ours(before[0].typed) == is_ours(now.typed)
-            before[:] = [now] if now.state != DIALOG else []
-            return same and now.state != DIALOG
-
-        return self._until(SEEN, agrees)
+        After `SEEN` without that: the dialog, else None.
+        """
+        before: Screen | None = None
+        until = self.clock.monotonic() + SEEN
+        while True:
+            now = self.glance()
+            if before and now.state != DIALOG and is_ours(before.typed) == is_ours(now.typed):
+                return now
+            if self.clock.monotonic() >= until:
+                return now if now.state == DIALOG else None
+            before = now if now.state != DIALOG else None
+            self.clock.sleep(POLL)
 
     # -- ringing -------------------------------------------------------------------------------------------------
 
@@ -190,10 +195,12 @@ class Doorbell:
         """The box holds the line: press Enter until it is taken, else take it back."""
         for pressed in range(ENTERS + 1):
             screen = self._steady()
+            if screen is None:
+                return BUSY
             if screen.state in (GONE, COPY, DIALOG):
                 return screen.state
-            if not is_ours(screen.typed):
-                return TAKEN if pressed or not screen.typed else TYPING
+            if not is_ours(screen.typed):  # without an Enter of ours nobody knows who took it, or whether
+                return TAKEN if pressed else TYPING if screen.typed else BUSY
             if pressed < ENTERS:
                 self.tmux.press(self.pane, "Enter")
                 self._until(SWALLOWED, lambda now: now.state in (GONE, COPY) or not is_ours(now.typed))

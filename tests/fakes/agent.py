@@ -5,8 +5,7 @@ usage: agent.py LOG [MODE]…  Every line that is taken is appended to LOG as `t
 Modes: redraw (draws the box again and again), swallow (an Enter during a redraw is lost, two of three), dialog (a question
 comes up now and then, and any Enter answers it; when it was drawn and when a key came is noted), half (half a line stands
 typed, as by a person), busy (each line starts a turn), placeholder (a dim hint in an empty box), asks (a question of
-five seconds comes up as soon as a long line stands typed, once), burst (a line and its
-Enter in one read count as a paste).
+five seconds comes up as soon as a long line stands typed, once), burst (a line and its Enter in one read count as a paste).
 """
 
 # ruff: noqa: PLW0603 - a small program with a state
