@@ -78,7 +78,7 @@ def make(folder: Path, durability: str = "full") -> opening.OpenStore:
     store = opening.open_store(str(folder), str(folder))
     store.settings = store.settings._replace(durability=durability)
     config = {field: getattr(store.config, field) for field in store.config.__slots__}
-    store.config = type(store.config)({**config, "send_rate": 0})
+    store.config = type(store.config)({**config, "send_rate": 1_000_000})
     return store
 
 
@@ -112,7 +112,9 @@ def process() -> None:
             call = command(folder, *words)
             call()
             one, _, ratio = paired(call, baseline, 25)
-            report("process", " ".join(words), ms(one), ratio, "≤ 1.3" if words[1] in ("send", "inbox", "check") else "")
+            report(
+                "process", " ".join(words), ms(one), ratio, "≤ 1.3" if words[1] in ("send", "inbox", "check") else ""
+            )
 
 
 def sender(store: opening.OpenStore, to: str = "bob") -> Callable[[], object]:
@@ -165,7 +167,9 @@ def inprocess() -> None:
 
 def fill_tasks(store: opening.OpenStore, count: int, **fields: Any) -> None:
     """Import ``count`` queued tasks."""
-    lines = "".join(json.dumps({"title": f"task {n}", **{k: v(n) for k, v in fields.items()}}) + "\n" for n in range(count))
+    lines = "".join(
+        json.dumps({"title": f"task {n}", **{k: v(n) for k, v in fields.items()}}) + "\n" for n in range(count)
+    )
     drafts = plans.parse_plan(lines.encode(), "plan.jsonl")
     for at in range(0, count, 5000):
         planning.import_drafts(store, USER, drafts[at : at + 5000])
@@ -303,7 +307,9 @@ def journal() -> None:
             "inbox": opening_inbox,
             "read": lambda s: mail.read(s, BOB),
             "claim": lambda s: claims.claim(s, ANN, claims.Wish()),
-            "reserve": lambda s: reservations.reserve(s, ANN, reservations.Wanted([f"x/{time.perf_counter_ns()}"], 3600)),
+            "reserve": lambda s: reservations.reserve(
+                s, ANN, reservations.Wanted([f"x/{time.perf_counter_ns()}"], 3600)
+            ),
         }
         for name, call in calls.items():
             one, _, ratio = paired(partial(call, big), partial(call, small), 40)
@@ -355,7 +361,9 @@ def wake() -> None:
         shown, gone = [], []
         for _ in range(15):
             mail.read(store, BOB, limit=100)
-            waiter = subprocess.Popen([BIN / "mbox", "wait", "--new", "--timeout", "30s"], env=env, stdout=subprocess.PIPE)
+            waiter = subprocess.Popen(
+                [BIN / "mbox", "wait", "--new", "--timeout", "30s"], env=env, stdout=subprocess.PIPE
+            )
             time.sleep(0.6)
             sender(store)()
             sent = time.perf_counter()
@@ -369,7 +377,9 @@ def wake() -> None:
         cpu = []
         for seconds in ("1s", "61s"):
             before = os.times()
-            subprocess.run([BIN / "mbox", "wait", "--new", "--timeout", seconds], env=env, check=False, capture_output=True)
+            subprocess.run(
+                [BIN / "mbox", "wait", "--new", "--timeout", seconds], env=env, check=False, capture_output=True
+            )
             after = os.times()
             cpu.append(after.children_user + after.children_system - before.children_user - before.children_system)
         report("wake", "mbox wait: CPU of 60 s of waiting", f"{max(0.0, cpu[1] - cpu[0]):.3f} s", None, "≤ 0.05 s")

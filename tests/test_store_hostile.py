@@ -262,7 +262,10 @@ def test_symlinked_folders_lead_nowhere(tmp_path: Path, name: str) -> None:
                                   "right sum, wrong types", "right sum, unknown field"])  # fmt: skip
 def test_a_mark_that_cannot_be_read(tmp_path: Path, what: str) -> None:
     """Whatever stands in the lock file, the journal is replayed and nothing is lost."""
-    from mbox.lock import _line
+    from mbox import lock
+
+    def _line(value: object, size: int) -> bytes:
+        return lock._line(json.dumps(value), size)
 
     host = FakeHost()
     store = make(tmp_path, host)
@@ -272,7 +275,7 @@ def test_a_mark_that_cannot_be_read(tmp_path: Path, what: str) -> None:
     fields = {**mark._asdict(), "tail": list(mark.tail)}
     store.close()
     texts: dict[str, bytes] = {
-        "truncated": b"", "zeros": b"\0" * 768, "garbage": os.urandom(768), "right sum, no object": _line([1], 512),  # type: ignore[arg-type]
+        "truncated": b"", "zeros": b"\0" * 768, "garbage": os.urandom(768), "right sum, no object": _line([1], 512),
         "right sum, wrong fields": _line({"tail": [1]}, 512),
         "right sum, wrong types": _line({**fields, "tail": ["a", None, {}], "wall": "x"}, 512),
         "right sum, unknown field": _line({**fields, "new": 1}, 512),

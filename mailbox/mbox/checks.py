@@ -94,9 +94,7 @@ def _mean(near: str) -> str:
 Exists = Callable[[str], bool]
 
 
-def path(
-    text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists
-) -> str:
+def path(text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists) -> str:
     """The path ``text`` relative to the root, with ``/``.
 
     ``./x`` and ``../x`` start at ``cwd``, other paths at the root; absolute ones must lie inside ``root`` or
@@ -114,9 +112,7 @@ def path(
     return relative
 
 
-def pattern(
-    text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists
-) -> str:
+def pattern(text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists) -> str:
     r"""The pattern ``text`` relative to the root; as `path`, with these differences.
 
     ``* ? [...] {a,b} **`` and ``\`` before a special character are left as they are.  What is, letter by

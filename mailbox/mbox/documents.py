@@ -182,8 +182,25 @@ _PLANS = {
 }
 """`KINDS` made ready for `check`, which every document passes on its way in."""
 
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
-_spaced = json.JSONEncoder(ensure_ascii=False, separators=(", ", ": "), allow_nan=False).encode
+_ORDER = {
+    kind: (*(() if kind in _UNVERSIONED else ("schema",)), *(field.name for field in fields))
+    for kind, fields in KINDS.items()
+}
+
+
+def _encoder(between: str, after_name: str) -> Callable[[Any], str]:
+    """An encoder of JSON, made once: the library's makes its parts anew at every call, which costs more than a mark."""
+    library = json.JSONEncoder(ensure_ascii=False, separators=(between, after_name), allow_nan=False)
+    make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+    if make is None:
+        return library.encode
+    parts = make(None, library.default, _quote, None, after_name, between, False, False, False)
+    return lambda value: "".join(parts(value, 0))
+
+
+_compact = _encoder(",", ":")
+_spaced = _encoder(", ", ": ")
+_lines = _encoder(",\n  ", ": ")
 _UNSAFE = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F))}
 _UNSAFE.update({code: f"\\u{code:04x}" for code in (*range(0x2066, 0x206A), 0xFEFF)})
 
@@ -220,9 +237,17 @@ def ordered(kind: str, doc: Mapping[str, Any]) -> Document:
     return out
 
 
+def in_order(kind: str, doc: Any) -> Any:
+    """A copy of ``doc``, `ordered`; quick if its fields are those of the schema already, or it is a list of notes."""
+    return doc.copy() if type(doc) is list or tuple(doc) == _ORDER[kind] else ordered(kind, doc)
+
+
 def new(kind: str, **fields: Any) -> Document:
     """A document of ``kind`` with ``fields`` and defaults.  A trailing ``_`` is dropped (``from_``)."""
-    return ordered(kind, {name.rstrip("_"): value for name, value in fields.items()})
+    doc = {} if kind in _UNVERSIONED else {"schema": FORMAT}
+    doc.update([(name if name[-1] != "_" else name[:-1], value) for name, value in fields.items()])
+    made: Document = in_order(kind, doc)
+    return made
 
 
 def encode(kind: str, doc: Any) -> bytes:
@@ -234,9 +259,14 @@ def render(doc: Any) -> bytes:
     """`encode` for a document that is in order already."""
     if isinstance(doc, list):
         return "".join([compact(line) + "\n" for line in doc]).encode()
-    get = _RENDERERS.get
-    body = ",\n".join([f'  "{name}": {get(type(value), _spaced)(value)}' for name, value in doc.items()])
-    return _safe(f"{{\n{body}\n}}\n").encode()
+    for value in doc.values():
+        kind = type(value)
+        if (kind is list and (len(value) > 1 or (value and type(value[0]) is not str))) or (kind is dict and value):
+            body = ",\n  ".join([f'"{name}": {_spaced(value)}' for name, value in doc.items()])
+            break
+    else:  # nothing is nested: a separator stands between fields and nowhere else
+        body = _lines(doc)[1:-1]
+    return _safe(f"{{\n  {body}\n}}\n").encode()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> Document:

@@ -4,6 +4,10 @@ Promised: caught up (`recovery.bring_index`), it says what the journal says up t
 missing, damaged, of another store or of another machine's life.  Not promised: that it is right.  Whoever takes a
 decision from it checks the document; a wrong row costs time, never truth.
 
+A record that only delivers mail (`can_wait`) is not taken in when it is made, but with the next that is not, when a
+question is asked, or when `LAG` numbers are missing, whichever comes first: a send opens no database.  The store's
+mark says how far the index is, and until when nothing runs out and nothing is to be renewed, so that nobody has to ask.
+
 It is one SQLite file in ``cache/``, written only under the store's lock, after the documents were published.  A
 process killed between its commit and the mark leaves it ahead of the mark by the record that recovery applies again;
 applying a record twice changes nothing.  ``synchronous`` is off: after a machine's death it is not believed.
@@ -40,6 +44,12 @@ VERSION = "3"
 SEND_OPS = ("mail.send", "mail.reply", "mail.ask", "mail.broadcast")
 """Operations that count against a sender's rate."""
 
+LAG = 64
+"""Numbers by which the index may be behind while all that it misses is mail that was delivered."""
+
+NEVER = 1e300
+"""A time that does not come."""
+
 _TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE inbox(agent TEXT, rank INT, num INT, PRIMARY KEY(agent, rank, num)) WITHOUT ROWID;
@@ -67,12 +77,22 @@ CREATE TABLE key(agent TEXT, key TEXT, print TEXT, id TEXT, seq INT, at REAL, PR
 CREATE TABLE rate(agent TEXT PRIMARY KEY, minute INT, count INT, before INT) WITHOUT ROWID;
 """
 
-HELD_OPS = frozenset(
-    f"task.{verb}" for verb in ("start", "submit", "done", "fail", "release", "approve", "reject")
-)
+HELD_OPS = frozenset(f"task.{verb}" for verb in ("start", "submit", "done", "fail", "release", "approve", "reject"))
 """Operations that the holder of a task's lease makes, and (`REVIEW_OPS`) its reviewer."""
 
 REVIEW_OPS = frozenset(["task.approve", "task.reject"])
+
+_LATER = frozenset((*SEND_OPS, "mail.refused", "store.segment", "store.checkpoint"))
+
+
+def can_wait(record: Document) -> bool:
+    """Whether the index may take a record in later: it brings mail or nothing; no lease, nothing that runs out."""
+    return (
+        record["op"] in _LATER
+        and not (record["lease"] or record["mv"] or record["del"])
+        and not any(doc["expires_at"] for doc, _ in record["put"])
+    )
+
 
 _READY = "status = 'queued' AND held = 0 AND waiting = 0 AND parked IS NULL"
 
@@ -109,7 +129,7 @@ _COPIES: list[Any] = []
 class Index:
     """The SQLite file at ``path`` (absolute).  ``prefix`` gives a pattern's literal prefix (`patterns`)."""
 
-    __slots__ = ("_db", "_host", "_prefix", "path", "seq")
+    __slots__ = ("_db", "_from", "_host", "_noted", "_prefix", "path", "renew_at", "seq")
 
     def __init__(self, path: str, host: Host, prefix: Callable[[str], str]) -> None:
         self.path = path
@@ -117,6 +137,9 @@ class Index:
         self._host = host
         self._prefix = prefix
         self._db: sqlite3.Connection | None = None
+        self._from, self._noted = -1, list[Document]()
+        self.renew_at = NEVER
+        """When the first of the leases that were granted here is to be renewed."""
 
     # -- opening, catching up ------------------------------------------------------------------------------------
 
@@ -156,6 +179,7 @@ class Index:
             self._db.close()
             self._db = None
         self.seq = -1
+        self._noted = []
 
     def forget(self) -> None:
         """Let go of a connection that a fork has copied: to use or to close it here would spoil the parent's."""
@@ -163,6 +187,7 @@ class Index:
             _COPIES.append(self._db)
             self._db = None
         self.seq = -1
+        self._noted = []
 
     def refresh(self) -> bool:
         """Read again how far the file is: another process may have caught it up since.  False if it cannot be read."""
@@ -216,6 +241,22 @@ class Index:
         except (sqlite3.Error, Damaged, *_UNFIT) as error:
             self.close()
             raise Damaged(str(error)) from error
+
+    def note(self, record: Document, before: int) -> None:
+        """Keep a record that follows the one numbered ``before``, so that `take_noted` need not read it again."""
+        if (self._noted[-1]["seq"] if self._noted else self.seq) == before:
+            self._from = self.seq
+            self._noted.append(record)
+        else:
+            self._noted = []
+
+    def take_noted(self, seq: int) -> bool:
+        """Take in what was noted, if that reaches from where the file is to ``seq``; whether it did."""
+        noted, self._noted = self._noted, []
+        if not noted or noted[-1]["seq"] != seq or self._from != self.seq:
+            return False
+        self.apply(noted)
+        return True
 
     def fill(self, documents: Iterable[tuple[str, Document]], leases: Iterable[tuple[str, Document]],
              records: Iterable[Document], seq: int) -> None:  # fmt: skip
@@ -389,6 +430,7 @@ class Index:
         lease = Lease.of(doc)
         until = self._host.mono() + lease.left(self._host)
         row = (path, lease.holder, lease.incarnation, until, until - lease.seconds * 2 / 3)
+        self.renew_at = min(self.renew_at, row[4])
         self._do("INSERT OR REPLACE INTO lease VALUES(?, ?, ?, ?, ?)", *row)
 
     # -- questions -----------------------------------------------------------------------------------------------
@@ -567,10 +609,16 @@ class Index:
         """Let ``path`` be due ``seconds_`` from now."""
         self._do("UPDATE lease SET until = ? WHERE path = ?", self._host.mono() + seconds_, path)
 
-    def next_due(self) -> float | None:
-        """CLOCK_MONOTONIC at which the next lease may run out; None if there is none."""
+    def next_due(self) -> float:
+        """CLOCK_MONOTONIC at which the next lease or message may run out; `NEVER` if there is none."""
         found: float | None = self._one("SELECT min(until) FROM lease")[0]
-        return found
+        return NEVER if found is None else found
+
+    def next_renewal(self) -> float:
+        """CLOCK_MONOTONIC at which the next lease of anybody's is to be renewed; `NEVER` if there is none."""
+        found: float | None = self._one("SELECT min(renew_at) FROM lease WHERE holder > ''")[0]
+        self.renew_at = NEVER
+        return NEVER if found is None else found
 
     def renewable(self, holder: str, incarnation: int, limit: int) -> list[str]:
         """Paths of leases of ``holder`` that have used a third of their time."""

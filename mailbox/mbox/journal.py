@@ -64,8 +64,8 @@ class Unsound(BadLine):
 
 def encode(record: Record) -> bytes:
     """The line of a record; ``crc`` is computed here."""
-    text = compact(record)[:-1]
-    return f'{text},"crc":"{crc32(text.encode()):08x}"}}\n'.encode()
+    data = compact(record)[:-1].encode()
+    return b'%b,"crc":"%08x"}\n' % (data, crc32(data))
 
 
 def decode(line: bytes) -> Record:
@@ -125,12 +125,13 @@ def segment_name(number: int) -> str:
 class Journal:
     """The segments in ``folder`` (absolute).  Writing belongs to the holder of the store's lock."""
 
-    __slots__ = ("_disk", "_fd", "_open", "folder")
+    __slots__ = ("_disk", "_fd", "_file", "_open", "folder")
 
     def __init__(self, folder: str, disk: Disk) -> None:
         self.folder = folder
         self._disk = disk
         self._fd = -1
+        self._file = (0, 0)
         self._open = 0
 
     # -- where it ends -------------------------------------------------------------------------------------------
@@ -176,12 +177,14 @@ class Journal:
         """A descriptor of the segment's file; opened anew when the file at that path is another one."""
         path = self.path(segment)
         if self._fd >= 0 and self._open == segment:
-            here, there = os.fstat(self._fd), os.stat(path)
-            if (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev):
+            there = os.stat(path)
+            if self._file == (there.st_ino, there.st_dev):
                 return self._fd
         self.close()
         self._fd = self._disk.open(path, os.O_RDWR | os.O_APPEND)
         self._open = segment
+        here = os.fstat(self._fd)
+        self._file = (here.st_ino, here.st_dev)
         return self._fd
 
     def append(self, expected: Tail, record: Record, sync: bool) -> Tail:

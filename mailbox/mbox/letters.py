@@ -244,17 +244,19 @@ def inbox(store: Store, agent: str, limit: int = 20, everything: bool = False) -
 def _foremost(store: Store, agent: str, ids: list[str], limit: int) -> list[str]:
     """Those of ``ids`` that come first in a large inbox: by the index if it is current, else by each file's priority.
 
-    ``ids`` is all that is unread, with or without what is read.
+    ``ids`` is all that is unread, with or without what is read.  What was delivered since the index was brought up to
+    date, a few messages at most, is looked at in the files.
     """
     from .index import Damaged, Index
 
     mark = store.mark()
     index = Index(store.absolute(places.INDEX), store.host, store.prefix)
     try:
-        if mark and index.open(mark.store, mark.machine) and index.seq == mark.tail.seq:
+        if mark and mark.indexed and index.open(mark.store, mark.machine) and index.seq >= mark.indexed:
             there = set(ids)
             read = [name[:-5] for name in store.names(places.cur_folder(agent))]
-            first = dict.fromkeys(msg_id for msg_id in (*index.unread(agent, limit), *read) if msg_id in there)
+            late = [msg_id for msg_id in ids if places.number(msg_id) > index.seq]
+            first = dict.fromkeys(msg_id for msg_id in (*index.unread(agent, limit), *late, *read) if msg_id in there)
             return _by_priority(store, agent, list(first))[:limit]
     except Damaged:
         pass

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from . import flock
 from .disk import Disk, check_regular
+from .documents import compact
 from .errors import LockTimeout, WentBack
 from .host import Host
 from .journal import Tail
@@ -55,14 +56,21 @@ class Mark(NamedTuple):
     """The last sequence that fsync covered."""
     checkpoint: int
     """The segment whose every earlier record is known to be on disk in the files."""
+    indexed: int = 0
+    """The index follows the journal up to here, and what comes after only delivers mail; 0: not known."""
+    due: float = 0.0
+    """CLOCK_MONOTONIC before which nothing runs out; 0: not known."""
+    renew: float = 0.0
+    """Likewise before which no lease is to be renewed, whoever holds it; 0: not known."""
+    minute: int = 0
+    """The minute of the wall clock (since the epoch) in which the last record was made."""
+    numbers: tuple[int, int] = (0, 0)
+    """The last sequence before that minute, and before the one before it: no more than what follows was sent since."""
 
 
-_dumps = json.JSONEncoder(separators=(",", ":")).encode
-
-
-def _line(value: dict[str, Any], size: int) -> bytes:
-    text = _dumps(value)
-    return f"{text} {crc32(text.encode()):08x}".ljust(size - 1).encode() + b"\n"
+def _line(text: str, size: int) -> bytes:
+    data = text.encode()
+    return (b"%b %08x" % (data, crc32(data))).ljust(size - 1) + b"\n"
 
 
 def _parsed(data: bytes) -> dict[str, Any] | None:
@@ -76,24 +84,35 @@ def _parsed(data: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-_NUMBERS = ("inode", "wall", "synced", "synced_seq", "checkpoint")
+_SHAPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("machine", "store"), (str,)),
+    **dict.fromkeys(("wall", "synced", "due", "renew"), (int, float)),
+    **dict.fromkeys(("inode", "synced_seq", "checkpoint", "indexed", "minute"), (int,)),
+}
 
 
 def _mark_of(found: dict[str, Any]) -> Mark | None:
-    """The mark in a line with a right checksum, or None if another program wrote it; what a newer one added is left."""
-    tail = found.get("tail")
-    if not isinstance(tail, list) or len(tail) != 3 or any(type(number) is not int for number in tail):
+    """The mark in a line with a right checksum, or None if another program wrote it.
+
+    What a newer version added is left, and what an older one did not know yet is not known.
+    """
+    found = {name: found[name] for name in Mark._fields if name in found} | {"numbers": found.get("numbers", [0, 0])}
+    for name, length in (("tail", 3), ("numbers", 2)):
+        value = found.get(name)
+        if not isinstance(value, list) or len(value) != length or any(type(number) is not int for number in value):
+            return None
+    if any(type(found[name]) not in types for name, types in _SHAPES.items() if name in found):
         return None
-    texts = all(isinstance(found.get(name), str) for name in ("machine", "store"))
-    if not texts or any(type(found.get(name)) not in (int, float) for name in _NUMBERS):
+    try:
+        return Mark(**{**found, "tail": Tail(*found["tail"]), "numbers": tuple(found["numbers"])})
+    except TypeError:  # a field is missing
         return None
-    return Mark(Tail(*tail), *(found[name] for name in Mark._fields[1:]))
 
 
 class Lock:
     """The lock file at ``path`` (absolute).  Opened once a process; not for use from two threads at a time."""
 
-    __slots__ = ("_disk", "_fd", "_host", "_pid", "_portable", "_refused", "path")
+    __slots__ = ("_disk", "_fd", "_file", "_holder", "_host", "_known", "_pid", "_portable", "_refused", "path")
 
     def __init__(self, path: str, disk: Disk, host: Host, backend: str = "") -> None:
         self.path = path
@@ -101,8 +120,11 @@ class Lock:
         self._host = host
         self._portable = backend == "portalocker" or not flock.HAVE_FLOCK
         self._fd = -1
+        self._file = (0, 0)
         self._pid = 0
         self._refused: OSError | None = None
+        self._known: tuple[bytes, Mark | None] = (b"", None)
+        self._holder: tuple[dict[str, object], str] = ({}, "")
 
     def open(self, create: bool = False) -> bool:
         """Open the lock file; with ``create`` make it if it is missing.  Whether it was made.
@@ -126,6 +148,8 @@ class Lock:
         # A forked child that kept its parent's descriptor would share its lock: it opens the file anew.
         self._fd, self._pid = fd, os.getpid()
         check_regular(fd, self.path)
+        info = os.fstat(fd)
+        self._file = (info.st_ino, info.st_dev)
         return made
 
     def close(self) -> None:
@@ -138,8 +162,7 @@ class Lock:
             there = os.stat(self.path)
         except OSError:
             return False
-        here = os.fstat(self._fd)
-        return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)
+        return self._file == (there.st_ino, there.st_dev)
 
     def check(self) -> None:
         """Raise `WentBack` if the file at the lock's path is no longer the one that is locked."""
@@ -155,7 +178,7 @@ class Lock:
 
     @property
     def inode(self) -> int:
-        return os.fstat(self._fd).st_ino
+        return self._file[0]
 
     # -- taking and giving up ------------------------------------------------------------------------------------
 
@@ -166,7 +189,10 @@ class Lock:
         taken = flock.acquire(self._fd, wait, portable=self._portable)
         if not taken:
             raise LockTimeout(f"{self.path}: not had within {wait:g} s; {self.holder()}")
-        holder = {**self._host.process(), "since": round(self._host.wall(), 3)}
+        who = self._host.process()
+        if who is not self._holder[0]:
+            self._holder = (who, compact(who)[:-1])
+        holder = f'{self._holder[1]},"since":{self._host.wall():.3f}}}'
         try:
             self._disk.pwrite(self._fd, _line(holder, HOLDER_SIZE), MARK_SIZE)
         except BaseException:
@@ -198,10 +224,19 @@ class Lock:
     def mark(self) -> Mark | None:
         """The mark, or None where there is none that can be read: then the journal must be replayed."""
         for _ in range(3):
-            found = self._read(MARK_SIZE, 0)
+            data = os.pread(self._fd, MARK_SIZE, 0)
+            if data == self._known[0]:
+                return self._known[1]
+            found = _parsed(data)
             if found:
-                return _mark_of(found)
+                self._known = (data, _mark_of(found))
+                return self._known[1]
         return None
+
+    @property
+    def told(self) -> Mark | None:
+        """The mark as it was last read or written here."""
+        return self._known[1]
 
     def drop_mark(self) -> None:
         """Take the mark back: of a journal that is no more."""
@@ -209,8 +244,9 @@ class Lock:
 
     def set_mark(self, mark: Mark) -> None:
         """Write the mark.  Not synced: after a power cut recovery does not believe it."""
-        fields = mark._asdict()
-        self._disk.pwrite(self._fd, _line({**fields, "tail": list(mark.tail)}, MARK_SIZE), 0)
+        data = _line(compact(dict(zip(Mark._fields, mark, strict=True))), MARK_SIZE)
+        self._disk.pwrite(self._fd, data, 0)
+        self._known = (data, mark)
 
 
 def _state(pid: int) -> str:

@@ -196,7 +196,7 @@ def _rule(tx: Transaction, me: Document, op: str, receivers: list[str], parent: 
             f"{config.max_hops}: end this conversation, or start a new one"
         )
     rate = config.send_rate
-    if rate and tx.index.rate(me["agent"], tx.wall) >= rate:
+    if rate and tx.store.made_lately() >= rate and tx.index.rate(me["agent"], tx.wall) >= rate:
         return f"{me['agent']} has sent {rate} messages within a minute, send_rate allows no more: slow down"
     return ""
 

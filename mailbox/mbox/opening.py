@@ -6,8 +6,7 @@ The one place that knows all the parts; commands get a `Store` from `open_store`
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from . import config as configuration
@@ -35,16 +34,10 @@ class OpenStore(Store):
     watch_backend: str = "auto"
     """``MBOX_WATCH``: how waiting commands learn of changes."""
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """As `Store.locked`; refused on a network file system unless the configuration allows it."""
-        if not self._local:
-            _check_filesystem(self.root, self.config)
-            self._local = True
-        with super().locked():
-            yield
-
-    _local = False
+    def begin_here(self) -> None:
+        """As `Store.begin_here`; refused on a network file system unless the configuration allows it."""
+        _check_filesystem(self.root, self.config)
+        super().begin_here()
 
     def transact(self, decide: Callable[[Transaction], T], actor: Actor, dry_run: bool = False) -> T:
         """As `Store.transact`; the one whose record makes an audit commit due says so afterwards."""

@@ -7,6 +7,8 @@ cannot name a place outside the layout.
 
 from __future__ import annotations
 
+import re
+
 from .errors import Corrupt, Usage
 
 MAILBOX = ".mailbox"
@@ -46,21 +48,17 @@ FOLDERS = (
 EPHEMERAL = ("lock", "leases/", "heartbeat/", "status/", "locks/", "cache/", "logs/")
 """Below ``.mailbox``, never in git (the journal goes to the audit ref, never to a branch)."""
 
-_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
-_FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _DEVICES = frozenset(
     ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(1, 10)), *(f"lpt{n}" for n in range(1, 10))]
 )
 
 
+_SHAPE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}").fullmatch
+
+
 def is_name(text: str) -> bool:
     """Whether ``text`` is a name: ``[a-z0-9][a-z0-9._-]{0,63}`` and no device name of any system."""
-    return (
-        0 < len(text) <= 64
-        and text[0] in _FIRST
-        and _NAME.issuperset(text)
-        and text.partition(".")[0] not in _DEVICES
-    )
+    return _SHAPE(text) is not None and text.partition(".")[0] not in _DEVICES
 
 
 HIGHEST = 10**15

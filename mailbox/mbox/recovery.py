@@ -32,7 +32,7 @@ from . import documents, places
 from .disk import temporary
 from .documents import Document, Unfit
 from .errors import Corrupt, StoreError, WentBack
-from .host import seconds
+from .host import seconds, stamp
 from .index import Damaged
 from .journal import LAST, WINDOW, BadLine, Journal, Record, Tail, Unsound, decode, sound
 from .lease import Lease
@@ -141,6 +141,7 @@ def _redo(store: Store, mark: Mark) -> Mark:
         tail = place
     _cut(store, tail)
     store.tail = tail
+    store.forget_ahead()
     store.write_mark(tail, True)
     return store._mark
 
@@ -380,7 +381,9 @@ def _replay(store: Store, mark: Mark | None) -> Mark:
     _cut_after(store, tail)
     journal.sync(tail.segment)
     store.tail = tail
-    store._mark = Mark(tail, store.host.machine, store.lock.inode, header["store"], store.host.wall(), 0.0, tail.seq, first)
+    store._mark = Mark(
+        tail, store.host.machine, store.lock.inode, header["store"], store.host.wall(), 0.0, tail.seq, first
+    )
     copied = mark is not None and mark.store == header["store"] and not same_file
     dropped = bool(copied and mark and mark.machine == store.host.machine)
     if dropped:
@@ -564,9 +567,7 @@ def last_state(journal: Journal, path: str, end: Tail) -> tuple[bool, Any]:
 def envelop(tx: Transaction, path: str, reason: str, detail: str, data: bytes) -> None:
     """Put what stood at ``path`` into the dead letters."""
     text = data.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
-    envelope = documents.new(
-        "deadletter", reason=reason, detail=detail, from_path=path, first_at=tx.now, original=text
-    )
+    envelope = documents.new("deadletter", reason=reason, detail=detail, from_path=path, first_at=tx.now, original=text)
     tx.put(envelope, places.deadletter(f"d{tx.take()}"))
 
 
@@ -603,7 +604,7 @@ def bring_index(store: Store) -> None:
     assert store._mark is not None
     index, tail = store.index, store.tail
     opened = index.refresh() if index.seq >= 0 else index.open(store._mark.store, store.host.machine)
-    if opened and index.seq == tail.seq:
+    if opened and (index.seq == tail.seq or index.take_noted(tail.seq)):
         return
     if opened and tail.seq - CATCH_UP < index.seq < tail.seq:
         start = store.journal.find(index.seq, tail)
@@ -672,13 +673,15 @@ def _lease_files(store: Store) -> Iterator[tuple[str, Document]]:
 
 
 def _keyed(store: Store) -> Iterable[Record]:
-    """The records that carry keys, questions and answers, or what holders of tasks did, from segments young enough."""
-    wanted = (b'"key":["', b'"op":"mail.ask"', b'"op":"mail.reply"', b'"op":"task.')
+    """The records from segments young enough that carry keys or what holders of tasks did, and what was sent lately."""
+    wanted = (b'"key":["', b'"op":"task.')
+    lately = stamp(store.host.wall() - 120).encode()
     oldest = store.host.wall() - KEY_AGE
     for segment in store.journal.segments():
         if segment != store.tail.segment and os.stat(store.journal.path(segment)).st_mtime < oldest:
             continue
         stop = store.tail.offset if segment == store.tail.segment else None
         for offset, line in store.journal.lines(segment, 0, stop):
-            if any(word in line for word in wanted):
+            at = line.find(b',"ts":"') + 7
+            if line[at : at + 27] >= lately or any(word in line for word in wanted):
                 yield store.journal.decoded(segment, offset, line)

@@ -13,9 +13,14 @@ A transaction (``store.md``), in the order of its system calls, and what a death
     here to 7.  *Nothing.*
 3.  Stage each new document as ``.tmp-NAME`` beside its place.  *Temporary files, taken over by the next try.*
 4.  Append one record and fsync it: the commit.  *Torn bytes, cut by the next writer; or the whole record, redone.*
-5.  Publish: rename the temporary files, then moves, then deletions, then leases.  *The record is redone.*
-6.  Bring the index up to the record.  *The index is caught up.*
+5.  Publish: rename the temporary files, link a sender's own copies to them, then moves, then deletions, then leases.
+    *The record is redone.*
+6.  Bring the index up to the record, unless all it does is to deliver mail (`index.LAG`).  *The index is caught up.*
 7.  Write the mark, release the lock.  *The record is redone, which changes nothing.*
+
+The mark also says until when nothing runs out and no lease is to be renewed (``due``, ``renew``), and how many numbers
+the last two minutes took at most.  They are bounds: every record that changes a lease brings them up to date in 7, one
+that was redone for the dead makes them unknown, and where they are unknown or reached the index is asked.
 
 An error before 4 takes everything back (exit 6, nothing happened); an error after 4 is said on stderr and the command
 succeeds, because the record stands and the files will follow.
@@ -35,7 +40,7 @@ from .disk import NO_DOCUMENT, TEMP, Disk, read_bytes, temporary
 from .documents import Document, Newer, Unfit
 from .errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
 from .host import Host, stamp
-from .index import Damaged, Index
+from .index import LAG, Damaged, Index, can_wait
 from .journal import WINDOW, WRITER, Journal, Moved, Record, Tail
 from .lease import Lease
 from .lock import Lock, Mark, held_back
@@ -51,6 +56,9 @@ STORE = Actor("store")
 RENEWALS = 64
 """Leases renewed by one command at most; the rest by the next."""
 
+
+TICK, COARSE = 0.1, 2.0
+"""Seconds after which a change to a file shows in its time: ten ticks of a kernel's clock, or FAT's two seconds."""
 
 SWEEPS = 64
 """Expiries that one command handles at most, a record each (``store.md``, Long work)."""
@@ -101,6 +109,8 @@ class Store:
         self._inside = False
         self._pid = 0
         self._safe: set[str] = set()
+        self._folders: dict[str, tuple[int, int]] = {}
+        self._indexed = False
         self._cache: dict[str, tuple[tuple[int, int, int], Document]] = {}
 
     @classmethod
@@ -184,13 +194,28 @@ class Store:
         return doc
 
     def check_folder(self, folder: str) -> None:
-        """Refuse a folder that is, or lies behind, a symlink below the root."""
+        """Refuse a folder that is, or lies behind, a symlink below the root.
+
+        Looked at once a transaction; while the path leads to the very folder that was found, what is above is the same.
+        """
         if folder in self._safe or not folder:
             return
-        self.check_folder(folder.rpartition("/")[0])
-        if os.path.islink(self.absolute(folder)):
-            raise Corrupt(f"{self.absolute(folder)} is a symlink; the store is never followed out of itself")
+        try:
+            info = os.stat(self.absolute(folder))
+        except OSError:
+            self._check_links(folder)
+        else:
+            here = (info.st_ino, info.st_dev)
+            if self._folders.get(folder) != here:
+                self._check_links(folder)
+                self._folders[folder] = here
         self._safe.add(folder)
+
+    def _check_links(self, folder: str) -> None:
+        while folder:
+            if os.path.islink(self.absolute(folder)):
+                raise Corrupt(f"{self.absolute(folder)} is a symlink; the store is never followed out of itself")
+            folder = folder.rpartition("/")[0]
 
     def load_lease(self, path: str) -> Lease | None:
         """The lease file at ``path``; None if it is missing or unreadable (it is ephemeral)."""
@@ -217,8 +242,7 @@ class Store:
         """Whether the files may not follow the journal yet, so that a waiting reader must take the lock once."""
         mark = self.mark()
         return mark is None or (
-            self.journal.size(mark.tail.segment) != mark.tail.offset
-            or self.journal.size(mark.tail.segment + 1) >= 0
+            self.journal.size(mark.tail.segment) != mark.tail.offset or self.journal.size(mark.tail.segment + 1) >= 0
         )
 
     # -- transactions --------------------------------------------------------------------------------------------
@@ -243,6 +267,7 @@ class Store:
                     raise
                 if held:
                     self._renew(actor, warnings)
+                self._tell_ahead()
         finally:
             for line in warnings:
                 self.say(line)
@@ -259,13 +284,16 @@ class Store:
 
     def _sweep(self, warnings: list[str]) -> None:
         """Handle what has run out; a document that cannot be read is said, and looked at again a lease later."""
+        if self.sweep is None or self.host.mono() < self.ahead.due:
+            return
         for _ in range(SWEEPS):
             try:
-                if self.sweep is None or not self._run(self.sweep, SWEEP, warnings, False)[0]:
-                    return
+                if not self._run(self.sweep, SWEEP, warnings, False)[0]:
+                    break
             except (Newer, Corrupt) as error:
                 warnings.append(f"what ran out was left as it is: {error}")
                 self._run(_postpone, SWEEP, warnings, True)
+        self._mark = self.ahead._replace(due=self._run(lambda tx: tx.index.next_due(), SWEEP, warnings, True)[0])
 
     def catch_up(self) -> None:
         """Take the lock once, so that the files follow the journal."""
@@ -278,7 +306,7 @@ class Store:
         if self._inside:
             raise AssertionError("a transaction inside a transaction")
         if self._pid != os.getpid():
-            self._begin_here()
+            self.begin_here()
         self._safe.clear()
         self._inside = True
         try:
@@ -292,6 +320,9 @@ class Store:
                         self._mark = recovery.recover(self)
                     self.tail = self._mark.tail
                     self._behind = False
+                    if not self._indexed and not os.path.exists(self.index.path):
+                        self.forget_ahead()
+                    self._indexed = True
                     yield
                 finally:
                     self.lock.give_up()
@@ -303,7 +334,7 @@ class Store:
         finally:
             self._inside = False
 
-    def _begin_here(self) -> None:
+    def begin_here(self) -> None:
         """Before this process takes the lock for the first time.
 
         In a forked child, what belongs to the parent's open files is dropped, not closed.
@@ -376,7 +407,7 @@ class Store:
             if error.errno == errno.EISDIR:
                 raise Corrupt(f"{absolute} is a folder where a document should be; move it away") from None
             raise StoreError(f"{absolute}: {failure(error)}; nothing happened") from None
-        if path.endswith(".json") and self.host.wall() - info.st_mtime > 2:
+        if path.endswith(".json") and self.host.wall() - info.st_mtime > (TICK if info.st_mtime_ns % 1000 else COARSE):
             if len(self._cache) > 4096:
                 self._cache.clear()
             self._cache[path] = (state, doc)
@@ -390,11 +421,13 @@ class Store:
             raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
         if index.seq != self.tail.seq:
             recovery.bring_index(self)
+            self._mark = self.ahead._replace(indexed=self.tail.seq)
         return index
 
     def drop_index(self) -> None:
         """Remove the index; the next question builds it again."""
         self.index.close()
+        self._indexed = False
         for suffix in ("", "-wal", "-shm", "-journal"):
             self.disk.discard(self.index.path + suffix)
 
@@ -402,10 +435,13 @@ class Store:
 
     def commit(self, tx: Transaction, roll: bool = True) -> None:
         """Make ``tx`` durable and publish it, with the lock held: steps 3 to 7."""
-        self.caught_up_index()
+        if self._behind:
+            raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
         if roll:
             self._roll_if_full()
         record = tx.as_record()
+        if not can_wait(record) or self.tail.seq - self.ahead.indexed >= LAG:
+            self.caught_up_index()
         recovery.check_places(record)
         staged = self._stage(record)
         try:
@@ -441,7 +477,10 @@ class Store:
         return not 0 <= self.host.mono() - self._mark.synced < 1.0
 
     def _stage(self, record: Record) -> list[tuple[str, str]]:
-        """Write every document as a temporary file; ``(temporary, final)`` pairs.  A failure takes all back."""
+        """Write every document as a temporary file; ``(temporary, final)`` pairs.  A failure takes all back.
+
+        A sender's own copy has none: it is linked to the first of the others once that stands (`_publish`).
+        """
         staged: list[tuple[str, str]] = []
         path = ""
         try:
@@ -449,14 +488,15 @@ class Store:
                 self._check_replaceable(path)
             for doc, paths in record["put"]:
                 data = documents.render(doc)
-                first = ""
                 for path in paths:
                     self._check_replaceable(path)
+                    self.check_folder(path.rpartition("/")[0])
                     target = self.absolute(path)
+                    if path is not paths[0] and path.startswith(places.OUTBOX):
+                        continue
                     temp = temporary(target)
                     staged.append((temp, target))
-                    self._stage_one(path, temp, data, first)
-                    first = first or temp
+                    self._stage_one(temp, data)
         except OSError as error:
             for temp, _ in staged:
                 self.disk.discard(temp)
@@ -474,34 +514,38 @@ class Store:
         except FileNotFoundError:
             return
         if stat.S_ISDIR(mode):
-            raise Corrupt(f"{self.absolute(path)} is a folder where a document should be; move it away; nothing happened")
+            raise Corrupt(
+                f"{self.absolute(path)} is a folder where a document should be; move it away; nothing happened"
+            )
 
-    def _stage_one(self, path: str, temp: str, data: bytes, first: str) -> None:
-        self.check_folder(path.rpartition("/")[0])
-        link = bool(first) and path.startswith(places.OUTBOX)
+    def _stage_one(self, temp: str, data: bytes) -> None:
         for _ in range(3):
             try:
-                if link:
-                    self.disk.link(first, temp)
-                else:
-                    self.disk.create(temp, data)
+                self.disk.create(temp, data)
                 return
             except FileNotFoundError:
                 self.disk.folders(os.path.dirname(temp))
             except FileExistsError:
                 self.disk.unlink(temp)
-            except OSError as error:
-                if not link or error.errno not in (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV):
-                    raise
-                link = False
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), temp)
+
+    def _publish(self, record: Record, staged: list[tuple[str, str]]) -> None:
+        """Put what was staged in its place; a sender's own copy is a second name of what the first receiver got."""
+        for temp, target in staged:
+            self.disk.rename(temp, target)
+        for doc, paths in record["put"]:
+            for path in paths[1:]:
+                if path.startswith(places.OUTBOX):
+                    try:
+                        self.disk.link(self.absolute(paths[0]), self.absolute(path))
+                    except OSError:  # no such folder yet, no links here, taken already, or too many names
+                        recovery.write(self, path, doc)
+        recovery.publish_rest(self, record)
 
     def _follow(self, record: Record, staged: list[tuple[str, str]], warnings: list[str], sync: bool) -> None:
         """After the commit: publish, index, mark.  A failure is said; the next command that takes the lock redoes."""
         try:
-            for temp, target in staged:
-                self.disk.rename(temp, target)
-            recovery.publish_rest(self, record)
+            self._publish(record, staged)
             self.advance(record, sync)
         except (OSError, Corrupt) as error:
             self.index.close()
@@ -512,26 +556,68 @@ class Store:
             warnings.append(f"it is done and in the journal, but the files do not follow yet: {why}")
 
     def advance(self, record: Record, synced: bool) -> None:
-        """Note that the files follow the journal up to ``record``."""
-        if self.index.seq >= 0:
-            try:
-                self.index.apply([record])
-            except Damaged:
-                self.drop_index()
+        """Note that the files follow the journal up to ``record``; `commit` has seen to it that the index can follow."""
+        if can_wait(record):
+            self.index.note(record, self.ahead.tail.seq)
+        elif self.index.seq == self.ahead.tail.seq:
+            self._take_in(record)
+        else:
+            self.forget_ahead()
         self.write_mark(self.tail, synced)
 
-    def write_mark(self, tail: Tail, synced: bool) -> None:
+    def _take_in(self, record: Record) -> None:
+        """Bring the index up to ``record``, and note what is due next."""
+        try:
+            self.index.apply([record])
+            renew = min(self.ahead.renew, self.index.renew_at)
+            self._mark = self.ahead._replace(indexed=record["seq"], due=self.index.next_due(), renew=renew)
+        except Damaged:
+            self.drop_index()
+            self.forget_ahead()
+
+    @property
+    def ahead(self) -> Mark:
+        """The mark as it will be written next; with the lock held."""
         assert self._mark is not None
+        return self._mark
+
+    def forget_ahead(self) -> None:
+        """How far the index is and what is due next are not known any more: whoever needs it asks."""
+        self._mark = self.ahead._replace(indexed=0, due=0.0, renew=0.0)
+
+    def _tell_ahead(self) -> None:
+        """Write the mark if something was found out that the next transaction need not ask for again."""
+        if self.ahead is not self.lock.told and not self._behind:
+            try:
+                self.write_mark(self.tail, False)
+            except OSError:  # it is only a help
+                pass
+
+    def made_lately(self) -> int:
+        """How many numbers this minute of the clock and the one before took, at most; with the lock held."""
+        mark = self.ahead
+        gone = int(self.host.wall() // 60) - mark.minute
+        if gone < 0 or not mark.minute:
+            return self.tail.seq
+        return self.tail.seq - mark.numbers[1 - gone] if gone < 2 else 0
+
+    def write_mark(self, tail: Tail, synced: bool) -> None:
+        mark, wall = self.ahead, self.host.wall()
+        minute, numbers = int(wall // 60), mark.numbers
+        if minute != mark.minute:
+            first = mark.tail.seq if mark.minute else 0
+            numbers = (first, numbers[0] if minute == mark.minute + 1 else first if minute > mark.minute else 0)
         if synced:
-            self._mark = self._mark._replace(synced=round(self.host.mono(), 3), synced_seq=tail.seq)
-        self._mark = self._mark._replace(
-            tail=tail, machine=self.host.machine, inode=self.lock.inode, wall=round(self.host.wall(), 3)
-        )
+            mark = mark._replace(synced=round(self.host.mono(), 3), synced_seq=tail.seq)
+        self._mark = mark._replace(
+            tail=tail, machine=self.host.machine, inode=self.lock.inode, wall=round(wall, 3), minute=minute,
+            numbers=numbers,
+        )  # fmt: skip
         self.lock.set_mark(self._mark)
 
     def _renew(self, actor: Actor, warnings: list[str]) -> None:
         """Renew what ``actor`` holds and has used a third of; a failure is said, for nothing else depends on it."""
-        if self._behind:
+        if self._behind or self.host.mono() < self.ahead.renew:
             return
         try:
             index = self.caught_up_index()
@@ -540,6 +626,7 @@ class Store:
                 if lease is None or lease.left(self.host) <= 0 or lease.holder != actor.name:
                     continue
                 self.renew_lease(path, lease)
+            self._mark = self.ahead._replace(renew=index.next_renewal())
         except (Damaged, StoreError, OSError) as error:
             warnings.append(f"leases could not be renewed: {error}")
 
@@ -629,14 +716,22 @@ def failure(error: OSError) -> str:
     return f"{error.strerror or error}{'; ' + mend if mend else ''}"
 
 
-@contextmanager
-def _said(doing: str, path: str = "") -> Iterator[None]:
+class _said:
     """Turn an OSError of a step before the commit into the one line that a person gets."""
-    try:
-        yield
-    except OSError as error:
-        where = path or str(error.filename or "")
-        raise StoreError(f"{where + ': ' if where else ''}{doing}: {failure(error)}; nothing happened") from error
+
+    __slots__ = ("doing", "path")
+
+    def __init__(self, doing: str, path: str = "") -> None:
+        self.doing, self.path = doing, path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            where = self.path or str(error.filename or "")
+            said = f"{where + ': ' if where else ''}{self.doing}: {failure(error)}; nothing happened"
+            raise StoreError(said) from error
 
 
 def is_temporary(name: str) -> bool:
