@@ -50,9 +50,7 @@ def require(store: Store, read: Read, name: str) -> Document:
 
 def active(store: Store, but: str = "") -> list[str]:
     """Names of the agents that are registered and not retired."""
-    return sorted(
-        doc["agent"] for doc in store.documents(places.AGENTS) if not doc["retired_at"] and doc["agent"] != but
-    )
+    return sorted(doc["agent"] for doc in store.documents(places.AGENTS) if not doc["retired_at"] and doc["agent"] != but)
 
 
 def actor(store: Store, name: str, incarnation: int | None = None) -> Actor:

@@ -82,9 +82,7 @@ def is_due(bell: Bell, unread: frozenset[str], now: float) -> bool:
 def rung(bell: Bell, unread: frozenset[str], outcome: str, now: float, rules: Rules) -> Bell:
     """``bell`` after it was rung, or could not be, for what is unread."""
     same = bool(bell.ids) and not unread - bell.ids
-    delay = (
-        min(bell.delay * 2, rules.longest) if bell.delay and (same or outcome == bell.outcome != TAKEN) else rules.again
-    )
+    delay = min(bell.delay * 2, rules.longest) if bell.delay and (same or outcome == bell.outcome != TAKEN) else rules.again
     tries = (bell.tries if same else 0) + (outcome == TAKEN)
     return Bell(unread, tries, delay, now + delay, tries >= rules.tries, outcome)
 

@@ -94,7 +94,9 @@ def _mean(near: str) -> str:
 Exists = Callable[[str], bool]
 
 
-def path(text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists) -> str:
+def path(
+    text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists
+) -> str:
     """The path ``text`` relative to the root, with ``/``.
 
     ``./x`` and ``../x`` start at ``cwd``, other paths at the root; absolute ones must lie inside ``root`` or
@@ -112,7 +114,9 @@ def path(text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: 
     return relative
 
 
-def pattern(text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists) -> str:
+def pattern(
+    text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists
+) -> str:
     r"""The pattern ``text`` relative to the root; as `path`, with these differences.
 
     ``* ? [...] {a,b} **`` and ``\`` before a special character are left as they are.  What is, letter by

@@ -128,7 +128,9 @@ class Kind:
 
     __slots__ = ("parse", "schema", "show")
 
-    def __init__(self, parse: Callable[[Text], Any], show: Callable[[Any], Shown], schema: dict[str, Any]) -> None:
+    def __init__(
+        self, parse: Callable[[Text], Any], show: Callable[[Any], Shown], schema: dict[str, Any]
+    ) -> None:
         self.parse = parse
         self.show = show
         self.schema = schema

@@ -166,6 +166,16 @@ def temporary(path: str) -> str:
     return f"{folder}/{TEMP}{name}"
 
 
+def exists(path: str) -> bool:
+    """Whether anything stands at ``path``, a symlink to nothing too; a name that is free costs no exception."""
+    if _LOOKS_AT_LINKS:
+        return os.access(path, os.F_OK, follow_symlinks=False)
+    return os.path.lexists(path)
+
+
+_LOOKS_AT_LINKS = os.access in os.supports_follow_symlinks
+
+
 def open_regular(path: str) -> int:
     """A descriptor to read the regular file ``path``; never waits for a FIFO, never follows a symlink."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))

@@ -111,9 +111,7 @@ def _look(store: Store, folded: Fold, path: str) -> Finding | None:
         return compare(store, path, doc)
     if not os.path.lexists(store.absolute(path)):
         return None
-    return (
-        Finding("foreign", path, "the journal says that it was removed") if path in folded.states else _stranger(path)
-    )
+    return Finding("foreign", path, "the journal says that it was removed") if path in folded.states else _stranger(path)
 
 
 def _folded(store: Store, tail: Tail) -> Fold:
@@ -140,9 +138,7 @@ def _journal(store: Store) -> Iterator[Finding]:
         path = f"{places.LOGS}/{mark.tail.segment:06d}.jsonl"
         yield Finding("journal", path, "shorter than what was written: the store was taken back in time")
     elif store.is_behind():
-        yield Finding(
-            "journal", places.LOGS, "the files do not follow the journal yet; the next command does it", False
-        )
+        yield Finding("journal", places.LOGS, "the files do not follow the journal yet; the next command does it", False)
     seq = 0
     for segment in store.journal.segments():
         try:
@@ -215,9 +211,7 @@ def _stranger(path: str) -> Finding | None:
     if path in _KNOWN or path.startswith(_ELSEWHERE):
         return None
     known = places.is_place(path)
-    return Finding(
-        "foreign", path, "a document that the journal does not know" if known else "not a file of the store's layout"
-    )
+    return Finding("foreign", path, "a document that the journal does not know" if known else "not a file of the store's layout")
 
 
 def _walk(store: Store, folder: str) -> Iterator[tuple[str, bool, bool]]:

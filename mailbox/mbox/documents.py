@@ -182,10 +182,14 @@ _PLANS = {
 }
 """`KINDS` made ready for `check`, which every document passes on its way in."""
 
-_ORDER = {
-    kind: (*(() if kind in _UNVERSIONED else ("schema",)), *(field.name for field in fields))
+_BLANKS: dict[str, tuple[Document, list[str]]] = {
+    kind: (
+        {**({} if kind in _UNVERSIONED else {"schema": FORMAT}), **{field.name: field.default for field in fields}},
+        [field.name for field in fields if field.default == []],
+    )
     for kind, fields in KINDS.items()
 }
+"""A document of each kind with nothing but defaults, and which of them are lists, to be made anew."""
 
 
 def _encoder(between: str, after_name: str) -> Callable[[Any], str]:
@@ -205,16 +209,6 @@ _UNSAFE = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x61C, 0x200E
 _UNSAFE.update({code: f"\\u{code:04x}" for code in (*range(0x2066, 0x206A), 0xFEFF)})
 
 
-def _strs(value: list[Any]) -> str:
-    return _spaced(value) if value else "[]"
-
-
-_RENDERERS: dict[type, Callable[[Any], str]] = {
-    str: _quote, _NONE: lambda value: "null", int: repr, list: _strs, bool: lambda value: "true" if value else "false",
-}  # fmt: skip
-"""The common types without the encoder's overhead."""
-
-
 def _safe(text: str) -> str:
     """JSON text with every character that a terminal might obey written as an escape."""
     return text.translate(_UNSAFE) if not text.isascii() or "\x7f" in text else text
@@ -227,27 +221,19 @@ def compact(value: Any) -> str:
 
 def ordered(kind: str, doc: Mapping[str, Any]) -> Document:
     """``doc`` with its fields in the order of the schema, missing ones with their defaults, unknown ones last."""
-    out: Document = {} if kind in _UNVERSIONED else {"schema": FORMAT}
-    for name, _type, default, _choices, _required in KINDS[kind]:
-        value = doc.get(name, default)
-        out[name] = list(value) if value is default and type(value) is list else value
-    for name in doc:
-        if name not in out:
-            out[name] = doc[name]
+    blank, lists = _BLANKS[kind]
+    out: Document = {**blank, **doc}
+    if "schema" in blank:
+        out["schema"] = FORMAT
+    for name in lists:
+        if out[name] is blank[name]:
+            out[name] = []
     return out
-
-
-def in_order(kind: str, doc: Any) -> Any:
-    """A copy of ``doc``, `ordered`; quick if its fields are those of the schema already, or it is a list of notes."""
-    return doc.copy() if type(doc) is list or tuple(doc) == _ORDER[kind] else ordered(kind, doc)
 
 
 def new(kind: str, **fields: Any) -> Document:
     """A document of ``kind`` with ``fields`` and defaults.  A trailing ``_`` is dropped (``from_``)."""
-    doc = {} if kind in _UNVERSIONED else {"schema": FORMAT}
-    doc.update([(name if name[-1] != "_" else name[:-1], value) for name, value in fields.items()])
-    made: Document = in_order(kind, doc)
-    return made
+    return ordered(kind, {name if name[-1] != "_" else name[:-1]: value for name, value in fields.items()})
 
 
 def encode(kind: str, doc: Any) -> bytes:

@@ -57,9 +57,7 @@ SWALLOWED = 1.5
 ENTERS = 3
 POLL = 0.05
 
-_SGR = re.compile(
-    r"\x1b\[([0-9;:]*)m|\x1b\[[0-9;?]*[A-Za-ln-z]|\x1b[()][0-9A-B]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x0e\x0f]"
-)
+_SGR = re.compile(r"\x1b\[([0-9;:]*)m|\x1b\[[0-9;?]*[A-Za-ln-z]|\x1b[()][0-9A-B]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x0e\x0f]")
 
 
 class Clock(Protocol):
@@ -246,8 +244,8 @@ def _input(cells: list[list[Cell]], texts: list[str], host: Host) -> str | None:
         return None
     match = host.prompt.match(raw[found] + "\u0020")
     assert match is not None
-    lines = [_typed_in(cells[found][match.end() :])]
-    for row, text in zip(cells[found + 1 :], texts[found + 1 :], strict=True):
+    lines = [_typed_in(cells[found][match.end():])]
+    for row, text in zip(cells[found + 1:], texts[found + 1:], strict=True):
         if host.until is not None and host.until.search(text):
             break
         lines.append(_typed_in(row))
@@ -269,7 +267,7 @@ def _cells(rows: list[str]) -> list[list[Cell]]:
     for row in rows:
         cells, at = [], 0
         for match in _SGR.finditer(row):
-            cells += [Cell(char, dim, inverse) for char in row[at : match.start()]]
+            cells += [Cell(char, dim, inverse) for char in row[at:match.start()]]
             at = match.end()
             if match[1] is not None:
                 dim, inverse = _looks(match[1], dim, inverse)

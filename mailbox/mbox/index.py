@@ -77,7 +77,9 @@ CREATE TABLE key(agent TEXT, key TEXT, print TEXT, id TEXT, seq INT, at REAL, PR
 CREATE TABLE rate(agent TEXT PRIMARY KEY, minute INT, count INT, before INT) WITHOUT ROWID;
 """
 
-HELD_OPS = frozenset(f"task.{verb}" for verb in ("start", "submit", "done", "fail", "release", "approve", "reject"))
+HELD_OPS = frozenset(
+    f"task.{verb}" for verb in ("start", "submit", "done", "fail", "release", "approve", "reject")
+)
 """Operations that the holder of a task's lease makes, and (`REVIEW_OPS`) its reviewer."""
 
 REVIEW_OPS = frozenset(["task.approve", "task.reject"])
@@ -609,10 +611,15 @@ class Index:
         """Let ``path`` be due ``seconds_`` from now."""
         self._do("UPDATE lease SET until = ? WHERE path = ?", self._host.mono() + seconds_, path)
 
-    def next_due(self) -> float:
-        """CLOCK_MONOTONIC at which the next lease or message may run out; `NEVER` if there is none."""
+    def next_due(self) -> float | None:
+        """CLOCK_MONOTONIC at which the next lease or message may run out; None if there is none."""
         found: float | None = self._one("SELECT min(until) FROM lease")[0]
-        return NEVER if found is None else found
+        return found
+
+    def quiet_until(self) -> float:
+        """`next_due` for the mark; `NEVER` if there is none."""
+        due = self.next_due()
+        return NEVER if due is None else due
 
     def next_renewal(self) -> float:
         """CLOCK_MONOTONIC at which the next lease of anybody's is to be renewed; `NEVER` if there is none."""

@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from types import NoneType
 from typing import Any, BinaryIO, NamedTuple
 
-from .disk import Disk, open_regular
+from .disk import Disk, exists, open_regular
 from .documents import compact, is_time
 from .errors import Corrupt, StoreError, Unknown
 
@@ -158,10 +158,9 @@ class Journal:
 
     def size(self, segment: int) -> int:
         """Bytes in a segment; -1 if it is not there; `Corrupt` if something else is."""
-        try:
-            info = os.lstat(self.path(segment))
-        except FileNotFoundError:
+        if not exists(self.path(segment)):
             return -1
+        info = os.lstat(self.path(segment))
         if not stat.S_ISREG(info.st_mode):
             raise Corrupt(f"{self.path(segment)} is not a regular file; put the journal's segment back in its place")
         return info.st_size

@@ -154,7 +154,11 @@ def _holders(fd: int) -> list[int]:
 
 def _holder(fd: int) -> str:
     pids = _holders(fd)
-    return f"held by pid {', '.join(map(str, pids))}" if pids else "held by a process that cannot be seen from here"
+    return (
+        f"held by pid {', '.join(map(str, pids))}"
+        if pids
+        else "held by a process that cannot be seen from here"
+    )
 
 
 def _refuse_own(fd: int, name: str) -> None:
@@ -163,7 +167,9 @@ def _refuse_own(fd: int, name: str) -> None:
     holders = _holders(fd)
     while pid > 1 and pid not in seen:
         if pid in holders:
-            raise Refused(f"lock {name} is held by pid {pid}, under which this command runs: it would wait for itself")
+            raise Refused(
+                f"lock {name} is held by pid {pid}, under which this command runs: it would wait for itself"
+            )
         seen.add(pid)
         pid = _parent(pid)
 

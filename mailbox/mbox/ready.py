@@ -64,7 +64,6 @@ def is_expired(store: Store, doc: Document) -> bool:
 
 def by_rank(docs: Iterable[Document]) -> list[Document]:
     """By priority, then age."""
-
     def rank(doc: Document) -> tuple[int, str, int, str]:
         return -doc["priority"], doc["created_at"], places.number(doc["task_id"]), doc["task_id"]
 

@@ -381,9 +381,7 @@ def _replay(store: Store, mark: Mark | None) -> Mark:
     _cut_after(store, tail)
     journal.sync(tail.segment)
     store.tail = tail
-    store._mark = Mark(
-        tail, store.host.machine, store.lock.inode, header["store"], store.host.wall(), 0.0, tail.seq, first
-    )
+    store._mark = Mark(tail, store.host.machine, store.lock.inode, header["store"], store.host.wall(), 0.0, tail.seq, first)
     copied = mark is not None and mark.store == header["store"] and not same_file
     dropped = bool(copied and mark and mark.machine == store.host.machine)
     if dropped:
@@ -567,7 +565,9 @@ def last_state(journal: Journal, path: str, end: Tail) -> tuple[bool, Any]:
 def envelop(tx: Transaction, path: str, reason: str, detail: str, data: bytes) -> None:
     """Put what stood at ``path`` into the dead letters."""
     text = data.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
-    envelope = documents.new("deadletter", reason=reason, detail=detail, from_path=path, first_at=tx.now, original=text)
+    envelope = documents.new(
+        "deadletter", reason=reason, detail=detail, from_path=path, first_at=tx.now, original=text
+    )
     tx.put(envelope, places.deadletter(f"d{tx.take()}"))
 
 

@@ -48,18 +48,7 @@ class _Tally:
 
     def row(self) -> dict[str, Any]:
         """For people: what is zero is left out."""
-        names = (
-            "claimed",
-            "submitted",
-            "done",
-            "failed",
-            "rejected",
-            "released",
-            "retried",
-            "dead",
-            "conflicts",
-            "mails",
-        )
+        names = ("claimed", "submitted", "done", "failed", "rejected", "released", "retried", "dead", "conflicts", "mails")
         row: dict[str, Any] = {name: self.counts[name] for name in names if self.counts[name]}
         if self.waiting:
             row["waiting"] = span(self.waiting)

@@ -112,7 +112,9 @@ def meet(store: Store, a: Pattern, b: Pattern) -> bool:
     if not patterns.intersect(a, b):
         return False
     pairs = ((a, b), (b, a))
-    return all(other.matches(one.prefix) for one, other in pairs if _is_plain(one) and isfile(_place(store, one)))
+    return all(
+        other.matches(one.prefix) for one, other in pairs if _is_plain(one) and isfile(_place(store, one))
+    )
 
 
 def _is_plain(pattern: Pattern) -> bool:
@@ -289,7 +291,9 @@ def reserve(store: Store, actor: Actor, wanted: Wanted, dry_run: bool = False,
     return store.transact(decide, actor, dry_run)
 
 
-def renew(store: Store, actor: Actor, ids: list[str], texts: list[str], dry_run: bool = False) -> list[Document]:
+def renew(
+    store: Store, actor: Actor, ids: list[str], texts: list[str], dry_run: bool = False
+) -> list[Document]:
     """Renew the actor's reservations with these ``ids``, and those that hold these patterns."""
 
     def decide(tx: Transaction) -> list[Document]:
@@ -412,7 +416,9 @@ def _holding(tx: Transaction, texts: list[str]) -> list[tuple[Document, list[str
     is held by none of them, `NotYours` where it is somebody else who holds it.
     """
     store = tx.store
-    wanted = {text: {stored(store, one).alternatives for one in (text, patterns.escape(text))} for text in texts}
+    wanted = {
+        text: {stored(store, one).alternatives for one in (text, patterns.escape(text))} for text in texts
+    }
     keys = set[Any]().union(*wanted.values())
     found, met = [], set[Any]()
     for doc in _all_of(tx) if texts else []:

@@ -60,13 +60,7 @@ def environment(store: OpenStore, member: Document) -> dict[str, str]:
     caller = {name: os.environ[name] for name in PASSED if name in os.environ}
     source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     path = os.environ.get("PYTHONPATH")
-    own = (
-        {"PYTHONPATH": path}
-        if path
-        else {"PYTHONPATH": source}
-        if f"{os.sep}site-packages{os.sep}" not in source
-        else {}
-    )
+    own = {"PYTHONPATH": path} if path else {"PYTHONPATH": source} if f"{os.sep}site-packages{os.sep}" not in source else {}
     return {**caller, **own, **member.get("env", {}), "MBOX_ROOT": store.root, "MBOX_AGENT": member["name"]}
 
 
@@ -87,10 +81,7 @@ def is_up(store: OpenStore, name: str) -> bool:
 def alone(store: OpenStore, team: str, wait: float) -> AbstractContextManager[int]:
     """Be the only one who starts or ends members of ``team``; `TimedOut` if another does for so long."""
     return locks.alone(
-        store,
-        places.team_lock(team),
-        wait,
-        lambda: TimedOut(f"somebody else starts or ends team {team} since {wait:g} s"),
+        store, places.team_lock(team), wait, lambda: TimedOut(f"somebody else starts or ends team {team} since {wait:g} s")
     )
 
 
@@ -149,9 +140,7 @@ def _in_pane(store: OpenStore, team: Document, member: Document, server: Tmux) -
         for one, said in panes.items():
             windows.setdefault(said["window"], []).append(one)
         room = next((there for there in windows.values() if len(there) < PER_WINDOW), None)
-        pane = (
-            server.split(room[-1], line, where, environ) if room else server.new_window(session, line, where, environ)
-        )
+        pane = server.split(room[-1], line, where, environ) if room else server.new_window(session, line, where, environ)
     server.mark(pane, name, f"{name} ({member.get('role') or 'worker'})")
     return pane
 

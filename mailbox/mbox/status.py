@@ -43,18 +43,14 @@ def status(store: OpenStore) -> Answer:
     return {
         "root": store.root,
         "seq": store.end().seq,
-        "last": f"{last[0]['op']} by {last[0]['by']} {reservations.span(age(store, last[0]['ts']))} ago"
-        if last
-        else "",
+        "last": f"{last[0]['op']} by {last[0]['by']} {reservations.span(age(store, last[0]['ts']))} ago" if last else "",
         "durability": store.config.durability,
         "watcher": store.watch_backend,
         "watchdog": _watchdog(store),
         "agents": _agents(store),
         "tasks": {name: counts[name] for name in sorted(counts)},
         "unread": {name: count for name, (count, _) in mail.items() if count},
-        "oldest_unread": _text(
-            max((_oldest(store, name, ident) for name, (_, ident) in mail.items() if ident), default=None)
-        ),
+        "oldest_unread": _text(max((_oldest(store, name, ident) for name, (_, ident) in mail.items() if ident), default=None)),
         "claims": [_claim(store, doc) for doc in ready.by_rank(view.tasks.values()) if _is_held(doc)],
         "reservations": [_reservation(store, doc) for doc in store.documents(places.RESERVATIONS)],
         "dead_letters": len(store.names(places.DEADLETTER)),

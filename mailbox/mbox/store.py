@@ -36,7 +36,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from . import documents, places, recovery
-from .disk import NO_DOCUMENT, TEMP, Disk, read_bytes, temporary
+from .disk import NO_DOCUMENT, TEMP, Disk, exists, read_bytes, temporary
 from .documents import Document, Newer, Unfit
 from .errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
 from .host import Host, stamp
@@ -242,7 +242,8 @@ class Store:
         """Whether the files may not follow the journal yet, so that a waiting reader must take the lock once."""
         mark = self.mark()
         return mark is None or (
-            self.journal.size(mark.tail.segment) != mark.tail.offset or self.journal.size(mark.tail.segment + 1) >= 0
+            self.journal.size(mark.tail.segment) != mark.tail.offset
+            or self.journal.size(mark.tail.segment + 1) >= 0
         )
 
     # -- transactions --------------------------------------------------------------------------------------------
@@ -293,7 +294,7 @@ class Store:
             except (Newer, Corrupt) as error:
                 warnings.append(f"what ran out was left as it is: {error}")
                 self._run(_postpone, SWEEP, warnings, True)
-        self._mark = self.ahead._replace(due=self._run(lambda tx: tx.index.next_due(), SWEEP, warnings, True)[0])
+        self._mark = self.ahead._replace(due=self._run(lambda tx: tx.index.quiet_until(), SWEEP, warnings, True)[0])
 
     def catch_up(self) -> None:
         """Take the lock once, so that the files follow the journal."""
@@ -509,14 +510,8 @@ class Store:
 
     def _check_replaceable(self, path: str) -> None:
         """Refuse to commit to what no rename and no unlink can do: a folder stands in the place."""
-        try:
-            mode = os.lstat(self.absolute(path)).st_mode
-        except FileNotFoundError:
-            return
-        if stat.S_ISDIR(mode):
-            raise Corrupt(
-                f"{self.absolute(path)} is a folder where a document should be; move it away; nothing happened"
-            )
+        if exists(self.absolute(path)) and stat.S_ISDIR(os.lstat(self.absolute(path)).st_mode):
+            raise Corrupt(f"{self.absolute(path)} is a folder where a document should be; move it away; nothing happened")
 
     def _stage_one(self, temp: str, data: bytes) -> None:
         for _ in range(3):
@@ -570,7 +565,7 @@ class Store:
         try:
             self.index.apply([record])
             renew = min(self.ahead.renew, self.index.renew_at)
-            self._mark = self.ahead._replace(indexed=record["seq"], due=self.index.next_due(), renew=renew)
+            self._mark = self.ahead._replace(indexed=record["seq"], due=self.index.quiet_until(), renew=renew)
         except Damaged:
             self.drop_index()
             self.forget_ahead()

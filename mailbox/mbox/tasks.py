@@ -264,9 +264,7 @@ def submit(store: OpenStore, actor: Actor, task_id: str, to: str | None = None, 
             who = Actor(reviewer["agent"], reviewer["incarnation"])
             msg_id = mail.system(tx, who.name, subject, body, task_id, "review_request")
             answer.update(reviewer=who.name, msg_id=msg_id)
-            doc["token"] = tx.grant(
-                places.review_lease(task_id), who, agents.lease_time(store, who, store.config.lease)
-            )
+            doc["token"] = tx.grant(places.review_lease(task_id), who, agents.lease_time(store, who, store.config.lease))
         put(tx, doc)
         tx.record("task.submit", [task_id])
         return answer

@@ -64,11 +64,7 @@ class Member(NamedTuple):
     def row(self) -> dict[str, Any]:
         """The member as it stands in the team's document: what is not said is left out."""
         doc = {key: list(value) if isinstance(value, tuple) else value for key, value in self._asdict().items()}
-        return {
-            key: value
-            for key, value in doc.items()
-            if value not in (None, "", [], {}) and (key, value) != ("nudge", True)
-        }
+        return {key: value for key, value in doc.items() if value not in (None, "", [], {}) and (key, value) != ("nudge", True)}
 
 
 class Team(NamedTuple):
@@ -311,17 +307,13 @@ def _refuse_circle(file: str, above: dict[str, str | None]) -> None:
             way.append(at)
             at = above.get(at)
         if at is not None:
-            circle = " → ".join([*way[way.index(at) :], at])
+            circle = " → ".join([*way[way.index(at):], at])
             raise Usage(f"{file}: who reports to whom is a circle: {circle}")
 
 
-def _mapping(
-    value: Any, known: dict[str, Check], lines: dict[Any, int], at: tuple[Any, ...], path: str
-) -> dict[str, Any]:
+def _mapping(value: Any, known: dict[str, Check], lines: dict[Any, int], at: tuple[Any, ...], path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Usage(
-            f"{path}:{lines.get(at, 1)}: must be a mapping such as {{name: ann, host: claude}}, not {_kind(value)}"
-        )
+        raise Usage(f"{path}:{lines.get(at, 1)}: must be a mapping such as {{name: ann, host: claude}}, not {_kind(value)}")
     return _checked(value, known, lines, at, path)
 
 
@@ -331,9 +323,7 @@ def _checked(value: dict[Any, Any], known: dict[str, Check], lines: dict[Any, in
     for key, item in value.items():
         where = f"{path}:{lines.get((*at, key), 1)}"
         if key not in known:
-            raise Usage(
-                f"{where}: {key!r} is not known{did_you_mean(str(key), list(known)) or '; known: ' + ', '.join(known)}"
-            )
+            raise Usage(f"{where}: {key!r} is not known{did_you_mean(str(key), list(known)) or '; known: ' + ', '.join(known)}")
         try:
             found[key] = known[key](item)
         except _Wrong as wrong:

@@ -62,9 +62,7 @@ def require(store: Store, read: Read, name: str) -> Document:
     doc = read(places.team(name)) if places.is_name(name) else None
     if doc is None:
         there = known(store)
-        hint = did_you_mean(name, there) or (
-            f"; there are {', '.join(there)}" if there else "; `team up FILE` makes one"
-        )
+        hint = did_you_mean(name, there) or (f"; there are {', '.join(there)}" if there else "; `team up FILE` makes one")
         raise NotFound(f"no team {name!r}{hint}")
     return doc
 
@@ -89,7 +87,6 @@ def present(team: Document) -> list[Document]:
 
 def everybody(read: Read, team: Document) -> list[Document]:
     """The members that belong to the team now, and those that were taken out and are in no other team since."""
-
     def here(row: Document) -> bool:
         doc = read(places.agent(row["name"])) if row.get("removed") else None
         return not row.get("removed") or (doc is not None and doc["team"] == team["team"])
@@ -100,9 +97,7 @@ def everybody(read: Read, team: Document) -> list[Document]:
 def below(store: Store, team: Document) -> list[str]:
     """Teams that are not down and that a member of this one leads."""
     names = {row["name"] for row in present(team)}
-    return sorted(
-        doc["team"] for doc in store.documents(places.TEAMS) if doc["parent"] in names and doc["state"] != "down"
-    )
+    return sorted(doc["team"] for doc in store.documents(places.TEAMS) if doc["parent"] in names and doc["state"] != "down")
 
 
 def draining(read: Read, agent: Document) -> str | None:
@@ -162,9 +157,7 @@ def up(store: OpenStore, by: Actor, spec: Team, drafts: Sequence[Draft], trees: 
             imported = planning.imported(store, tx, drafts, skip_existing=True)
         tasks = list(tx.header["on"]) if imported.get("imported") else []
         fresh, changed = _register(tx, spec)
-        gone = [
-            row for row in (before["members"] if before else []) if row["name"] not in {one["name"] for one in rows}
-        ]
+        gone = [row for row in (before["members"] if before else []) if row["name"] not in {one["name"] for one in rows}]
         gone = [{**row, "removed": True} for row in gone]
         policy = {name: value for name, value in (("server", server), ("led", led)) if value}
         doc = {
@@ -319,13 +312,9 @@ def lead(store: OpenStore, by: Actor, name: str, agent: str, dry_run: bool = Fal
         said = policy.pop("led", {}).get("file", old)
         if said != agent:
             policy["led"] = {"file": said, "now": agent}
-        team.update(
-            orchestrator=agent, members=[rows.get(row["name"], row) for row in team["members"]], policy=policy or None
-        )
+        team.update(orchestrator=agent, members=[rows.get(row["name"], row) for row in team["members"]], policy=policy or None)
         tx.put(team, places.team(name))
-        tx.record(
-            "team.lead", [name, agent, *[one for one in changed if one != agent]], f"{old or 'nobody'} led before"
-        )
+        tx.record("team.lead", [name, agent, *[one for one in changed if one != agent]], f"{old or 'nobody'} led before")
         return {"team": name, "orchestrator": agent, "before": old, "changed": changed}
 
     return store.transact(decide, by, dry_run)
@@ -405,8 +394,6 @@ def _unread(tx: Transaction, agent: str) -> list[str]:
     from . import letters
 
     paths = [places.new(agent, name[:-5]) for name in tx.names(places.new_folder(agent)) if name.endswith(".json")]
-    docs = [
-        doc for doc in map(tx.read, paths) if doc and doc["state"] == "unread" and not letters.is_expired(doc, tx.now)
-    ]
+    docs = [doc for doc in map(tx.read, paths) if doc and doc["state"] == "unread" and not letters.is_expired(doc, tx.now)]
     return [f"{agent}: {doc['msg_id']} from {doc['from']}: {doc['subject'] or '(no subject)'}"
             for doc in sorted(docs, key=letters.rank)]  # fmt: skip

@@ -129,7 +129,7 @@ class Transaction:
 
     def put(self, doc: Any, *paths: str) -> None:
         """Write ``doc``, whole, at each of ``paths``."""
-        ready: Any = documents.in_order(places.kind(paths[0]), doc)
+        ready: Any = doc if isinstance(doc, list) else documents.ordered(places.kind(paths[0]), doc)
         if documents.is_deep(ready, DEEPEST) and not paths[0].startswith(places.DEADLETTER):
             raise Usage(f"{places.ident(paths[0])}: JSON nested deeper than {DEEPEST} cannot be kept")
         if not self._seen.keys().isdisjoint(paths):

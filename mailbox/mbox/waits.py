@@ -119,7 +119,9 @@ class Line:
         found = circle(tx, self.wish)
         if found:
             self.leave()
-            steps = ", ".join(f"{who} waits for {held.rid} of {held.agent} ({held.pattern})" for who, held in found)
+            steps = ", ".join(
+                f"{who} waits for {held.rid} of {held.agent} ({held.pattern})" for who, held in found
+            )
             raise Refused(f"a circular wait: {steps}; release what the others wait for, then try again")
         store = self.store
         doc = {
@@ -155,7 +157,9 @@ class Line:
             self._watch.wait(min(left, PEEK))
 
 
-def wait_and_reserve(store: OpenStore, actor: Actor, wanted: Wanted, timeout: float, pause: Pause | None = None) -> Any:
+def wait_and_reserve(
+    store: OpenStore, actor: Actor, wanted: Wanted, timeout: float, pause: Pause | None = None
+) -> Any:
     """`reserve`, waiting up to ``timeout`` seconds for what is in the way."""
     wish = Wish(actor.name, canonical(store, wanted.patterns), wanted.shared)
     with Line(store, wish, pause) as line:

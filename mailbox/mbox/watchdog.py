@@ -193,11 +193,7 @@ class Watchdog:
 
         settled = store.transact(decide, SWEEP)
         if settled:
-            gone = (
-                f"; dead letters: {', '.join(settled.dead + settled.dead_mail)}"
-                if settled.dead or settled.dead_mail
-                else ""
-            )
+            gone = f"; dead letters: {', '.join(settled.dead + settled.dead_mail)}" if settled.dead or settled.dead_mail else ""
             self._did("gave back", name, f"{why}; {', '.join(settled.ids)}{gone}")
         elif ended:
             self._did("ended", name, why)
@@ -294,9 +290,7 @@ class Watchdog:
             self.reported.add(name)
             why = f"{bell.tries} bells were taken and none of {len(bell.ids)} messages was read"
             self._did("held", name, why)
-            self._report(
-                name, doc["reports_to"], f"{name} does not react", f"{name}: {why}; it is left alone until then"
-            )
+            self._report(name, doc["reports_to"], f"{name} does not react", f"{name}: {why}; it is left alone until then")
 
     def _unnudged(self) -> set[str]:
         """Members whose team does not want them nudged."""

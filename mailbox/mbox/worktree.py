@@ -53,7 +53,9 @@ def lockable(root: str, wanted: Iterable[Pattern]) -> list[str]:
         if paths is None:
             listed = _git(root, "--literal-pathspecs", "ls-files", "-z", "--", pattern.prefix or ".") or ""
             paths = [path for path in listed.split("\0")[:-1] if pattern.matches(path)][:MOST]
-        answer = _git(root, "check-attr", "-z", "--stdin", "lockable", given="\0".join(paths)) if paths else ""
+        answer = (
+            _git(root, "check-attr", "-z", "--stdin", "lockable", given="\0".join(paths)) if paths else ""
+        )
         fields = (answer or "").split("\0")
         found += [path for path, value in zip(fields[::3], fields[2::3], strict=False) if value == "set"]
     return list(dict.fromkeys(found))
@@ -74,7 +76,9 @@ def _git(cwd: str, *words: str, given: str = "") -> str | None:
     import subprocess
 
     try:
-        done = subprocess.run(["git", *words], cwd=cwd, input=os.fsencode(given), capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", *words], cwd=cwd, input=os.fsencode(given), capture_output=True, check=False
+        )
     except OSError:
         return None
     return os.fsdecode(done.stdout) if done.returncode == 0 else None

@@ -12,10 +12,7 @@ from datetime import datetime
 from typing import Any
 
 GRANTS = {"task.claim"}
-ENDS = {f"task.{verb}" for verb in ("submit", "done", "fail", "release", "expire", "cancel")} | {
-    "agent.dead",
-    "agent.end",
-}
+ENDS = {f"task.{verb}" for verb in ("submit", "done", "fail", "release", "expire", "cancel")} | {"agent.dead", "agent.end"}
 
 
 def when(record: dict[str, Any]) -> float:
@@ -67,9 +64,7 @@ def main(journal: str, killed: str) -> int:
     print(f"   {len(records)} records: " + ", ".join(f"{op} {count}" for op, count in ops.most_common(8)))
     print(f"   one accepted done a task: {len(accepted)} of {len(stage)}; rejected on the way: {ops['task.reject']}")
     if killed:
-        print(
-            f"   {killed} of the killed worker was done by {owners[killed][-1]}, after {', '.join(owners[killed][:-1])}"
-        )
+        print(f"   {killed} of the killed worker was done by {owners[killed][-1]}, after {', '.join(owners[killed][:-1])}")
         if len(owners[killed]) < 2:
             wrong.append(f"{killed} was not picked up again")
     print("   never two live holders, no two workers on one path" if not wrong else "   " + "\n   ".join(wrong))

@@ -50,7 +50,9 @@ def _by(context: Context) -> Actor:
 
 
 def _row(context: Context, doc: Document) -> Document:
-    state = "retired" if doc["retired_at"] else agents.liveness(context.store, doc["agent"])
+    state = (
+        "retired" if doc["retired_at"] else agents.liveness(context.store, doc["agent"])
+    )
     shown = ("role", "host", "model", "capabilities", "team", "incarnation")
     return {"agent": doc["agent"], "state": state, **{field: doc[field] for field in shown}}
 

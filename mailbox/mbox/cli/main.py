@@ -280,7 +280,9 @@ def leading(args: list[str], words: Mapping[str, int]) -> tuple[list[str], list[
 
 def _words_of(command: click.Command) -> dict[str, int]:
     made = [one for one in command.params if isinstance(one, click.Option)]
-    return {name: 0 if one.is_flag else one.nargs for one in made for name in (*one.opts, *one.secondary_opts)}
+    return {
+        name: 0 if one.is_flag else one.nargs for one in made for name in (*one.opts, *one.secondary_opts)
+    }
 
 
 # -- one call ------------------------------------------------------------------------------------------------

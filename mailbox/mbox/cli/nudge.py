@@ -38,9 +38,7 @@ def nudge(context: Context, named: str, wait: float | None) -> None:
     if not host.nudge:
         known = ", ".join(name for name, one in hosts.load().items() if one.nudge)
         why = "is never typed into" if doc["host"] in hosts.load() else f"is not known (known: {known})"
-        raise NotTaken(
-            f"{agent}: host {doc['host'] or 'unknown'!r} {why}; `mbox agent add {agent} --host H` changes it"
-        )
+        raise NotTaken(f"{agent}: host {doc['host'] or 'unknown'!r} {why}; `mbox agent add {agent} --host H` changes it")
     until = time.monotonic() + (wait or 0)
     while True:
         with doorbell.turn(store, agent, status, host) as bell:

@@ -377,7 +377,9 @@ def name(kind: str) -> Value:
 AGENT = name("agent")
 
 
-def words(into: str, metavar: str, check: Callable[[str], str] = str, required: bool = True) -> Callable[[F], F]:
+def words(
+    into: str, metavar: str, check: Callable[[str], str] = str, required: bool = True
+) -> Callable[[F], F]:
     """Any number of ids or paths as the argument ``into``, each as ``check`` returns it; ``-`` reads stdin.
 
     Nothing on stdin is nothing to do: the command ends there, with 0.
@@ -551,13 +553,17 @@ class Command(Helpful):
             for example in self.body.examples:
                 formatter.write(f"  {example}\n")
         formatter.write_paragraph()
-        formatter.write_text("Exit: " + ", ".join(f"{n} {said}" for n, said in sorted(self.body.exits.items())))
+        formatter.write_text(
+            "Exit: " + ", ".join(f"{n} {said}" for n, said in sorted(self.body.exits.items()))
+        )
 
 
 def _described(one: click.Parameter) -> dict[str, Any]:
     many = one.nargs == -1 or one.multiple
     described = {"names": one.opts, "value": one.metavar, "required": one.required, "many": many}
-    return {**described, "help": one.help, "flag": one.is_flag} if isinstance(one, click.Option) else described
+    return (
+        {**described, "help": one.help, "flag": one.is_flag} if isinstance(one, click.Option) else described
+    )
 
 
 def _spelled(one: click.Option) -> str:

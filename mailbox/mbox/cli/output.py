@@ -266,7 +266,8 @@ def _width(text: str) -> int:
     from unicodedata import category, east_asian_width
 
     return sum(
-        0 if category(char) in ("Mn", "Me", "Cf") else 2 if east_asian_width(char) in "WF" else 1 for char in text
+        0 if category(char) in ("Mn", "Me", "Cf") else 2 if east_asian_width(char) in "WF" else 1
+        for char in text
     )
 
 
@@ -285,7 +286,8 @@ def _aligned(rows: Sequence[Sequence[str]], room: int) -> str:
     if room:
         widths = _fitted(widths, room - 2 * (len(widths) - 1))
     return "".join(
-        "  ".join(_padded(_cut(text, width), width) for text, width in zip(row, widths, strict=True)).rstrip() + "\n"
+        "  ".join(_padded(_cut(text, width), width) for text, width in zip(row, widths, strict=True)).rstrip()
+        + "\n"
         for row in rows
     )
 

@@ -112,7 +112,9 @@ def _hint_at_shell(context: Context, wanted: Sequence[str]) -> None:
         names = os.listdir(os.path.join(context.cwd, folder))
     except OSError:
         return
-    if sorted(name for name in names if name[0] != ".") == sorted(os.path.basename(w.rstrip("/")) for w in wanted):
+    if sorted(name for name in names if name[0] != ".") == sorted(
+        os.path.basename(w.rstrip("/")) for w in wanted
+    ):
         plain = context.cwd != context.store.root and folder.split("/")[0] not in ("", ".", "..")
         start = "./" if plain or not folder else ""
         said = f"these are all visible entries of {folder or 'this folder'}: the shell has expanded a pattern"
@@ -188,7 +190,9 @@ def renew(context: Context, given: tuple[str, ...]) -> None:
     Every command of yours renews all that you hold; this is for when you call none.
     """
     context.emit(
-        reservations.renew(context.store, context.actor(), *_ids_and_patterns(context, given), context.dry_run)
+        reservations.renew(
+            context.store, context.actor(), *_ids_and_patterns(context, given), context.dry_run
+        )
     )
 
 

@@ -77,7 +77,9 @@ def log(context: Context, follow: bool, since: str | None, about: str, task: str
     for row in rows if follow else ():
         context.stream(row)
     if more:
-        context.say(f"older records were left out: --limit 0 for all, --since {found[0]['seq'] - 1} for these")
+        context.say(
+            f"older records were left out: --limit 0 for all, --since {found[0]['seq'] - 1} for these"
+        )
     if follow:
         for record in _followed(context, history.follow, place, wanted):
             context.stream(record if context.full else history.row(record))
@@ -174,7 +176,9 @@ def config_get(context: Context, key: str | None) -> None:
     current = context.store.config
     keys = [key] if key else list(config.OPTIONS)
     rows = [
-        {"key": one, "value": current.get(one), "why": config.OPTIONS[one].why} for one in keys if one in config.OPTIONS
+        {"key": one, "value": current.get(one), "why": config.OPTIONS[one].why}
+        for one in keys
+        if one in config.OPTIONS
     ]
     if not rows:
         raise NotFound(f"no setting {key!r}{did_you_mean(str(key), list(config.OPTIONS))}")
@@ -195,7 +199,9 @@ def config_set(context: Context, key: str, value: str) -> None:
     context.emit({"key": key, "value": changed.get(key)})
 
 
-@command(examples=['eval "$(mbox completion bash)"', "mbox completion fish > ~/.config/fish/completions/mbox.fish"])
+@command(
+    examples=['eval "$(mbox completion bash)"', "mbox completion fish > ~/.config/fish/completions/mbox.fish"]
+)
 @argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(context: Context, shell: str) -> None:
     """The script that completes mbox, task, reserve and team in your shell."""

@@ -126,7 +126,7 @@ def start(context: Context, task_id: str, token: int | None) -> None:
 
 
 @command(
-    examples=["task submit t45", 'task submit t45 --to rae --result \'{"commit":"1f2e"}\''],
+    examples=["task submit t45", "task submit t45 --to rae --result '{\"commit\":\"1f2e\"}'"],
     exits={3: "no such task or agent", 5: HELD[5]},
 )
 @changes
@@ -191,7 +191,7 @@ def note(context: Context, task_id: str, text: str) -> None:
     context.emit(notes.add(context.store, context.actor(required=False), task_id, text, context.dry_run))
 
 
-@command(examples=['task checkpoint t45 --state \'{"step":3,"next":"write the tests"}\''], exits=HELD)
+@command(examples=["task checkpoint t45 --state '{\"step\":3,\"next\":\"write the tests\"}'"], exits=HELD)
 @changes
 @task_id
 @option("--state", type=JSON, metavar="JSON", required=True, help="at most 16 KiB; - and @FILE too")

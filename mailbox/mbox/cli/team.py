@@ -93,9 +93,7 @@ def _refuse_another_file(before: Document | None, path: str) -> None:
         return
     if not os.path.samefile(before["file"], path):
         name = before["team"]
-        raise Refused(
-            f"team {name} is {before['state']} from {before['file']}; `team down {name}` first, or say team: NAME"
-        )
+        raise Refused(f"team {name} is {before['state']} from {before['file']}; `team down {name}` first, or say team: NAME")
 
 
 def _check_programs(store: OpenStore, spec: Team) -> None:
@@ -128,13 +126,7 @@ def _tmux(context: Context, before: Document | None, socket: str | None) -> Tmux
         return None
     wanted = os.path.abspath(os.path.join(context.cwd, socket)) if socket else None
     known = session.server_of(before) if before and before["state"] != "down" else None
-    if (
-        before
-        and known
-        and known.server
-        and wanted not in (None, known.server)
-        and known.has_session(before["session"])
-    ):
+    if before and known and known.server and wanted not in (None, known.server) and known.has_session(before["session"]):
         raise Refused(f"its panes are at the socket {known.server}; leave --socket out, or `team down` first")
     return tmux.Tmux(wanted) if wanted else known or tmux.Tmux()
 
@@ -174,10 +166,7 @@ def _tell_changed(context: Context, changed: list[str], gone: list[str]) -> None
     """Say who still runs as it was."""
     from mbox import session
 
-    for names, what in (
-        (changed, "run with what they were started with"),
-        (gone, "are not in the file any more, and still run"),
-    ):
+    for names, what in ((changed, "run with what they were started with"), (gone, "are not in the file any more, and still run")):
         if running := [name for name in names if session.is_up(context.store, name)]:
             context.say(f"{', '.join(running)}: {what}; `team remove` ends a member")
 
@@ -284,10 +273,7 @@ def report(context: Context, team: str | None, since: str | None) -> None:
 
 
 @command(
-    examples=[
-        "team add blue eve --host gemini --role reviewer",
-        "team add blue w9 --command ./worker --command --fast",
-    ],
+    examples=["team add blue eve --host gemini --role reviewer", "team add blue w9 --command ./worker --command --fast"],
     exits={3: "no such team"},
 )
 @changes
@@ -322,9 +308,7 @@ def add(
     with session.alone(store, team, TURN):
         answer = {"team": team, "state": doc["state"], "new": [member]}
         if doc["state"] == "up":
-            answer = teams.up(
-                store, by, spec, [], trees, doc["session"], server.server if server else None, context.dry_run
-            )
+            answer = teams.up(store, by, spec, [], trees, doc["session"], server.server if server else None, context.dry_run)
         if context.dry_run:
             context.emit(answer)
             return
@@ -370,9 +354,7 @@ def remove(context: Context, team: str, member: str) -> None:
 # -- ending ----------------------------------------------------------------------------------------------------------
 
 
-@command(
-    examples=["team drain", "team drain blue --timeout 30m"], exits={3: "no such team", 4: "members are still at work"}
-)
+@command(examples=["team drain", "team drain blue --timeout 30m"], exits={3: "no such team", 4: "members are still at work"})
 @changes
 @argument("team", metavar="[TEAM]", type=TEAM, required=False)
 @option("--timeout", type=DURATION, metavar="D", help="how long to wait for it (60s)")

@@ -63,9 +63,7 @@ def _tell(context: Context) -> None:
     alive = locks.is_held(store, places.WATCHDOG_LOCK)
     answer: dict[str, Any] = {"alive": alive}
     if doc:
-        answer.update(
-            {name: doc[name] for name in ("pid", "started_at", "scan_at", "broken", "errors", "bells", "did")}
-        )
+        answer.update({name: doc[name] for name in ("pid", "started_at", "scan_at", "broken", "errors", "bells", "did")})
         answer["bells"] = {name: f"{bell['outcome']}, {bells.told(bell['ids'])}" for name, bell in doc["bells"].items()}
         answer["did"] = doc["did"][-10:]
     context.emit(answer)
