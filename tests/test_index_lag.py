@@ -14,8 +14,8 @@ from mailkit import send as post
 from mbox import documents, letters, mail, places
 from mbox.errors import Refused
 from mbox.index import LAG, NEVER, Index
-from mbox.lock import MARK_SIZE, Mark
 from mbox.mail import Draft
+from mbox.mark import SIZE, Mark
 from mbox.store import Store, Transaction
 
 
@@ -324,7 +324,7 @@ def write_mark(store: Store, fields: dict[str, object]) -> None:
     """Write a mark by hand."""
     text = json.dumps(fields).encode()
     with open(store.lock.path, "r+b") as file:
-        file.write((b"%b %08x" % (text, crc32(text))).ljust(MARK_SIZE - 1) + b"\n")
+        file.write((b"%b %08x" % (text, crc32(text))).ljust(SIZE - 1) + b"\n")
 
 
 def test_a_mark_of_an_older_version(tmp_path: Path) -> None:

@@ -262,10 +262,10 @@ def test_symlinked_folders_lead_nowhere(tmp_path: Path, name: str) -> None:
                                   "right sum, wrong types", "right sum, unknown field"])  # fmt: skip
 def test_a_mark_that_cannot_be_read(tmp_path: Path, what: str) -> None:
     """Whatever stands in the lock file, the journal is replayed and nothing is lost."""
-    from mbox import lock
+    from mbox import mark as mark_module
 
     def _line(value: object, size: int) -> bytes:
-        return lock._line(json.dumps(value), size)
+        return mark_module.line(json.dumps(value), size)
 
     host = FakeHost()
     store = make(tmp_path, host)

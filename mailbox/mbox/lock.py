@@ -15,23 +15,20 @@ may see a torn line, which its CRC tells, and reads again.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import sys
-from binascii import crc32
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
-from . import flock
+from . import flock, mark
 from .disk import Disk, check_regular
 from .documents import compact
 from .errors import LockTimeout, WentBack
 from .host import Host
-from .journal import Tail
+from .mark import Mark
 
-MARK_SIZE = 512
 HOLDER_SIZE = 256
 
 HELD_BACK = {
@@ -40,73 +37,6 @@ HELD_BACK = {
     if hasattr(signal, name)
 }
 """Signals that stop or end a process: held back while the lock is held."""
-
-
-class Mark(NamedTuple):
-    """How far the files follow the journal, who wrote that, and what recovery needs."""
-
-    tail: Tail
-    machine: str
-    inode: int
-    store: str
-    wall: float
-    synced: float
-    """CLOCK_MONOTONIC of the last fsync of the journal (durability ``fast``)."""
-    synced_seq: int
-    """The last sequence that fsync covered."""
-    checkpoint: int
-    """The segment whose every earlier record is known to be on disk in the files."""
-    indexed: int = 0
-    """The index follows the journal up to here, and what comes after only delivers mail; 0: not known."""
-    due: float = 0.0
-    """CLOCK_MONOTONIC before which nothing runs out; 0: not known."""
-    renew: float = 0.0
-    """Likewise before which no lease is to be renewed, whoever holds it; 0: not known."""
-    minute: int = 0
-    """The minute of the wall clock (since the epoch) in which the last record was made."""
-    numbers: tuple[int, int] = (0, 0)
-    """The last sequence before that minute, and before the one before it: no more than what follows was sent since."""
-
-
-def _line(text: str, size: int) -> bytes:
-    data = text.encode()
-    return (b"%b %08x" % (data, crc32(data))).ljust(size - 1) + b"\n"
-
-
-def _parsed(data: bytes) -> dict[str, Any] | None:
-    text, _, crc = data.rstrip().rpartition(b" ")
-    if not text or crc != b"%08x" % crc32(text):
-        return None
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-_SHAPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("machine", "store"), (str,)),
-    **dict.fromkeys(("wall", "synced", "due", "renew"), (int, float)),
-    **dict.fromkeys(("inode", "synced_seq", "checkpoint", "indexed", "minute"), (int,)),
-}
-
-
-def _mark_of(found: dict[str, Any]) -> Mark | None:
-    """The mark in a line with a right checksum, or None if another program wrote it.
-
-    What a newer version added is left, and what an older one did not know yet is not known.
-    """
-    found = {name: found[name] for name in Mark._fields if name in found} | {"numbers": found.get("numbers", [0, 0])}
-    for name, length in (("tail", 3), ("numbers", 2)):
-        value = found.get(name)
-        if not isinstance(value, list) or len(value) != length or any(type(number) is not int for number in value):
-            return None
-    if any(type(found[name]) not in types for name, types in _SHAPES.items() if name in found):
-        return None
-    try:
-        return Mark(**{**found, "tail": Tail(*found["tail"]), "numbers": tuple(found["numbers"])})
-    except TypeError:  # a field is missing
-        return None
 
 
 class Lock:
@@ -194,7 +124,7 @@ class Lock:
             self._holder = (who, compact(who)[:-1])
         holder = f'{self._holder[1]},"since":{self._host.wall():.3f}}}'
         try:
-            self._disk.pwrite(self._fd, _line(holder, HOLDER_SIZE), MARK_SIZE)
+            self._disk.pwrite(self._fd, mark.line(holder, HOLDER_SIZE), mark.SIZE)
         except BaseException:
             self.give_up()
             raise
@@ -207,7 +137,7 @@ class Lock:
 
     def holder(self) -> str:
         """Who holds the lock, in words for an error."""
-        held = self._read(HOLDER_SIZE, MARK_SIZE)
+        held = mark.parsed(os.pread(self._fd, HOLDER_SIZE, mark.SIZE))
         if not held:
             return "its holder has not said who it is"
         pid = held.get("pid")
@@ -218,18 +148,15 @@ class Lock:
 
     # -- the mark ------------------------------------------------------------------------------------------------
 
-    def _read(self, size: int, offset: int) -> dict[str, Any] | None:
-        return _parsed(os.pread(self._fd, size, offset))
-
     def mark(self) -> Mark | None:
         """The mark, or None where there is none that can be read: then the journal must be replayed."""
         for _ in range(3):
-            data = os.pread(self._fd, MARK_SIZE, 0)
+            data = os.pread(self._fd, mark.SIZE, 0)
             if data == self._known[0]:
                 return self._known[1]
-            found = _parsed(data)
+            found = mark.parsed(data)
             if found:
-                self._known = (data, _mark_of(found))
+                self._known = (data, mark.of(found))
                 return self._known[1]
         return None
 
@@ -240,13 +167,13 @@ class Lock:
 
     def drop_mark(self) -> None:
         """Take the mark back: of a journal that is no more."""
-        self._disk.pwrite(self._fd, b"\0" * MARK_SIZE, 0)
+        self._disk.pwrite(self._fd, b"\0" * mark.SIZE, 0)
 
-    def set_mark(self, mark: Mark) -> None:
+    def set_mark(self, new: Mark) -> None:
         """Write the mark.  Not synced: after a power cut recovery does not believe it."""
-        data = _line(compact(dict(zip(Mark._fields, mark, strict=True))), MARK_SIZE)
+        data = new.line()
         self._disk.pwrite(self._fd, data, 0)
-        self._known = (data, mark)
+        self._known = (data, new)
 
 
 def _state(pid: int) -> str:

@@ -36,7 +36,7 @@ from .host import seconds, stamp
 from .index import Damaged
 from .journal import LAST, WINDOW, BadLine, Journal, Record, Tail, Unsound, decode, sound
 from .lease import Lease
-from .lock import Mark
+from .mark import Mark
 from .transaction import SWEEP, Transaction
 
 if TYPE_CHECKING:

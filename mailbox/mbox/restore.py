@@ -30,7 +30,7 @@ from .errors import Corrupt, NoStore, Nothing, Refused, StoreError
 from .git import Git, Objects
 from .journal import WINDOW, WRITER, Journal, Record, Tail, decode, encode, segment_name
 from .lease import Lease
-from .lock import Mark
+from .mark import Mark
 from .opening import OpenStore
 from .recovery import Fold
 from .reminder import Reminder

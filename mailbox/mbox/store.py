@@ -18,9 +18,8 @@ A transaction (``store.md``), in the order of its system calls, and what a death
 6.  Bring the index up to the record, unless all it does is to deliver mail (`index.LAG`).  *The index is caught up.*
 7.  Write the mark, release the lock.  *The record is redone, which changes nothing.*
 
-The mark also says until when nothing runs out and no lease is to be renewed (``due``, ``renew``), and how many numbers
-the last two minutes took at most.  They are bounds: every record that changes a lease brings them up to date in 7, one
-that was redone for the dead makes them unknown, and where they are unknown or reached the index is asked.
+The bounds in the mark (`mark`) save asking the index: every record that changes a lease brings them up to date in 7, and
+one that was redone for the dead makes them unknown.
 
 An error before 4 takes everything back (exit 6, nothing happened); an error after 4 is said on stderr and the command
 succeeds, because the record stands and the files will follow.
@@ -43,7 +42,8 @@ from .host import Host, stamp
 from .index import LAG, Damaged, Index, can_wait
 from .journal import WINDOW, WRITER, Journal, Moved, Record, Tail
 from .lease import Lease
-from .lock import Lock, Mark, held_back
+from .lock import Lock, held_back
+from .mark import Mark
 from .transaction import SWEEP, Actor, Transaction
 
 __all__ = ["SWEEP", "Actor", "Settings", "Store", "Transaction"]
@@ -578,7 +578,7 @@ class Store:
 
     def forget_ahead(self) -> None:
         """How far the index is and what is due next are not known any more: whoever needs it asks."""
-        self._mark = self.ahead._replace(indexed=0, due=0.0, renew=0.0)
+        self._mark = self.ahead.unknowing()
 
     def _tell_ahead(self) -> None:
         """Write the mark if something was found out that the next transaction need not ask for again."""
@@ -590,25 +590,14 @@ class Store:
 
     def made_lately(self) -> int:
         """How many numbers this minute of the clock and the one before took, at most; with the lock held."""
-        mark = self.ahead
-        gone = int(self.host.wall() // 60) - mark.minute
-        if gone < 0 or not mark.minute:
-            return self.tail.seq
-        return self.tail.seq - mark.numbers[1 - gone] if gone < 2 else 0
+        return self.ahead.made_lately(self.host.wall(), self.tail.seq)
 
     def write_mark(self, tail: Tail, synced: bool) -> None:
-        mark, wall = self.ahead, self.host.wall()
-        minute, numbers = int(wall // 60), mark.numbers
-        if minute != mark.minute:
-            first = mark.tail.seq if mark.minute else 0
-            numbers = (first, numbers[0] if minute == mark.minute + 1 else first if minute > mark.minute else 0)
+        mark = self.ahead.moved(tail, self.host.wall())._replace(machine=self.host.machine, inode=self.lock.inode)
         if synced:
             mark = mark._replace(synced=round(self.host.mono(), 3), synced_seq=tail.seq)
-        self._mark = mark._replace(
-            tail=tail, machine=self.host.machine, inode=self.lock.inode, wall=round(wall, 3), minute=minute,
-            numbers=numbers,
-        )  # fmt: skip
-        self.lock.set_mark(self._mark)
+        self._mark = mark
+        self.lock.set_mark(mark)
 
     def _renew(self, actor: Actor, warnings: list[str]) -> None:
         """Renew what ``actor`` holds and has used a third of; a failure is said, for nothing else depends on it."""

@@ -1,0 +1,116 @@
+"""The mark: how far the files follow the journal, and until when nobody has to ask.
+
+It stands in the first `SIZE` bytes of the lock file, one line of JSON and its CRC-32, and is written by whoever has the
+lock after every record.  Beside what recovery needs it carries *bounds*, so that a small command need not open the
+index: until when nothing runs out, until when no lease is to be renewed, and how many numbers were given out lately.
+A bound may say too little, never too much.  Where it is not known (0), or reached, the index is asked, which is exact.
+(Decision 10.)
+"""
+
+from __future__ import annotations
+
+import json
+from binascii import crc32
+from typing import Any, NamedTuple
+
+from .documents import compact
+from .journal import Tail
+
+SIZE = 512
+
+
+class Mark(NamedTuple):
+    """How far the files follow the journal, who wrote that, what recovery needs, and the bounds."""
+
+    tail: Tail
+    machine: str
+    inode: int
+    store: str
+    wall: float
+    synced: float
+    """CLOCK_MONOTONIC of the last fsync of the journal (durability ``fast``)."""
+    synced_seq: int
+    """The last sequence that fsync covered."""
+    checkpoint: int
+    """The segment whose every earlier record is known to be on disk in the files."""
+    indexed: int = 0
+    """The index follows the journal up to here, and what comes after only delivers mail; 0: not known."""
+    due: float = 0.0
+    """CLOCK_MONOTONIC before which nothing runs out; 0: not known."""
+    renew: float = 0.0
+    """Likewise before which no lease is to be renewed, whoever holds it; 0: not known."""
+    minute: int = 0
+    """The minute of the wall clock (since the epoch) in which the last record was made; 0: not known."""
+    numbers: tuple[int, int] = (0, 0)
+    """The last sequence before that minute, and before the one before it."""
+
+    def moved(self, tail: Tail, wall: float) -> Mark:
+        """The mark once the files follow up to ``tail``, written at ``wall``."""
+        minute, numbers = int(wall // 60), self.numbers
+        if minute != self.minute:
+            first = self.tail.seq if self.minute else 0
+            numbers = (first, numbers[0] if minute == self.minute + 1 else first if minute > self.minute else 0)
+        return self._replace(tail=tail, wall=round(wall, 3), minute=minute, numbers=numbers)
+
+    def unknowing(self) -> Mark:
+        """The mark where it is not known how far the index is and what is due next."""
+        return self._replace(indexed=0, due=0.0, renew=0.0)
+
+    def made_lately(self, wall: float, seq: int) -> int:
+        """How many of the numbers up to ``seq`` were given out in this minute of ``wall`` and the one before, at most."""
+        gone = int(wall // 60) - self.minute
+        if gone < 0 or not self.minute:
+            return seq
+        return seq - self.numbers[1 - gone] if gone < 2 else 0
+
+    def line(self) -> bytes:
+        """The bytes that stand for it."""
+        return line(compact(dict(zip(self._fields, self, strict=True))), SIZE)
+
+
+def line(text: str, size: int) -> bytes:
+    """``text``, its checksum, and as many spaces as make it ``size`` bytes, so that one write replaces all of it."""
+    data = text.encode()
+    return (b"%b %08x" % (data, crc32(data))).ljust(size - 1) + b"\n"
+
+
+def parsed(data: bytes) -> dict[str, Any] | None:
+    """The object in such a line, or None: torn, empty or foreign."""
+    text, _, crc = data.rstrip().rpartition(b" ")
+    if not text or crc != b"%08x" % crc32(text):
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+_SHAPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("machine", "store"), (str,)),
+    **dict.fromkeys(("wall", "synced", "due", "renew"), (int, float)),
+    **dict.fromkeys(("inode", "synced_seq", "checkpoint", "indexed", "minute"), (int,)),
+}
+
+
+def of(found: dict[str, Any]) -> Mark | None:
+    """The mark in what was parsed, or None if another program wrote it.
+
+    What a newer version added is left, and what an older one did not know yet is not known.
+    """
+    fields = {name: found[name] for name in Mark._fields if name in found}
+    fields["tail"] = _numbers(found.get("tail"), 3)
+    fields["numbers"] = _numbers(found.get("numbers", [0, 0]), 2)
+    shaped = all(type(fields[name]) in types for name, types in _SHAPES.items() if name in fields)
+    if not shaped or not fields["tail"] or not fields["numbers"]:
+        return None
+    try:
+        return Mark(**{**fields, "tail": Tail(*fields["tail"])})
+    except TypeError:  # a field is missing
+        return None
+
+
+def _numbers(value: Any, length: int) -> tuple[int, ...]:
+    """``value`` if it is a list of so many numbers, else nothing."""
+    right = isinstance(value, list) and len(value) == length and all(type(number) is int for number in value)
+    return tuple(value) if right else ()
