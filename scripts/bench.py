@@ -400,6 +400,7 @@ def big() -> None:
         while store.tail.segment == 1:
             sender(store)()
         store.close()
+        (folder / places.CONFIG).write_text("send_rate: 0\n")
         env = {**os.environ, "MBOX_BOOT_ID": "after-a-power-cut", "MBOX_ROOT": str(folder), "MBOX_AGENT": "ann"}
         line = [str(BIN / "mbox"), "send", "bob", "--body", "x"]
         seconds = took(lambda: subprocess.run(line, env=env, check=True, stdout=subprocess.DEVNULL))
