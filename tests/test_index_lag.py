@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
 from binascii import crc32
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kit import ANN, BOB, USER, FakeHost, FaultyDisk, Killed, bodies, make, read, reopen, send
-from mailkit import configure, office, opened, take, unread
+from mailkit import CYD, configure, office, opened, take, unread
 from mailkit import send as post
-from mbox import documents, letters, mail, places
-from mbox.errors import Refused
+from mbox import agents, claims, doctor, letters, mail, places, planning, reservations
+from mbox.claims import Wish
+from mbox.errors import MboxError, NotFound, Refused, StoreError
 from mbox.index import LAG, NEVER, Index
 from mbox.mail import Draft
 from mbox.mark import SIZE, Mark
-from mbox.store import Store, Transaction
+from mbox.opening import OpenStore
+from mbox.reservations import Wanted
+from mbox.store import Actor, Store, Transaction
 
 
 def mark_of(store: Store) -> Mark:
@@ -124,18 +129,17 @@ def test_death_while_catching_up(tmp_path: Path, at: int) -> None:
 
 
 def test_a_cache_that_was_deleted_is_noticed(tmp_path: Path) -> None:
-    """Without its index the mark's word is not believed: the next command builds it, and sweeps by it."""
-    store = make(tmp_path)
-    ident = store.transact(send("one"), ANN)
-    store.transact(read(), BOB)
-    store.close()
-    for path in (tmp_path / places.CACHE).glob("index*"):
-        path.unlink()
-    assert mark_of(reopen(tmp_path)).due > 0
-    after = reopen(tmp_path)
-    after.transact(send("two"), ANN)
-    assert indexed(after) > 0
-    assert after.transact(lambda tx: tx.index.leases_of("bob"), USER) == [places.read_lease("bob", ident)]
+    """Without its index the mark's word is not believed: a mere send builds it, and finds whose lease file is gone."""
+    host = FakeHost()
+    store = office(tmp_path, host)
+    path, seconds = hold(store, host)
+    (tmp_path / path).unlink()
+    for file in (tmp_path / places.CACHE).glob("index*"):
+        file.unlink()
+    assert mark_of(store).due == host.mono() + seconds
+    after = opened(tmp_path, host)
+    post(after, ANN, "cyd")
+    assert indexed(after) > 0 and after.load_lease(path) is not None
 
 
 def test_the_first_of_a_large_inbox_are_found_behind_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,20 +377,137 @@ def test_the_largest_mark_fits(tmp_path: Path) -> None:
     assert again.mark() == widest
 
 
-# -- the sender's own copy -----------------------------------------------------------------------------------------
+# -- found by reading ----------------------------------------------------------------------------------------------
 
 
-def test_a_copy_that_cannot_be_linked_is_written(tmp_path: Path) -> None:
-    """Where no second name can be made, or one stands there already, the sender's copy is a file of its own."""
-    disk = FaultyDisk(at=0, error=OSError(1, "Operation not permitted"), only="link")
-    store = make(tmp_path, disk=disk)
-    ident = store.transact(send("one"), ANN)
-    there, mine = (tmp_path / path(name, ident) for path, name in ((places.new, "bob"), (places.outbox, "ann")))
-    assert there.read_bytes() == mine.read_bytes() and there.stat().st_ino != mine.stat().st_ino
-    taken = tmp_path / places.outbox("ann", f"m{store.tail.seq + 1}")
-    taken.write_text("somebody's")
-    ident = store.transact(send("two"), ANN)
-    assert taken.name == f"{ident}.json"
-    assert taken.read_bytes() == documents.encode("message", store.read(places.new("bob", ident)))
-    ident = store.transact(send("three"), ANN)
-    assert (tmp_path / places.outbox("ann", ident)).stat().st_nlink == 2
+def hold(store: Store, host: FakeHost) -> tuple[str, float]:
+    """Let bob read a message of ann's under a lease; its lease's path, and how long it lasts."""
+    ident = post(store, ANN, "bob", needs_ack=True)  # type: ignore[arg-type]
+    take(store, BOB)  # type: ignore[arg-type]
+    path = places.read_lease("bob", ident)
+    lease = store.load_lease(path)
+    assert lease is not None
+    return path, lease.seconds
+
+
+def test_a_refused_command_tells_what_it_found(tmp_path: Path) -> None:
+    """The first command after the index was dropped is refused: what it learned stands in the mark all the same."""
+    host = FakeHost()
+    store = office(tmp_path, host)
+    path, _ = hold(store, host)
+    (tmp_path / path).unlink()
+    with store.locked():
+        store.drop_index()
+    assert mark_of(store).due == 0
+    other = opened(tmp_path, host)
+    with pytest.raises(NotFound):
+        post(other, ANN, "nobody")
+    assert mark_of(store).due <= host.mono() + other.settings.lease
+    host.advance(other.settings.lease + 1)
+    post(opened(tmp_path, host), ANN, "cyd")
+    assert len(unread(store, "bob")) == 1, "it never ran out"
+
+
+def test_a_first_look_is_renewed_by_its_holder(tmp_path: Path) -> None:
+    """A lease given without a record, because its file was gone, is renewed when a third of it is used."""
+    host = FakeHost()
+    store = office(tmp_path, host)
+    rid = reservations.reserve(store, BOB, Wanted(["src/**"], 600))["reservation_id"]
+    path = places.lease(rid)
+    (tmp_path / path).unlink()
+    host.advance(601)
+    post(store, ANN, "cyd")
+    first = store.load_lease(path)
+    assert first is not None
+    host.advance(first.seconds / 3 + 1)
+    post(opened(tmp_path, host), BOB, "cyd")
+    renewed = store.load_lease(path)
+    assert renewed is not None and renewed.mono_until > first.mono_until
+
+
+def test_an_index_that_another_process_dropped(tmp_path: Path) -> None:
+    """A process that stays open notices that its index is no longer the one at the path, and opens that."""
+    host = FakeHost()
+    store, other = office(tmp_path, host), opened(tmp_path, host)
+    post(store, ANN, "cyd")
+    store.transact(lambda tx: tx.index.due(1), USER)
+    doctor.rebuild(other)
+    ident = post(store, ANN, "cyd", ttl=60)
+    assert indexed(store) == mark_of(store).indexed == places.number(ident)
+    with other.locked():
+        other.drop_index()
+    assert mark_of(store).indexed == 0
+    hold(store, host)
+    assert indexed(opened(tmp_path, host)) == mark_of(store).indexed > 0
+
+
+@pytest.mark.parametrize("path", [places.outbox_folder("ann"), places.OUTBOX, places.new_folder("bob")])
+def test_a_file_in_the_place_of_a_folder_refuses_before_the_commit(tmp_path: Path, path: str) -> None:
+    """A copy that cannot be made is found before anything is done: exit 6, and others go on."""
+    store = office(tmp_path, FakeHost())
+    before = store.end()
+    folder = tmp_path / path
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        folder.rmdir()
+    folder.write_text("in the way")
+    with pytest.raises(StoreError):
+        post(store, ANN, "bob")
+    assert store.end() == before
+    agents.add(opened(tmp_path, FakeHost()), USER, "dan", {})
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_bounds_hold_whatever_is_done(tmp_path: Path, seed: int) -> None:
+    """After every step of a random day, by processes that stay and come: bounds below the truth, one index for all."""
+    random.seed(seed)
+    host = FakeHost()
+    stores = [office(tmp_path, host), opened(tmp_path, host)]
+    for store in stores:
+        store.settings = store.settings._replace(segment_size=20_000, durability=random.choice(["full", "fast"]))
+        configure(store, send_rate=20)
+
+    def lose_a_lease() -> None:
+        files = sorted((tmp_path / places.LEASES).glob("*.json"))
+        if files:
+            random.choice(files).unlink()
+
+    def lose_the_index() -> None:
+        for path in (tmp_path / places.CACHE).glob("index*"):
+            path.unlink()
+
+    steps: list[tuple[int, Callable[[OpenStore, Actor], object]]] = [
+        (12, lambda store, who: post(store, who, random.choice(["ann", "bob", "cyd"]), ttl=random.choice([0, 0, 90]))),
+        (6, mail.read),
+        (2, lambda store, who: mail.acknowledge(store, who, [unread(store, who.name)[0]])),
+        (3, lambda store, who: reservations.reserve(store, who, Wanted([f"src/{random.randrange(9)}/**"], 300))),
+        (2, lambda store, who: planning.add(store, who, planning.Draft(None, "work"))),
+        (3, lambda store, who: claims.claim(store, who, Wish(lease=900))),
+        (6, lambda store, who: host.advance(random.choice([1, 20, 70, 400, 2000]))),
+        (1, lambda store, who: lose_a_lease()),
+        (1, lambda store, who: lose_the_index()),
+        (1, lambda store, who: stores.__setitem__(1, opened(tmp_path, host))),
+    ]
+    refused = 0
+    for _ in range(150):
+        step = random.choices([call for _, call in steps], [weight for weight, _ in steps])[0]
+        store, who = random.choice(stores), random.choice([ANN, BOB, CYD])
+        try:
+            step(store, who)
+        except (MboxError, LookupError):  # nothing unread to acknowledge, a limit, somebody else's
+            refused += 1
+        look_over(tmp_path, host, random.choice(stores))
+    assert refused < 75, "most of the day was refused"
+
+
+def look_over(root: Path, host: FakeHost, store: OpenStore) -> None:
+    """The mark's bounds against an index that is caught up, and that one's mail against the files."""
+    told = mark_of(store) if (root / places.INDEX).exists() else mark_of(store).unknowing()
+    with store.locked():
+        lately, index = store.made_lately(), store.caught_up_index()
+        due, renew = index.bounds()
+        assert all(lately >= index.rate(name, host.wall()) for name in ("ann", "bob", "cyd"))
+        for name in ("ann", "bob", "cyd"):
+            there = {path.stem for path in (root / places.new_folder(name)).glob("m*.json")}
+            assert set(index.unread(name, 0)) == there
+    assert told.due <= due and told.renew <= renew

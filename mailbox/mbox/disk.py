@@ -167,13 +167,14 @@ def temporary(path: str) -> str:
 
 
 def exists(path: str) -> bool:
-    """Whether anything stands at ``path``, a symlink to nothing too; a name that is free costs no exception."""
+    """Whether anything can be seen at ``path``, a symlink to nothing too; a name that is free costs no exception."""
     if _LOOKS_AT_LINKS:
         return os.access(path, os.F_OK, follow_symlinks=False)
     return os.path.lexists(path)
 
 
-_LOOKS_AT_LINKS = os.access in os.supports_follow_symlinks
+_LOOKS_AT_LINKS = os.access in os.supports_follow_symlinks and os.access("/", os.F_OK, follow_symlinks=False)
+"""Whether access(2) takes AT_SYMLINK_NOFOLLOW here: some systems have the call and refuse it."""
 
 
 def open_regular(path: str) -> int:

@@ -195,11 +195,15 @@ _BLANKS: dict[str, tuple[Document, list[str]]] = {
 def _encoder(between: str, after_name: str) -> Callable[[Any], str]:
     """An encoder of JSON, made once: the library's makes its parts anew at every call, which costs more than a mark."""
     library = json.JSONEncoder(ensure_ascii=False, separators=(between, after_name), allow_nan=False)
-    make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
-    if make is None:
-        return library.encode
-    parts = make(None, library.default, _quote, None, after_name, between, False, False, False)
-    return lambda value: "".join(parts(value, 0))
+    sample = ["\"é\x7f", {"a": [1.5, None, True, {}], "b": "\n"}]
+    try:
+        make: Any = json.encoder.c_make_encoder  # type: ignore[attr-defined]
+        parts = make(None, library.default, _quote, None, after_name, between, False, False, False)
+        if "".join(parts(sample, 0)) == library.encode(sample):
+            return lambda value: "".join(parts(value, 0))
+    except (AttributeError, TypeError):  # another Python makes them in another way
+        pass
+    return library.encode
 
 
 _compact = _encoder(",", ":")
@@ -207,6 +211,13 @@ _spaced = _encoder(", ", ": ")
 _lines = _encoder(",\n  ", ": ")
 _UNSAFE = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F))}
 _UNSAFE.update({code: f"\\u{code:04x}" for code in (*range(0x2066, 0x206A), 0xFEFF)})
+
+
+_FLAT = frozenset([str, int, float, bool, _NONE])
+
+
+def _is_one_text(value: Any) -> bool:
+    return type(value) is list and len(value) == 1 and type(value[0]) is str
 
 
 def _safe(text: str) -> str:
@@ -245,13 +256,10 @@ def render(doc: Any) -> bytes:
     """`encode` for a document that is in order already."""
     if isinstance(doc, list):
         return "".join([compact(line) + "\n" for line in doc]).encode()
-    for value in doc.values():
-        kind = type(value)
-        if (kind is list and (len(value) > 1 or (value and type(value[0]) is not str))) or (kind is dict and value):
-            body = ",\n  ".join([f'"{name}": {_spaced(value)}' for name, value in doc.items()])
-            break
-    else:  # nothing is nested: a separator stands between fields and nowhere else
-        body = _lines(doc)[1:-1]
+    if all(type(value) in _FLAT or value == [] or _is_one_text(value) for value in doc.values()):
+        body = _lines(doc)[1:-1]  # nothing is nested: a separator stands between fields and nowhere else
+    else:
+        body = ",\n  ".join([f'"{name}": {_spaced(value)}' for name, value in doc.items()])
     return _safe(f"{{\n  {body}\n}}\n").encode()
 
 

@@ -27,6 +27,7 @@ applying a record twice changes nothing.  ``synchronous`` is off: after a machin
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -38,7 +39,7 @@ from .lease import Lease
 if TYPE_CHECKING:
     import sqlite3  # imported where it is used: `inbox` and `reserve check` never do
 
-VERSION = "3"
+VERSION = "4"
 """Of the tables; another one on disk is thrown away."""
 
 SEND_OPS = ("mail.send", "mail.reply", "mail.ask", "mail.broadcast")
@@ -71,6 +72,7 @@ CREATE INDEX by_task ON pattern(task) WHERE task IS NOT NULL;
 CREATE TABLE lease(path TEXT PRIMARY KEY, holder TEXT, incarnation INT, until REAL, renew_at REAL) WITHOUT ROWID;
 CREATE INDEX due ON lease(until);
 CREATE INDEX renewable ON lease(holder, renew_at);
+CREATE INDEX renewal ON lease(renew_at) WHERE holder > '';
 CREATE TABLE holding(task TEXT, agent TEXT, review INT, token INT, incarnation INT, made TEXT,
     PRIMARY KEY(task, agent, review, token)) WITHOUT ROWID;
 CREATE TABLE key(agent TEXT, key TEXT, print TEXT, id TEXT, seq INT, at REAL, PRIMARY KEY(agent, key)) WITHOUT ROWID;
@@ -131,7 +133,7 @@ _COPIES: list[Any] = []
 class Index:
     """The SQLite file at ``path`` (absolute).  ``prefix`` gives a pattern's literal prefix (`patterns`)."""
 
-    __slots__ = ("_db", "_from", "_host", "_noted", "_prefix", "path", "renew_at", "seq")
+    __slots__ = ("_db", "_from", "_host", "_is", "_noted", "_prefix", "path", "seq")
 
     def __init__(self, path: str, host: Host, prefix: Callable[[str], str]) -> None:
         self.path = path
@@ -140,8 +142,7 @@ class Index:
         self._prefix = prefix
         self._db: sqlite3.Connection | None = None
         self._from, self._noted = -1, list[Document]()
-        self.renew_at = NEVER
-        """When the first of the leases that were granted here is to be renewed."""
+        self._is = (0, 0)
 
     # -- opening, catching up ------------------------------------------------------------------------------------
 
@@ -154,7 +155,8 @@ class Index:
                 self._db = sqlite3.connect(f"file:{_quoted(self.path)}?mode=rw", uri=True, isolation_level=None)
                 self._db.execute("PRAGMA synchronous = OFF")
             meta = dict(self._db.execute("SELECT name, value FROM meta"))
-        except sqlite3.Error:
+            self._is = self._file()
+        except (sqlite3.Error, OSError):
             self.close()
             return False
         self.seq = meta.get("seq", -1)
@@ -174,6 +176,7 @@ class Index:
         rows = [("store", store), ("machine", machine), ("version", VERSION), ("seq", 0)]
         self._db.executemany("INSERT INTO meta VALUES(?, ?)", rows)
         self._db.execute("COMMIT")
+        self._is = self._file()
         self.seq = 0
 
     def close(self) -> None:
@@ -190,6 +193,17 @@ class Index:
             self._db = None
         self.seq = -1
         self._noted = []
+
+    def _file(self) -> tuple[int, int]:
+        info = os.stat(self.path)
+        return info.st_ino, info.st_dev
+
+    def stands(self) -> bool:
+        """Whether there is an index at its path, and where one is open here, that very one."""
+        try:
+            return self._file() == self._is or self._db is None
+        except OSError:
+            return False
 
     def refresh(self) -> bool:
         """Read again how far the file is: another process may have caught it up since.  False if it cannot be read."""
@@ -262,7 +276,7 @@ class Index:
 
     def fill(self, documents: Iterable[tuple[str, Document]], leases: Iterable[tuple[str, Document]],
              records: Iterable[Document], seq: int) -> None:  # fmt: skip
-        """Fill an empty index from the documents, the lease files, and the records that carry keys or questions."""
+        """Fill an empty index from the documents, the lease files, and the records that it has to know (`recovery`)."""
         import sqlite3
 
         try:
@@ -428,12 +442,12 @@ class Index:
             [(task,) for task in tasks],
         )
 
-    def _grant(self, path: str, doc: Document) -> None:
+    def _grant(self, path: str, doc: Document) -> tuple[float, float]:
         lease = Lease.of(doc)
         until = self._host.mono() + lease.left(self._host)
         row = (path, lease.holder, lease.incarnation, until, until - lease.seconds * 2 / 3)
-        self.renew_at = min(self.renew_at, row[4])
         self._do("INSERT OR REPLACE INTO lease VALUES(?, ?, ?, ?, ?)", *row)
+        return row[3], row[4]
 
     # -- questions -----------------------------------------------------------------------------------------------
 
@@ -616,16 +630,10 @@ class Index:
         found: float | None = self._one("SELECT min(until) FROM lease")[0]
         return found
 
-    def quiet_until(self) -> float:
-        """`next_due` for the mark; `NEVER` if there is none."""
-        due = self.next_due()
-        return NEVER if due is None else due
-
-    def next_renewal(self) -> float:
-        """CLOCK_MONOTONIC at which the next lease of anybody's is to be renewed; `NEVER` if there is none."""
-        found: float | None = self._one("SELECT min(renew_at) FROM lease WHERE holder > ''")[0]
-        self.renew_at = NEVER
-        return NEVER if found is None else found
+    def bounds(self) -> tuple[float, float]:
+        """For the mark: CLOCK_MONOTONIC of `next_due`, and of the next renewal of anybody's lease; `NEVER` for none."""
+        due, renew = self.next_due(), self._one("SELECT min(renew_at) FROM lease WHERE holder > ''")[0]
+        return NEVER if due is None else due, NEVER if renew is None else renew
 
     def renewable(self, holder: str, incarnation: int, limit: int) -> list[str]:
         """Paths of leases of ``holder`` that have used a third of their time."""
@@ -636,9 +644,9 @@ class Index:
         """Paths of every lease of ``holder``."""
         return [row[0] for row in self._rows("SELECT path FROM lease WHERE holder = ? ORDER BY path", holder)]
 
-    def renewed(self, path: str, lease: Lease) -> None:
-        """Note a renewal, which no record carries."""
-        self._grant(path, lease.doc())
+    def renewed(self, path: str, lease: Lease) -> tuple[float, float]:
+        """Note a renewal, which no record carries: `Store.note_lease`.  When it runs out, and is to be renewed."""
+        return self._grant(path, lease.doc())
 
     def forget_lease(self, path: str) -> None:
         self._do("DELETE FROM lease WHERE path = ?", path)

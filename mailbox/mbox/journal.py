@@ -158,12 +158,17 @@ class Journal:
 
     def size(self, segment: int) -> int:
         """Bytes in a segment; -1 if it is not there; `Corrupt` if something else is."""
-        if not exists(self.path(segment)):
+        try:
+            info = os.lstat(self.path(segment))
+        except FileNotFoundError:
             return -1
-        info = os.lstat(self.path(segment))
         if not stat.S_ISREG(info.st_mode):
             raise Corrupt(f"{self.path(segment)} is not a regular file; put the journal's segment back in its place")
         return info.st_size
+
+    def is_last(self, segment: int) -> bool:
+        """Whether nothing stands where the segment after it would."""
+        return not exists(self.path(segment + 1))
 
     def close(self) -> None:
         if self._fd >= 0:

@@ -40,7 +40,7 @@ class Mark(NamedTuple):
     renew: float = 0.0
     """Likewise before which no lease is to be renewed, whoever holds it; 0: not known."""
     minute: int = 0
-    """The minute of the wall clock (since the epoch) in which the last record was made; 0: not known."""
+    """The minute of the wall clock (since the epoch) in which it was written; 0: not known."""
     numbers: tuple[int, int] = (0, 0)
     """The last sequence before that minute, and before the one before it."""
 

@@ -71,7 +71,7 @@ def recover(store: Store) -> Mark:
         size = store.journal.size(mark.tail.segment)
         if size < mark.tail.offset:
             raise _went_back(store, mark, size)
-        if size == mark.tail.offset and store.journal.size(mark.tail.segment + 1) < 0:
+        if size == mark.tail.offset and store.journal.is_last(mark.tail.segment):
             store.check_writer(mark.tail.segment)
             return mark
         return _redo(store, mark)

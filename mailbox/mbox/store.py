@@ -13,8 +13,7 @@ A transaction (``store.md``), in the order of its system calls, and what a death
     here to 7.  *Nothing.*
 3.  Stage each new document as ``.tmp-NAME`` beside its place.  *Temporary files, taken over by the next try.*
 4.  Append one record and fsync it: the commit.  *Torn bytes, cut by the next writer; or the whole record, redone.*
-5.  Publish: rename the temporary files, link a sender's own copies to them, then moves, then deletions, then leases.
-    *The record is redone.*
+5.  Publish: rename the temporary files, then moves, then deletions, then leases.  *The record is redone.*
 6.  Bring the index up to the record, unless all it does is to deliver mail (`index.LAG`).  *The index is caught up.*
 7.  Write the mark, release the lock.  *The record is redone, which changes nothing.*
 
@@ -110,7 +109,6 @@ class Store:
         self._pid = 0
         self._safe: set[str] = set()
         self._folders: dict[str, tuple[int, int]] = {}
-        self._indexed = False
         self._cache: dict[str, tuple[tuple[int, int, int], Document]] = {}
 
     @classmethod
@@ -196,7 +194,8 @@ class Store:
     def check_folder(self, folder: str) -> None:
         """Refuse a folder that is, or lies behind, a symlink below the root.
 
-        Looked at once a transaction; while the path leads to the very folder that was found, what is above is the same.
+        Looked at once a transaction.  A path that leads to the very folder that was found before is not walked again: a
+        folder that somebody moved away and put a symlink to is refused by the next process, not by this one.
         """
         if folder in self._safe or not folder:
             return
@@ -243,7 +242,7 @@ class Store:
         mark = self.mark()
         return mark is None or (
             self.journal.size(mark.tail.segment) != mark.tail.offset
-            or self.journal.size(mark.tail.segment + 1) >= 0
+            or not self.journal.is_last(mark.tail.segment)
         )
 
     # -- transactions --------------------------------------------------------------------------------------------
@@ -268,7 +267,6 @@ class Store:
                     raise
                 if held:
                     self._renew(actor, warnings)
-                self._tell_ahead()
         finally:
             for line in warnings:
                 self.say(line)
@@ -294,7 +292,7 @@ class Store:
             except (Newer, Corrupt) as error:
                 warnings.append(f"what ran out was left as it is: {error}")
                 self._run(_postpone, SWEEP, warnings, True)
-        self._mark = self.ahead._replace(due=self._run(lambda tx: tx.index.quiet_until(), SWEEP, warnings, True)[0])
+        self._look_ahead()
 
     def catch_up(self) -> None:
         """Take the lock once, so that the files follow the journal."""
@@ -321,10 +319,16 @@ class Store:
                         self._mark = recovery.recover(self)
                     self.tail = self._mark.tail
                     self._behind = False
-                    if not self._indexed and not os.path.exists(self.index.path):
+                    if not self.index.stands():
+                        self.index.close()
                         self.forget_ahead()
-                    self._indexed = True
-                    yield
+                    try:
+                        yield
+                    except MboxError as refused:
+                        if not isinstance(refused, StoreError):
+                            self._tell_ahead()
+                        raise
+                    self._tell_ahead()
                 finally:
                     self.lock.give_up()
         except BaseException as error:
@@ -426,9 +430,10 @@ class Store:
         return index
 
     def drop_index(self) -> None:
-        """Remove the index; the next question builds it again."""
+        """Remove the index; the next question builds it again, and until then the mark knows no bounds."""
         self.index.close()
-        self._indexed = False
+        if self._mark:
+            self.forget_ahead()
         for suffix in ("", "-wal", "-shm", "-journal"):
             self.disk.discard(self.index.path + suffix)
 
@@ -478,10 +483,7 @@ class Store:
         return not 0 <= self.host.mono() - self._mark.synced < 1.0
 
     def _stage(self, record: Record) -> list[tuple[str, str]]:
-        """Write every document as a temporary file; ``(temporary, final)`` pairs.  A failure takes all back.
-
-        A sender's own copy has none: it is linked to the first of the others once that stands (`_publish`).
-        """
+        """Write every document as a temporary file; ``(temporary, final)`` pairs.  A failure takes all back."""
         staged: list[tuple[str, str]] = []
         path = ""
         try:
@@ -489,15 +491,15 @@ class Store:
                 self._check_replaceable(path)
             for doc, paths in record["put"]:
                 data = documents.render(doc)
+                first = ""
                 for path in paths:
-                    self._check_replaceable(path)
-                    self.check_folder(path.rpartition("/")[0])
                     target = self.absolute(path)
-                    if path is not paths[0] and path.startswith(places.OUTBOX):
-                        continue
+                    if exists(target):
+                        self._check_replaceable(path)
                     temp = temporary(target)
                     staged.append((temp, target))
-                    self._stage_one(temp, data)
+                    self._stage_one(path, temp, data, first)
+                    first = first or temp
         except OSError as error:
             for temp, _ in staged:
                 self.disk.discard(temp)
@@ -510,37 +512,39 @@ class Store:
 
     def _check_replaceable(self, path: str) -> None:
         """Refuse to commit to what no rename and no unlink can do: a folder stands in the place."""
-        if exists(self.absolute(path)) and stat.S_ISDIR(os.lstat(self.absolute(path)).st_mode):
+        try:
+            mode = os.lstat(self.absolute(path)).st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(mode):
             raise Corrupt(f"{self.absolute(path)} is a folder where a document should be; move it away; nothing happened")
 
-    def _stage_one(self, temp: str, data: bytes) -> None:
+    def _stage_one(self, path: str, temp: str, data: bytes, first: str) -> None:
+        self.check_folder(path.rpartition("/")[0])
+        link = bool(first) and path.startswith(places.OUTBOX)
         for _ in range(3):
             try:
-                self.disk.create(temp, data)
+                if link:
+                    self.disk.link(first, temp)
+                else:
+                    self.disk.create(temp, data)
                 return
             except FileNotFoundError:
                 self.disk.folders(os.path.dirname(temp))
             except FileExistsError:
                 self.disk.unlink(temp)
+            except OSError as error:
+                if not link or error.errno not in (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV):
+                    raise
+                link = False
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), temp)
-
-    def _publish(self, record: Record, staged: list[tuple[str, str]]) -> None:
-        """Put what was staged in its place; a sender's own copy is a second name of what the first receiver got."""
-        for temp, target in staged:
-            self.disk.rename(temp, target)
-        for doc, paths in record["put"]:
-            for path in paths[1:]:
-                if path.startswith(places.OUTBOX):
-                    try:
-                        self.disk.link(self.absolute(paths[0]), self.absolute(path))
-                    except OSError:  # no such folder yet, no links here, taken already, or too many names
-                        recovery.write(self, path, doc)
-        recovery.publish_rest(self, record)
 
     def _follow(self, record: Record, staged: list[tuple[str, str]], warnings: list[str], sync: bool) -> None:
         """After the commit: publish, index, mark.  A failure is said; the next command that takes the lock redoes."""
         try:
-            self._publish(record, staged)
+            for temp, target in staged:
+                self.disk.rename(temp, target)
+            recovery.publish_rest(self, record)
             self.advance(record, sync)
         except (OSError, Corrupt) as error:
             self.index.close()
@@ -564,11 +568,20 @@ class Store:
         """Bring the index up to ``record``, and note what is due next."""
         try:
             self.index.apply([record])
-            renew = min(self.ahead.renew, self.index.renew_at)
-            self._mark = self.ahead._replace(indexed=record["seq"], due=self.index.quiet_until(), renew=renew)
+            self._mark = self.ahead._replace(indexed=record["seq"])
+            self._look_ahead()
         except Damaged:
             self.drop_index()
-            self.forget_ahead()
+
+    def _look_ahead(self) -> None:
+        """Note in the mark what the index says is due next; `Damaged` makes that unknown."""
+        due, renew = self.caught_up_index().bounds()
+        self._mark = self.ahead._replace(due=due, renew=renew)
+
+    def note_lease(self, path: str, lease: Lease) -> None:
+        """Note a lease that no record carries, with the lock held: the index knows it, and the bounds are not above it."""
+        until, renew_at = self.caught_up_index().renewed(path, lease)
+        self._mark = self.ahead._replace(due=min(self.ahead.due, until), renew=min(self.ahead.renew, renew_at))
 
     @property
     def ahead(self) -> Mark:
@@ -610,7 +623,7 @@ class Store:
                 if lease is None or lease.left(self.host) <= 0 or lease.holder != actor.name:
                     continue
                 self.renew_lease(path, lease)
-            self._mark = self.ahead._replace(renew=index.next_renewal())
+            self._look_ahead()
         except (Damaged, StoreError, OSError) as error:
             warnings.append(f"leases could not be renewed: {error}")
 
@@ -618,7 +631,7 @@ class Store:
         """Write a lease that runs from now; not journaled."""
         fresh = lease.renewed(self.host)
         self.write_lease(path, fresh)
-        self.caught_up_index().renewed(path, fresh)
+        self.note_lease(path, fresh)
         return fresh
 
     def write_lease(self, path: str, lease: Lease) -> None:

@@ -25,7 +25,7 @@ def sweep(tx: Transaction) -> bool:
         return True
     lease = tx.lease(path)
     if lease is not None and lease.left(tx.store.host) > 0:
-        tx.index.renewed(path, lease)
+        tx.store.note_lease(path, lease)
         return True
     kind, first, second = places.lease_kind(path), *_split(path)
     if kind == "task":

@@ -110,7 +110,7 @@ class Transaction:
         ident = places.ident(path)
         lease = Lease.granted(ident, holder, incarnation, token, store.settings.lease, store.host)
         store.write_lease(path, lease)
-        self.index.renewed(path, lease)
+        store.note_lease(path, lease)
 
     # -- changing ------------------------------------------------------------------------------------------------
 
