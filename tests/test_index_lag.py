@@ -297,12 +297,39 @@ def test_what_was_made_lately_is_never_less_than_what_was_sent(tmp_path: Path, s
         tx.record("mail.send", [ident])
 
     for n in range(40):
-        (store, other)[n % 2].transact(unlimited, ANN)
+        (store, other)[n % 2].transact(unlimited, BOB if n in (21, 22) else ANN)
         at_most, sent = store.transact(both, USER)
         assert at_most >= sent
         host.advance(step if n != 20 else 0)
         if n == 20:
             host.w -= 90
+
+
+def test_what_was_noted_is_taken_in_once(tmp_path: Path) -> None:
+    """Where another process took in what this one noted, the next note starts anew: no message counts twice."""
+    host = FakeHost()
+    store, other = office(tmp_path, host), opened(tmp_path, host)
+    for n in range(1, 9):
+        post(store, ANN, "bob")
+        for asking in (other, store):
+            assert asking.transact(lambda tx: tx.index.rate("ann", tx.wall), USER) == 2 * n - 1
+        post(store, ANN, "bob")
+        assert store.transact(lambda tx: tx.index.rate("ann", tx.wall), USER) == 2 * n
+
+
+def test_the_rate_of_a_clock_that_was_set_back(tmp_path: Path) -> None:
+    """A minute that comes a second time is no new minute: the bound stays above what was sent in it."""
+    host = FakeHost()
+    store = office(tmp_path, host)
+    configure(store, send_rate=5)
+    host.w += 60 - host.w % 60 + 30
+    for _ in range(5):
+        post(store, ANN, "bob")
+    host.w -= 60
+    post(store, BOB, "ann")
+    host.advance(31)
+    with pytest.raises(Refused, match="send_rate"):
+        post(store, ANN, "bob")
 
 
 def test_the_rate_outlives_the_cache(tmp_path: Path) -> None:

@@ -510,3 +510,15 @@ def test_the_checks_of_this_file_can_fail(tmp_path: Path) -> None:
     (folder / "ann.json").write_text('{"schema": 1, "agent": 5}', encoding="utf-8")
     with pytest.raises(jsonschema.ValidationError):
         _on_disk(tmp_path)
+
+
+def test_a_document_of_any_shape_is_json_with_a_field_a_line() -> None:
+    """Flat or nested, with names that nobody chose: what is written is read again, and each field begins a line."""
+    odd: list[object] = [None, 1.5, True, "x", "a\nb", [], {}, ["one"], ["one", "two"], [["deep"]], {"a": {"b": [1, 2]}}, [1]]
+    for value in odd:
+        doc = documents.new("message", msg_id="m1", thread_id="m1", from_="ann", to=["bob"], created_at=TIME, payload=value)
+        for more in ({}, {'a"b': 1, "é\u2028": ["x", "y"]}):
+            data = documents.encode("message", {**doc, **more})
+            assert json.loads(data) == {**doc, **more}
+            assert documents.decode("message", data, "m1") == {**doc, **more}
+            assert data.decode().count('\n  "') == len({**doc, **more})

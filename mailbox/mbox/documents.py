@@ -259,7 +259,7 @@ def render(doc: Any) -> bytes:
     if all(type(value) in _FLAT or value == [] or _is_one_text(value) for value in doc.values()):
         body = _lines(doc)[1:-1]  # nothing is nested: a separator stands between fields and nowhere else
     else:
-        body = ",\n  ".join([f'"{name}": {_spaced(value)}' for name, value in doc.items()])
+        body = ",\n  ".join([f"{_quote(name)}: {_spaced(value)}" for name, value in doc.items()])
     return _safe(f"{{\n  {body}\n}}\n").encode()
 
 

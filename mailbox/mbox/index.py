@@ -210,10 +210,12 @@ class Index:
         import sqlite3
 
         try:
-            self.seq = self._sql.execute("SELECT value FROM meta WHERE name = 'seq'").fetchone()[0]
+            seq = self._sql.execute("SELECT value FROM meta WHERE name = 'seq'").fetchone()[0]
         except (sqlite3.Error, TypeError):
             self.close()
             return False
+        if seq != self.seq:  # somebody took in what was noted here
+            self.seq, self._noted = seq, []
         return True
 
     @property

@@ -40,17 +40,17 @@ class Mark(NamedTuple):
     renew: float = 0.0
     """Likewise before which no lease is to be renewed, whoever holds it; 0: not known."""
     minute: int = 0
-    """The minute of the wall clock (since the epoch) in which it was written; 0: not known."""
+    """The latest minute of the wall clock (since the epoch) in which a mark was written; 0: not known."""
     numbers: tuple[int, int] = (0, 0)
     """The last sequence before that minute, and before the one before it."""
 
     def moved(self, tail: Tail, wall: float) -> Mark:
         """The mark once the files follow up to ``tail``, written at ``wall``."""
         minute, numbers = int(wall // 60), self.numbers
-        if minute != self.minute:
+        if minute > self.minute:  # a clock that was set back has to come to this minute again
             first = self.tail.seq if self.minute else 0
-            numbers = (first, numbers[0] if minute == self.minute + 1 else first if minute > self.minute else 0)
-        return self._replace(tail=tail, wall=round(wall, 3), minute=minute, numbers=numbers)
+            numbers = (first, numbers[0] if minute == self.minute + 1 else first)
+        return self._replace(tail=tail, wall=round(wall, 3), minute=max(minute, self.minute), numbers=numbers)
 
     def unknowing(self) -> Mark:
         """The mark where it is not known how far the index is and what is due next."""

@@ -108,7 +108,6 @@ class Store:
         self._inside = False
         self._pid = 0
         self._safe: set[str] = set()
-        self._folders: dict[str, tuple[int, int]] = {}
         self._cache: dict[str, tuple[tuple[int, int, int], Document]] = {}
 
     @classmethod
@@ -192,29 +191,13 @@ class Store:
         return doc
 
     def check_folder(self, folder: str) -> None:
-        """Refuse a folder that is, or lies behind, a symlink below the root.
-
-        Looked at once a transaction.  A path that leads to the very folder that was found before is not walked again: a
-        folder that somebody moved away and put a symlink to is refused by the next process, not by this one.
-        """
+        """Refuse a folder that is, or lies behind, a symlink below the root; looked at once a transaction."""
         if folder in self._safe or not folder:
             return
-        try:
-            info = os.stat(self.absolute(folder))
-        except OSError:
-            self._check_links(folder)
-        else:
-            here = (info.st_ino, info.st_dev)
-            if self._folders.get(folder) != here:
-                self._check_links(folder)
-                self._folders[folder] = here
+        self.check_folder(folder.rpartition("/")[0])
+        if os.path.islink(self.absolute(folder)):
+            raise Corrupt(f"{self.absolute(folder)} is a symlink; the store is never followed out of itself")
         self._safe.add(folder)
-
-    def _check_links(self, folder: str) -> None:
-        while folder:
-            if os.path.islink(self.absolute(folder)):
-                raise Corrupt(f"{self.absolute(folder)} is a symlink; the store is never followed out of itself")
-            folder = folder.rpartition("/")[0]
 
     def load_lease(self, path: str) -> Lease | None:
         """The lease file at ``path``; None if it is missing or unreadable (it is ephemeral)."""
