@@ -117,11 +117,12 @@ def test_death_while_catching_up(tmp_path: Path, at: int) -> None:
     for n in range(5):
         store.transact(send(f"body {n}"), ANN)
     store.close()
-    dying = reopen(tmp_path, disk=FaultyDisk(at))
+    disk = FaultyDisk(at)
     try:
-        dying.transact(read(), BOB)
+        reopen(tmp_path, disk=disk).transact(read(), BOB)
     except Killed:
         pass
+    assert disk.dead or disk.calls <= at, "nothing died, though there was a call to die at"
     after = reopen(tmp_path)
     after.transact(send("last"), ANN)
     assert after.transact(lambda tx: tx.index.unread("bob", 0), USER) == unread_ids(after)
@@ -132,7 +133,7 @@ def test_a_cache_that_was_deleted_is_noticed(tmp_path: Path) -> None:
     """Without its index the mark's word is not believed: a mere send builds it, and finds whose lease file is gone."""
     host = FakeHost()
     store = office(tmp_path, host)
-    path, seconds = hold(store, host)
+    path, seconds = hold(store)
     (tmp_path / path).unlink()
     for file in (tmp_path / places.CACHE).glob("index*"):
         file.unlink()
@@ -407,10 +408,10 @@ def test_the_largest_mark_fits(tmp_path: Path) -> None:
 # -- found by reading ----------------------------------------------------------------------------------------------
 
 
-def hold(store: Store, host: FakeHost) -> tuple[str, float]:
+def hold(store: OpenStore) -> tuple[str, float]:
     """Let bob read a message of ann's under a lease; its lease's path, and how long it lasts."""
-    ident = post(store, ANN, "bob", needs_ack=True)  # type: ignore[arg-type]
-    take(store, BOB)  # type: ignore[arg-type]
+    ident = post(store, ANN, "bob", needs_ack=True)
+    take(store, BOB)
     path = places.read_lease("bob", ident)
     lease = store.load_lease(path)
     assert lease is not None
@@ -421,7 +422,7 @@ def test_a_refused_command_tells_what_it_found(tmp_path: Path) -> None:
     """The first command after the index was dropped is refused: what it learned stands in the mark all the same."""
     host = FakeHost()
     store = office(tmp_path, host)
-    path, _ = hold(store, host)
+    path, _ = hold(store)
     (tmp_path / path).unlink()
     with store.locked():
         store.drop_index()
@@ -464,7 +465,7 @@ def test_an_index_that_another_process_dropped(tmp_path: Path) -> None:
     with other.locked():
         other.drop_index()
     assert mark_of(store).indexed == 0
-    hold(store, host)
+    hold(store)
     assert indexed(opened(tmp_path, host)) == mark_of(store).indexed > 0
 
 
