@@ -13,7 +13,7 @@ import pytest
 from kit import ANN, BOB, USER, FakeHost, FaultyDisk, Killed, bodies, make, read, reopen, send
 from mailkit import CYD, configure, office, opened, take, unread
 from mailkit import send as post
-from mbox import agents, claims, doctor, letters, mail, places, planning, reservations
+from mbox import agents, claims, doctor, documents, letters, mail, mark, places, planning, reservations
 from mbox.claims import Wish
 from mbox.errors import MboxError, NotFound, Refused, StoreError
 from mbox.index import LAG, NEVER, Index
@@ -403,6 +403,7 @@ def test_the_largest_mark_fits(tmp_path: Path) -> None:
     assert Path(store.lock.path).stat().st_size == 768
     again = reopen(tmp_path)
     assert again.mark() == widest
+    assert mark.parsed(widest.line()) == json.loads(documents.compact(widest._asdict()))
 
 
 # -- found by reading ----------------------------------------------------------------------------------------------

@@ -383,6 +383,39 @@ def test_a_symlinked_folder_is_never_followed(tmp_path: Path) -> None:
     assert sorted(os.listdir(outside / "new")) == ["m4.json"]
 
 
+def test_a_store_that_sent_for_long_still_looks_at_its_folders(tmp_path: Path) -> None:
+    """The same, once every folder is known from the transactions before: also where the link leads to the very folder."""
+    store = make(tmp_path / "root")
+    for body in ("one", "two", "three"):
+        store.transact(send(body), ANN)
+    for folder in ("inbox/bob/new", "outbox", "inbox"):
+        place, outside = tmp_path / "root/.mailbox" / folder, tmp_path / "outside"
+        os.rename(place, outside)
+        os.symlink(outside, place)
+        before = tree(outside)
+        with pytest.raises(Corrupt, match="symlink"):
+            store.transact(send("four"), ANN)
+        assert tree(outside) == before
+        place.unlink()
+        os.rename(outside, place)
+    store.transact(send("five"), ANN)
+    assert bodies(store) == ["one", "two", "three", "five"]
+
+
+def test_the_holder_is_named_as_often_as_it_changes(tmp_path: Path) -> None:
+    """Two stores in turn, one of them in another process: what stands beside the mark is who has the lock."""
+    store = make(tmp_path)
+    for _ in range(2):
+        with store.locked():
+            assert store.lock.holder() == f"held by pid {os.getpid()} (running)"
+        child = os.fork()
+        if not child:
+            other = reopen(tmp_path)
+            with other.locked():
+                os._exit(other.lock.holder() != f"held by pid {os.getpid()} (running)")
+        assert os.waitpid(child, 0)[1] == 0
+
+
 def test_a_damaged_document_comes_back_from_the_journal(tmp_path: Path) -> None:
     """A document that does not parse is restored under a decision, and what stood there is kept."""
     store = make(tmp_path)

@@ -41,12 +41,12 @@ class Disk:
 
     def write(self, fd: int, data: bytes) -> None:
         """Write all of ``data`` or raise; a short write (a full disk, a signal) is continued, never believed."""
-        view = memoryview(data)
-        while view:
-            done = os.write(fd, view)
-            if done <= 0:
+        done = os.write(fd, data)
+        while done < len(data):
+            more = os.write(fd, memoryview(data)[done:])
+            if more <= 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            view = view[done:]
+            done += more
 
     def pwrite(self, fd: int, data: bytes, offset: int) -> None:
         """Write all of ``data`` at ``offset`` or raise."""
@@ -175,6 +175,14 @@ def exists(path: str) -> bool:
 
 _LOOKS_AT_LINKS = os.access in os.supports_follow_symlinks and os.access("/", os.F_OK, follow_symlinks=False)
 """Whether access(2) takes AT_SYMLINK_NOFOLLOW here: some systems have the call and refuse it."""
+
+
+def is_link(path: str) -> bool:
+    """Whether a symlink stands at ``path``."""
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except OSError:
+        return False
 
 
 def open_regular(path: str) -> int:

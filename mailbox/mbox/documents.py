@@ -214,10 +214,16 @@ _UNSAFE.update({code: f"\\u{code:04x}" for code in (*range(0x2066, 0x206A), 0xFE
 
 
 _FLAT = frozenset([str, int, float, bool, _NONE])
+_NESTED = frozenset([list, dict])
 
 
-def _is_one_text(value: Any) -> bool:
-    return type(value) is list and len(value) == 1 and type(value[0]) is str
+def _is_flat(doc: Document) -> bool:
+    """Whether no separator stands in the text of a value: no object, and no list of more than one text."""
+    nested = {*map(type, doc.values())} - _FLAT
+    if not nested:
+        return True
+    lists = [value for value in doc.values() if type(value) is list]
+    return nested == {list} and all(not one or (len(one) == 1 and type(one[0]) is str) for one in lists)
 
 
 def _safe(text: str) -> str:
@@ -256,8 +262,8 @@ def render(doc: Any) -> bytes:
     """`encode` for a document that is in order already."""
     if isinstance(doc, list):
         return "".join([compact(line) + "\n" for line in doc]).encode()
-    if all(type(value) in _FLAT or value == [] or _is_one_text(value) for value in doc.values()):
-        body = _lines(doc)[1:-1]  # nothing is nested: a separator stands between fields and nowhere else
+    if _is_flat(doc):
+        body = _lines(doc)[1:-1]  # a separator stands between fields and nowhere else
     else:
         body = ",\n  ".join([f"{_quote(name)}: {_spaced(value)}" for name, value in doc.items()])
     return _safe(f"{{\n  {body}\n}}\n").encode()
@@ -299,11 +305,13 @@ def _loads(data: bytes) -> Any:
 
 def is_deep(value: Any, limit: int = DEEPEST) -> bool:
     """Whether ``value`` is nested deeper than ``limit``."""
-    if type(value) is dict:
-        value = list(value.values())
-    elif type(value) is not list:
+    if type(value) not in _NESTED:
         return False
-    return limit == 0 or any(is_deep(item, limit - 1) for item in value if type(item) in (dict, list))
+    if limit == 0:
+        return True
+    items = value.values() if type(value) is dict else value
+    nested = [item for item in items if type(item) in _NESTED]
+    return bool(nested) and any(is_deep(item, limit - 1) for item in nested)
 
 
 def decode(kind: str, data: bytes, ident: str = "") -> Any:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from functools import lru_cache
 
 
 def stamp(seconds: float) -> str:
@@ -21,7 +22,12 @@ def stamp(seconds: float) -> str:
     micro = round((seconds - whole) * 1e6)
     if micro == 1_000_000:
         whole, micro = whole + 1, 0
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micro:06d}Z"
+    return f"{_second(whole)}.{micro:06d}Z"
+
+
+@lru_cache(16)
+def _second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
 def seconds(text: str) -> float:

@@ -91,11 +91,9 @@ _LATER = frozenset((*SEND_OPS, "mail.refused", "store.segment", "store.checkpoin
 
 def can_wait(record: Document) -> bool:
     """Whether the index may take a record in later: it brings mail or nothing; no lease, nothing that runs out."""
-    return (
-        record["op"] in _LATER
-        and not (record["lease"] or record["mv"] or record["del"])
-        and not any(doc["expires_at"] for doc, _ in record["put"])
-    )
+    if record["op"] not in _LATER or record["lease"] or record["mv"] or record["del"]:
+        return False
+    return not [doc for doc, _ in record["put"] if doc["expires_at"]]
 
 
 _READY = "status = 'queued' AND held = 0 AND waiting = 0 AND parked IS NULL"

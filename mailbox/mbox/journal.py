@@ -125,7 +125,7 @@ def segment_name(number: int) -> str:
 class Journal:
     """The segments in ``folder`` (absolute).  Writing belongs to the holder of the store's lock."""
 
-    __slots__ = ("_disk", "_fd", "_file", "_open", "folder")
+    __slots__ = ("_disk", "_fd", "_file", "_open", "_paths", "folder")
 
     def __init__(self, folder: str, disk: Disk) -> None:
         self.folder = folder
@@ -133,11 +133,15 @@ class Journal:
         self._fd = -1
         self._file = (0, 0)
         self._open = 0
+        self._paths: dict[int, str] = {}
 
     # -- where it ends -------------------------------------------------------------------------------------------
 
     def path(self, segment: int) -> str:
-        return f"{self.folder}/{segment_name(segment)}"
+        path = self._paths.get(segment)
+        if path is None:
+            path = self._paths[segment] = f"{self.folder}/{segment_name(segment)}"
+        return path
 
     def segments(self) -> list[int]:
         """The numbers of the segments, ascending; `Corrupt` if one in between is missing."""
@@ -177,19 +181,19 @@ class Journal:
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    def _segment_fd(self, segment: int) -> int:
-        """A descriptor of the segment's file; opened anew when the file at that path is another one."""
+    def _segment_fd(self, segment: int) -> tuple[int, int]:
+        """A descriptor of the segment's file, opened anew when the file at that path is another one; and its size."""
         path = self.path(segment)
         if self._fd >= 0 and self._open == segment:
             there = os.stat(path)
             if self._file == (there.st_ino, there.st_dev):
-                return self._fd
+                return self._fd, there.st_size
         self.close()
         self._fd = self._disk.open(path, os.O_RDWR | os.O_APPEND)
         self._open = segment
         here = os.fstat(self._fd)
         self._file = (here.st_ino, here.st_dev)
-        return self._fd
+        return self._fd, here.st_size
 
     def append(self, expected: Tail, record: Record, sync: bool) -> Tail:
         """Append ``record`` where the journal is known to end, and make it durable if ``sync``; the new end.
@@ -197,8 +201,8 @@ class Journal:
         The commit point of a transaction.  `Moved` if the journal does not end at ``expected``.  OSError if nothing
         was appended; `Unknown` if the record could neither be made durable nor be cut off again.
         """
-        fd = self._segment_fd(expected.segment)
-        if os.fstat(fd).st_size != expected.offset:
+        fd, size = self._segment_fd(expected.segment)
+        if size != expected.offset:
             raise Moved(self.path(expected.segment))
         line = encode(record)
         try:
@@ -234,7 +238,8 @@ class Journal:
 
     def sync(self, segment: int) -> None:
         """Make what stands in ``segment`` durable."""
-        self._disk.sync(self._segment_fd(segment))
+        fd, _ = self._segment_fd(segment)
+        self._disk.sync(fd)
 
     def begin(self, segment: int, header: Record) -> Tail:
         """Start ``segment`` with its header record, durable, the folder's entry too.
@@ -259,7 +264,7 @@ class Journal:
 
     def cut(self, segment: int, offset: int) -> None:
         """Cut a torn tail: everything from ``offset`` on."""
-        fd = self._segment_fd(segment)
+        fd, _ = self._segment_fd(segment)
         self._disk.truncate(fd, offset)
         self._disk.sync(fd)
 

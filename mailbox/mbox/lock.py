@@ -18,8 +18,6 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from . import flock, mark
@@ -42,7 +40,7 @@ HELD_BACK = {
 class Lock:
     """The lock file at ``path`` (absolute).  Opened once a process; not for use from two threads at a time."""
 
-    __slots__ = ("_disk", "_fd", "_file", "_holder", "_host", "_known", "_pid", "_portable", "_refused", "path")
+    __slots__ = ("_disk", "_fd", "_file", "_holder", "_host", "_known", "_pid", "_portable", "_refused", "_taken", "path")
 
     def __init__(self, path: str, disk: Disk, host: Host, backend: str = "") -> None:
         self.path = path
@@ -54,7 +52,8 @@ class Lock:
         self._pid = 0
         self._refused: OSError | None = None
         self._known: tuple[bytes, Mark | None] = (b"", None)
-        self._holder: tuple[dict[str, object], str] = ({}, "")
+        self._holder: tuple[dict[str, object], bytes] = ({}, b"")
+        self._taken = b""
 
     def open(self, create: bool = False) -> bool:
         """Open the lock file; with ``create`` make it if it is missing.  Whether it was made.
@@ -120,14 +119,16 @@ class Lock:
         if not taken:
             raise LockTimeout(f"{self.path}: not had within {wait:g} s; {self.holder()}")
         who = self._host.process()
-        if who is not self._holder[0]:
-            self._holder = (who, compact(who)[:-1])
-        holder = f'{self._holder[1]},"since":{self._host.wall():.3f}}}'
         try:
-            self._disk.pwrite(self._fd, mark.line(holder, HOLDER_SIZE), mark.SIZE)
+            if who is not self._holder[0]:
+                self._holder = (who, mark.line(compact(who), HOLDER_SIZE))
+            data = os.pread(self._fd, mark.SIZE + HOLDER_SIZE, 0)
+            if data[mark.SIZE :] != self._holder[1]:
+                self._disk.pwrite(self._fd, self._holder[1], mark.SIZE)
         except BaseException:
             self.give_up()
             raise
+        self._taken = data[: mark.SIZE]
 
     def give_up(self) -> None:
         """Release the lock; the descriptor stays open for the next time."""
@@ -151,14 +152,22 @@ class Lock:
     def mark(self) -> Mark | None:
         """The mark, or None where there is none that can be read: then the journal must be replayed."""
         for _ in range(3):
-            data = os.pread(self._fd, mark.SIZE, 0)
-            if data == self._known[0]:
-                return self._known[1]
-            found = mark.parsed(data)
-            if found:
-                self._known = (data, mark.of(found))
+            if self._knows(os.pread(self._fd, mark.SIZE, 0)):
                 return self._known[1]
         return None
+
+    def mark_taken(self) -> Mark | None:
+        """As `mark`, as it stood when the lock was taken."""
+        return self._known[1] if self._knows(self._taken) else None
+
+    def _knows(self, data: bytes) -> bool:
+        """Whether ``data`` holds something sound, which is then known."""
+        if data == self._known[0]:
+            return True
+        found = mark.parsed(data)
+        if found:
+            self._known = (data, mark.of(found))
+        return bool(found)
 
     @property
     def told(self) -> Mark | None:
@@ -190,14 +199,15 @@ _sigmask: Any = getattr(sys.modules.get("_signal", signal), "pthread_sigmask", N
 """The call itself; the library's wrapper spends 30 µs on making enumerations of the result."""
 
 
-@contextmanager
-def held_back() -> Iterator[None]:
+class held_back:
     """Hold back the signals that stop or end a process until the block is left; those for this thread, that is."""
-    if _sigmask is None:
-        yield
-        return
-    before = _sigmask(signal.SIG_BLOCK, HELD_BACK)
-    try:
-        yield
-    finally:
-        _sigmask(signal.SIG_SETMASK, before)
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        if _sigmask is not None:
+            self._before = _sigmask(signal.SIG_BLOCK, HELD_BACK)
+
+    def __exit__(self, *_: object) -> None:
+        if _sigmask is not None:
+            _sigmask(signal.SIG_SETMASK, self._before)

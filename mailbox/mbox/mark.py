@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from binascii import crc32
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .documents import compact
@@ -44,13 +45,20 @@ class Mark(NamedTuple):
     numbers: tuple[int, int] = (0, 0)
     """The last sequence before that minute, and before the one before it."""
 
-    def moved(self, tail: Tail, wall: float) -> Mark:
-        """The mark once the files follow up to ``tail``, written at ``wall``."""
-        minute, numbers = int(wall // 60), self.numbers
-        if minute > self.minute:  # a clock that was set back has to come to this minute again
-            first = self.tail.seq if self.minute else 0
-            numbers = (first, numbers[0] if minute == self.minute + 1 else first)
-        return self._replace(tail=tail, wall=round(wall, 3), minute=max(minute, self.minute), numbers=numbers)
+    def moved(self, tail: Tail, wall: float, machine: str, inode: int, synced: float | None = None) -> Mark:
+        """The mark once the files follow up to ``tail``, written at ``wall`` on ``machine`` into the file ``inode``.
+
+        ``synced`` is CLOCK_MONOTONIC of an fsync that covered all of it; None if there was none.
+        """
+        _, _, _, store, _, before, synced_seq, checkpoint, indexed, due, renew, last, numbers = self
+        if synced is not None:
+            before, synced_seq = round(synced, 3), tail.seq
+        minute = int(wall // 60)
+        if minute > last:  # a clock that was set back has to come to this minute again
+            first = self.tail.seq if last else 0
+            numbers, last = (first, numbers[0] if minute == last + 1 else first), minute
+        return Mark(tail, machine, inode, store, round(wall, 3), before, synced_seq, checkpoint, indexed, due, renew, last,
+                    numbers)  # fmt: skip
 
     def unknowing(self) -> Mark:
         """The mark where it is not known how far the index is and what is due next."""
@@ -65,7 +73,17 @@ class Mark(NamedTuple):
 
     def line(self) -> bytes:
         """The bytes that stand for it."""
-        return line(compact(dict(zip(self._fields, self, strict=True))), SIZE)
+        tail, machine, inode, store, wall, synced, synced_seq, checkpoint, indexed, due, renew, minute, numbers = self
+        return line(
+            f'{{"tail":[{tail.seq},{tail.segment},{tail.offset}],"machine":{_text(machine)},"inode":{inode},'
+            f'"store":{_text(store)},"wall":{wall},"synced":{synced},"synced_seq":{synced_seq},'
+            f'"checkpoint":{checkpoint},"indexed":{indexed},"due":{due},"renew":{renew},"minute":{minute},'
+            f'"numbers":[{numbers[0]},{numbers[1]}]}}',
+            SIZE,
+        )  # by hand: it is written with every record
+
+
+_text = lru_cache(8)(compact)
 
 
 def line(text: str, size: int) -> bytes:

@@ -8,6 +8,7 @@ cannot name a place outside the layout.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from .errors import Corrupt, Usage
 
@@ -56,6 +57,7 @@ _DEVICES = frozenset(
 _SHAPE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}").fullmatch
 
 
+@lru_cache(4096)
 def is_name(text: str) -> bool:
     """Whether ``text`` is a name: ``[a-z0-9][a-z0-9._-]{0,63}`` and no device name of any system."""
     return _SHAPE(text) is not None and text.partition(".")[0] not in _DEVICES

@@ -66,7 +66,7 @@ class Damage(Exception):
 
 def recover(store: Store) -> Mark:
     """Called with the lock just taken: bring the files to the journal's end; the mark that is then true."""
-    mark = store.lock.mark()
+    mark = store.lock.mark_taken()
     if mark and mark.machine == store.host.machine and mark.inode == store.lock.inode:
         size = store.journal.size(mark.tail.segment)
         if size < mark.tail.offset:

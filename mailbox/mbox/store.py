@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from . import documents, places, recovery
-from .disk import NO_DOCUMENT, TEMP, Disk, exists, read_bytes, temporary
+from .disk import NO_DOCUMENT, TEMP, Disk, exists, is_link, read_bytes, temporary
 from .documents import Document, Newer, Unfit
 from .errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
 from .host import Host, stamp
@@ -194,9 +194,14 @@ class Store:
         """Refuse a folder that is, or lies behind, a symlink below the root; looked at once a transaction."""
         if folder in self._safe or not folder:
             return
-        self.check_folder(folder.rpartition("/")[0])
-        if os.path.islink(self.absolute(folder)):
-            raise Corrupt(f"{self.absolute(folder)} is a symlink; the store is never followed out of itself")
+        at = self.root
+        for name in folder.split("/"):
+            at = f"{at}/{name}"
+            if at in self._safe:
+                continue
+            if is_link(at):
+                raise Corrupt(f"{at} is a symlink; the store is never followed out of itself")
+            self._safe.add(at)
         self._safe.add(folder)
 
     def load_lease(self, path: str) -> Lease | None:
@@ -589,11 +594,9 @@ class Store:
         return self.ahead.made_lately(self.host.wall(), self.tail.seq)
 
     def write_mark(self, tail: Tail, synced: bool) -> None:
-        mark = self.ahead.moved(tail, self.host.wall())._replace(machine=self.host.machine, inode=self.lock.inode)
-        if synced:
-            mark = mark._replace(synced=round(self.host.mono(), 3), synced_seq=tail.seq)
-        self._mark = mark
-        self.lock.set_mark(mark)
+        host, at = self.host, self.host.mono() if synced else None
+        self._mark = self.ahead.moved(tail, host.wall(), host.machine, self.lock.inode, at)
+        self.lock.set_mark(self._mark)
 
     def _renew(self, actor: Actor, warnings: list[str]) -> None:
         """Renew what ``actor`` holds and has used a third of; a failure is said, for nothing else depends on it."""
