@@ -19,9 +19,9 @@ from mbox import audit, delta, doctor, documents, git, journal, opening, places,
 from mbox import config as configuration
 from mbox.disk import Disk
 from mbox.errors import Corrupt, MboxError, Nothing, Refused, StoreError, Usage, WentBack
+from mbox.fold import Fold
 from mbox.journal import WINDOW, Journal, Tail
 from mbox.opening import OpenStore
-from mbox.recovery import Fold
 from mbox.store import Actor, Transaction
 
 CHECKOUT = Path(__file__).resolve().parents[1]

@@ -16,7 +16,8 @@ from mailkit import send as post
 from mbox import agents, claims, doctor, documents, letters, mail, mark, places, planning, reservations
 from mbox.claims import Wish
 from mbox.errors import MboxError, NotFound, Refused, StoreError
-from mbox.index import LAG, NEVER, Index
+from mbox.index import NEVER, Index
+from mbox.intake import LAG
 from mbox.mail import Draft
 from mbox.mark import SIZE, Mark
 from mbox.opening import OpenStore

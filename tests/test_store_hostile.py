@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kit import ANN, USER, FakeHost, bodies, journaled, make, read, reopen, send, tree
-from mbox import doctor, documents, history, places, recovery
+from mbox import doctor, documents, files, history, places
 from mbox.disk import Disk
 from mbox.errors import Corrupt, StoreError
 from mbox.journal import Tail, encode
@@ -229,7 +229,7 @@ def test_odd_names_stop_nothing(tmp_path: Path, folder: str, kind: str) -> None:
             (tmp_path / path).write_text("{}")
     store = reopen(tmp_path)
     assert store.transact(read(), ANN)
-    assert not set(recovery.every_document(store)) & set(odd)
+    assert not set(files.every_document(store)) & set(odd)
     found = {finding.path for finding in doctor.survey(store).findings}
     assert kind == "folder" or found >= set(odd)
     doctor.repair(store, USER)

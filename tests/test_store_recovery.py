@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, tree
-from mbox import doctor, documents, opening, places, recovery
+from mbox import doctor, documents, opening, places, replay
 from mbox.disk import Disk
 from mbox.errors import Corrupt, StoreError, Usage
 from mbox.store import Store, Transaction
@@ -189,7 +189,7 @@ def test_two_processes_that_checkpoint_out_of_order(tmp_path: Path) -> None:
     store._rolled = 2
     store._checkpoint()
     segments = store.journal.segments()
-    assert recovery._last_checkpoint(store.journal, segments) == segments[-1]
+    assert replay._last_checkpoint(store.journal, segments) == segments[-1]
 
 
 def test_a_copy_of_a_store_has_no_leases(tmp_path: Path) -> None:

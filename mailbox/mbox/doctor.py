@@ -16,13 +16,15 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from . import documents, places, recovery
+from . import documents, places, publishing
 from .disk import TEMP
 from .documents import Newer, Unfit
 from .errors import Corrupt, MboxError, Refused, StoreError
+from .files import is_folder
+from .fold import Fold, fold
 from .journal import Record, Tail
 from .lock import Lock
-from .recovery import Fold
+from .mending import envelop
 from .store import Actor, Store, Transaction
 
 BATCH = 200
@@ -118,7 +120,7 @@ def _folded(store: Store, tail: Tail) -> Fold:
     segments = store.journal.segments()
     if segments and segments[0] != 1:
         raise Corrupt(f"{store.journal.path(1)} is missing: the journal does not start at its beginning")
-    folded, _ = recovery.fold(store.journal, segments[0], tail)
+    folded, _ = fold(store.journal, segments[0], tail)
     return folded
 
 
@@ -346,7 +348,7 @@ def _mend(tx: Transaction, findings: list[Finding], folded: Fold) -> list[Findin
             doc: Any = tx.notes(path) if path.startswith(places.NOTES) else tx.read(path)
             tx.put(doc, path)
             said.append(f"{path}: adopted")
-        elif finding.kind in ("missing", "damaged") and not recovery.is_folder(tx.store.absolute(path)):
+        elif finding.kind in ("missing", "damaged") and not is_folder(tx.store.absolute(path)):
             _keep(tx, path, finding) if finding.kind == "damaged" else None
             tx.put(folded.document(tx.store.journal, path), path)
             said.append(f"{path}: restored")
@@ -368,7 +370,7 @@ def _keep(tx: Transaction, path: str, finding: Finding) -> bool:
         data = tx.store.bytes_of(path)
     except (OSError, StoreError):
         return False
-    recovery.envelop(tx, path, f"{finding.kind} document", finding.problem, data)
+    envelop(tx, path, f"{finding.kind} document", finding.problem, data)
     return True
 
 
@@ -413,7 +415,7 @@ def _rebuild(store: Store, shadow: str, drop_edits: bool) -> Rebuilt:
                 store.disk.folders(os.path.dirname(store.absolute(path)))
                 store.disk.rename(staged[path], store.absolute(path))
             for path in [path for path in gone if path not in changed]:
-                recovery.remove(store, path)
+                publishing.remove(store, path)
             store.drop_index()
     finally:
         _clear(store, shadow)

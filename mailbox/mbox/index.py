@@ -1,6 +1,6 @@
 """The rebuildable index that deciders use under the lock: what would otherwise need a walk over many documents.
 
-Promised: caught up (`recovery.bring_index`), it says what the journal says up to ``seq``; it is thrown away and built again
+Promised: caught up (`indexing.bring_index`), it says what the journal says up to ``seq``; it is thrown away and built again
 missing, damaged, of another store or of another machine's life.  Not promised: that it is right.  Whoever takes a
 decision from it checks the document; a wrong row costs time, never truth.
 
@@ -12,89 +12,25 @@ It is one SQLite file in ``cache/``, written only under the store's lock, after 
 process killed between its commit and the mark leaves it ahead of the mark by the record that recovery applies again;
 applying a record twice changes nothing.  ``synchronous`` is off: after a machine's death it is not believed.
 
-| table | for |
-|---|---|
-| inbox | ``read --next``: what stands in each ``new/`` by priority and number |
-| task, dep, label | ``claim``: what is queued, not held and waits for nothing, by class (stage, capabilities) |
-| task.parked | the reservation that kept a task from being claimed, so that it is not looked at again while it stands |
-| pattern | conflicts of reservations, by literal prefix |
-| lease | what has run out (``due``), what is to be renewed (``renewable``) |
-| holding | each lease on a task: who had it, under which token, what it was used for |
-| key | idempotency keys |
-| rate | messages sent, by sender and minute |
+`database` is its file and tables, `intake` what a record changes; here are the questions.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from . import places
-from .documents import FINAL, Document
-from .host import Host, seconds
+from .database import Damaged
+from .documents import FINAL
+from .intake import REVIEW_OPS, Intake
 from .lease import Lease
 
-if TYPE_CHECKING:
-    import sqlite3  # imported where it is used: `inbox` and `reserve check` never do
-
-VERSION = "4"
-"""Of the tables; another one on disk is thrown away."""
-
-SEND_OPS = ("mail.send", "mail.reply", "mail.ask", "mail.broadcast")
-"""Operations that count against a sender's rate."""
-
-LAG = 64
-"""Numbers by which the index may be behind while all that it misses is mail that was delivered."""
+__all__ = ["NEVER", "Damaged", "Held", "Index", "Key"]
 
 NEVER = 1e300
 """A time that does not come."""
-
-_TABLES = """
-CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE inbox(agent TEXT, rank INT, num INT, PRIMARY KEY(agent, rank, num)) WITHOUT ROWID;
-CREATE TABLE task(id TEXT PRIMARY KEY, age TEXT, status TEXT, held INT, stage TEXT, requires TEXT, priority INT,
-    waiting INT, parked TEXT, owner TEXT) WITHOUT ROWID;
-CREATE INDEX ready ON task(stage, requires, priority DESC, age, id)
-    WHERE status = 'queued' AND held = 0 AND waiting = 0 AND parked IS NULL;
-CREATE INDEX parked ON task(parked) WHERE parked IS NOT NULL;
-CREATE INDEX owned ON task(owner) WHERE owner IS NOT NULL;
-CREATE INDEX active ON task(status) WHERE status IN ('claimed', 'running', 'review');
-CREATE TABLE dep(task TEXT, dep TEXT, PRIMARY KEY(task, dep)) WITHOUT ROWID;
-CREATE INDEX dependents ON dep(dep);
-CREATE TABLE label(task TEXT, label TEXT, PRIMARY KEY(task, label)) WITHOUT ROWID;
-CREATE TABLE pattern(rid TEXT, n INT, agent TEXT, shared INT, task TEXT, prefix TEXT, pattern TEXT,
-    PRIMARY KEY(rid, n)) WITHOUT ROWID;
-CREATE INDEX by_prefix ON pattern(prefix);
-CREATE INDEX by_agent ON pattern(agent);
-CREATE INDEX by_task ON pattern(task) WHERE task IS NOT NULL;
-CREATE TABLE lease(path TEXT PRIMARY KEY, holder TEXT, incarnation INT, until REAL, renew_at REAL) WITHOUT ROWID;
-CREATE INDEX due ON lease(until);
-CREATE INDEX renewable ON lease(holder, renew_at);
-CREATE INDEX renewal ON lease(renew_at) WHERE holder > '';
-CREATE TABLE holding(task TEXT, agent TEXT, review INT, token INT, incarnation INT, made TEXT,
-    PRIMARY KEY(task, agent, review, token)) WITHOUT ROWID;
-CREATE TABLE key(agent TEXT, key TEXT, print TEXT, id TEXT, seq INT, at REAL, PRIMARY KEY(agent, key)) WITHOUT ROWID;
-CREATE TABLE rate(agent TEXT PRIMARY KEY, minute INT, count INT, before INT) WITHOUT ROWID;
-"""
-
-HELD_OPS = frozenset(
-    f"task.{verb}" for verb in ("start", "submit", "done", "fail", "release", "approve", "reject")
-)
-"""Operations that the holder of a task's lease makes, and (`REVIEW_OPS`) its reviewer."""
-
-REVIEW_OPS = frozenset(["task.approve", "task.reject"])
-
-_LATER = frozenset((*SEND_OPS, "mail.refused", "store.segment", "store.checkpoint"))
-
-
-def can_wait(record: Document) -> bool:
-    """Whether the index may take a record in later: it brings mail or nothing; no lease, nothing that runs out."""
-    if record["op"] not in _LATER or record["lease"] or record["mv"] or record["del"]:
-        return False
-    return not [doc for doc, _ in record["put"] if doc["expires_at"]]
-
 
 _READY = "status = 'queued' AND held = 0 AND waiting = 0 AND parked IS NULL"
 
@@ -117,339 +53,10 @@ class Held(NamedTuple):
     pattern: str
 
 
-class Damaged(Exception):
-    """The index cannot be used; build it again."""
+class Index(Intake):
+    """What deciders ask, under the lock, of an index that was caught up."""
 
-
-_UNFIT = (LookupError, TypeError, ValueError, OverflowError)
-"""What a record or document raises whose fields are not what they should be: the index is worth no traceback."""
-
-_COPIES: list[Any] = []
-"""Connections of a parent process, kept so that nobody closes them."""
-
-
-class Index:
-    """The SQLite file at ``path`` (absolute).  ``prefix`` gives a pattern's literal prefix (`patterns`)."""
-
-    __slots__ = ("_db", "_from", "_host", "_is", "_noted", "_prefix", "path", "seq")
-
-    def __init__(self, path: str, host: Host, prefix: Callable[[str], str]) -> None:
-        self.path = path
-        self.seq = -1
-        self._host = host
-        self._prefix = prefix
-        self._db: sqlite3.Connection | None = None
-        self._from, self._noted = -1, list[Document]()
-        self._is = (0, 0)
-
-    # -- opening, catching up ------------------------------------------------------------------------------------
-
-    def open(self, store: str, machine: str) -> bool:
-        """Open what is there; False if it is missing, damaged, or of another store, version or machine."""
-        import sqlite3
-
-        try:
-            if self._db is None:
-                self._db = sqlite3.connect(f"file:{_quoted(self.path)}?mode=rw", uri=True, isolation_level=None)
-                self._db.execute("PRAGMA synchronous = OFF")
-            meta = dict(self._db.execute("SELECT name, value FROM meta"))
-            self._is = self._file()
-        except (sqlite3.Error, OSError):
-            self.close()
-            return False
-        self.seq = meta.get("seq", -1)
-        if (meta.get("store"), meta.get("machine"), meta.get("version")) == (store, machine, VERSION):
-            return True
-        self.close()
-        return False
-
-    def create(self, store: str, machine: str) -> None:
-        """Make an empty index in place of whatever is there (its files were removed before)."""
-        import sqlite3
-
-        self._db = sqlite3.connect(self.path, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = OFF")
-        self._db.executescript("BEGIN;" + _TABLES)
-        rows = [("store", store), ("machine", machine), ("version", VERSION), ("seq", 0)]
-        self._db.executemany("INSERT INTO meta VALUES(?, ?)", rows)
-        self._db.execute("COMMIT")
-        self._is = self._file()
-        self.seq = 0
-
-    def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-        self.seq = -1
-        self._noted = []
-
-    def forget(self) -> None:
-        """Let go of a connection that a fork has copied: to use or to close it here would spoil the parent's."""
-        if self._db is not None:
-            _COPIES.append(self._db)
-            self._db = None
-        self.seq = -1
-        self._noted = []
-
-    def _file(self) -> tuple[int, int]:
-        info = os.stat(self.path)
-        return info.st_ino, info.st_dev
-
-    def stands(self) -> bool:
-        """Whether there is an index at its path, and where one is open here, that very one."""
-        try:
-            return self._file() == self._is or self._db is None
-        except OSError:
-            return False
-
-    def refresh(self) -> bool:
-        """Read again how far the file is: another process may have caught it up since.  False if it cannot be read."""
-        import sqlite3
-
-        try:
-            seq = self._sql.execute("SELECT value FROM meta WHERE name = 'seq'").fetchone()[0]
-        except (sqlite3.Error, TypeError):
-            self.close()
-            return False
-        if seq != self.seq:  # somebody took in what was noted here
-            self.seq, self._noted = seq, []
-        return True
-
-    @property
-    def _sql(self) -> sqlite3.Connection:
-        if self._db is None:
-            raise Damaged("the index is closed")
-        return self._db
-
-    def _rows(self, sql: str, *values: Any) -> list[Any]:
-        import sqlite3
-
-        try:
-            return self._sql.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise Damaged(str(error)) from error
-
-    def _do(self, sql: str, *values: Any) -> int:
-        """Change rows; how many.  `Damaged` where that cannot be done."""
-        import sqlite3
-
-        try:
-            return self._sql.execute(sql, values).rowcount
-        except (sqlite3.Error, OverflowError) as error:
-            raise Damaged(str(error)) from error
-
-    def _one(self, sql: str, *values: Any) -> Any:
-        rows = self._rows(sql, *values)
-        return rows[0] if rows else None
-
-    def apply(self, records: Iterable[Document]) -> None:
-        """Take in records that follow ``seq``, in one SQLite transaction; `Damaged` if that fails."""
-        import sqlite3
-
-        try:
-            self._sql.execute("BEGIN IMMEDIATE")
-            for record in records:
-                self._take(record)
-                self.seq = record["seq"]
-            self._sql.execute("UPDATE meta SET value = ? WHERE name = 'seq'", (self.seq,))
-            self._sql.execute("COMMIT")
-        except (sqlite3.Error, Damaged, *_UNFIT) as error:
-            self.close()
-            raise Damaged(str(error)) from error
-
-    def note(self, record: Document, before: int) -> None:
-        """Keep a record that follows the one numbered ``before``, so that `take_noted` need not read it again."""
-        if (self._noted[-1]["seq"] if self._noted else self.seq) == before:
-            self._from = self.seq
-            self._noted.append(record)
-        else:
-            self._noted = []
-
-    def take_noted(self, seq: int) -> bool:
-        """Take in what was noted, if that reaches from where the file is to ``seq``; whether it did."""
-        noted, self._noted = self._noted, []
-        if not noted or noted[-1]["seq"] != seq or self._from != self.seq:
-            return False
-        self.apply(noted)
-        return True
-
-    def fill(self, documents: Iterable[tuple[str, Document]], leases: Iterable[tuple[str, Document]],
-             records: Iterable[Document], seq: int) -> None:  # fmt: skip
-        """Fill an empty index from the documents, the lease files, and the records that it has to know (`recovery`)."""
-        import sqlite3
-
-        try:
-            self._sql.execute("BEGIN IMMEDIATE")
-            for path, doc in documents:
-                self._put(path, doc, counting=False)
-            self._sql.execute(
-                "UPDATE task SET waiting = (SELECT count(*) FROM dep LEFT JOIN task d ON d.id = dep.dep "
-                "WHERE dep.task = task.id AND d.status IS NOT 'done')"
-            )
-            for path, lease in leases:
-                self._grant(path, lease)
-            for record in records:
-                self._keys(record)
-                self._holdings(record)
-            self._sql.execute("UPDATE meta SET value = ? WHERE name = 'seq'", (seq,))
-            self._sql.execute("COMMIT")
-            self.seq = seq
-        except (sqlite3.Error, Damaged, *_UNFIT) as error:
-            self.close()
-            raise Damaged(str(error)) from error
-
-    # -- what a record changes -----------------------------------------------------------------------------------
-
-    def _take(self, record: Document) -> None:
-        for source, target in record["mv"]:
-            self._delete(source)
-            if target.startswith(places.INBOX):
-                self._deliver(target, None)
-        for doc, paths in record["put"]:
-            for path in paths:
-                self._put(path, doc)
-        for path in record["del"]:
-            self._delete(path)
-        for path, lease in record["lease"]:
-            if lease is None:
-                self._sql.execute("DELETE FROM lease WHERE path = ?", (path,))
-            else:
-                self._grant(path, lease)
-        self._keys(record)
-        self._holdings(record)
-
-    def _keys(self, record: Document) -> None:
-        op, on, by = record["op"], record["on"], record["by"]
-        if record["key"]:
-            key, fingerprint = record["key"]
-            at = seconds(record["ts"])
-            self._sql.execute("DELETE FROM key WHERE agent = ? AND key = ?", (by, key))
-            row = (by, key, fingerprint, on[0] if on else "", record["seq"], at)
-            self._sql.execute("INSERT INTO key VALUES(?, ?, ?, ?, ?, ?)", row)
-        if op not in SEND_OPS:
-            return
-        minute = int(seconds(record["ts"]) // 60)
-        now, count, before = self._one("SELECT minute, count, before FROM rate WHERE agent = ?", by) or (minute, 0, 0)
-        if minute != now:
-            before, count = (count if minute == now + 1 else 0), 0
-        self._sql.execute("INSERT OR REPLACE INTO rate VALUES(?, ?, ?, ?)", (by, minute, count + 1, before))
-
-    def _holdings(self, record: Document) -> None:
-        """Note who was granted a task's lease, and which operations its holder made under it."""
-        if not record["op"].startswith("task."):
-            return
-        for path, lease in record["lease"]:
-            if lease is not None and path.startswith(places.TASK_LEASES):
-                task, at, _ = places.ident(path).partition("@")
-                row = (task, lease["holder"], bool(at), lease["token"], lease["incarnation"])
-                self._sql.execute("INSERT OR IGNORE INTO holding VALUES(?, ?, ?, ?, ?, '')", row)
-        op, by, inc = record["op"], record["by"], record["inc"]
-        if op in HELD_OPS:
-            review = op in REVIEW_OPS
-            rows = [(f"{op} ", task, by, review, inc, task, by, review, inc) for task in record["on"]]
-            same = "task = ? AND agent = ? AND review = ? AND incarnation = ?"
-            sql = f"UPDATE holding SET made = made || ? WHERE {same} AND token = "
-            self._sql.executemany(sql + f"(SELECT max(token) FROM holding WHERE {same})", rows)
-
-    def _expect(self, path: str, holder: str, incarnation: int) -> None:
-        """Note that ``path`` should be a lease: due at once if there is none, so that the sweep gives it its time."""
-        sql = "INSERT OR IGNORE INTO lease VALUES(?, ?, ?, 0, 1e300)"
-        self._sql.execute(sql, (path, holder, incarnation))
-
-    def _put(self, path: str, doc: Document, counting: bool = True) -> None:
-        if path.startswith(places.INBOX):
-            self._deliver(path, doc)
-        elif path.startswith(places.RESERVATIONS):
-            self._reserve(doc)
-        elif path.startswith(places.TASKS) and path.count("/") == 1:
-            self._task(doc, counting)
-
-    def _deliver(self, path: str, doc: Document | None) -> None:
-        _, _, agent, folder, name = path.split("/")
-        if folder == "new":
-            rank = min(max(9 - (doc["priority"] if doc else 5), 0), 9)  # a person can write any number
-            number = places.number(name[:-5])
-            if not number:
-                return
-            self._do("INSERT OR IGNORE INTO inbox VALUES(?, ?, ?)", agent, rank, number)
-            if doc and doc.get("expires_at"):
-                self._deliver_until(path, doc["expires_at"])
-        elif doc is not None:
-            lease = places.read_lease(agent, name[:-5])
-            self._do("INSERT OR IGNORE INTO lease VALUES(?, '', 0, 0, 0)", lease)
-
-    def _deliver_until(self, path: str, at: str) -> None:
-        until = self._host.mono() + seconds(at) - self._host.wall()
-        self._do("INSERT OR REPLACE INTO lease VALUES(?, '', 0, ?, ?)", path, until, until)
-
-    def _delete(self, path: str) -> None:
-        if path.startswith(places.INBOX):
-            _, _, agent, folder, name = path.split("/")
-            if folder == "new":
-                number = places.number(name[:-5])
-                for rank in range(10):
-                    sql = "DELETE FROM inbox WHERE agent = ? AND rank = ? AND num = ?"
-                    if self._do(sql, agent, rank, number):
-                        break
-        elif path.startswith(places.RESERVATIONS):
-            rid = places.ident(path)
-            self._sql.execute("DELETE FROM pattern WHERE rid = ?", (rid,))
-            self._sql.execute("UPDATE task SET parked = NULL WHERE parked = ?", (rid,))
-        elif path.startswith(places.TASKS) and path.count("/") == 1:
-            ident = places.ident(path)
-            for table in ("task WHERE id", "dep WHERE task", "label WHERE task"):
-                self._sql.execute(f"DELETE FROM {table} = ?", (ident,))
-
-    def _reserve(self, doc: Document) -> None:
-        rid, shared = doc["reservation_id"], doc["mode"] == "shared"
-        self._sql.execute("DELETE FROM pattern WHERE rid = ?", (rid,))
-        self._sql.execute("UPDATE task SET parked = NULL WHERE parked = ?", (rid,))
-        self._expect(places.lease(rid), doc["agent"], doc["incarnation"])
-        rows = [
-            (rid, n, doc["agent"], shared, doc["task_id"], self._prefix(pattern), pattern)
-            for n, pattern in enumerate(doc["patterns"])
-        ]
-        self._sql.executemany("INSERT INTO pattern VALUES(?, ?, ?, ?, ?, ?, ?)", rows)
-
-    def _task(self, doc: Document, counting: bool) -> None:
-        ident, status = doc["task_id"], doc["status"]
-        before = self._one("SELECT status FROM task WHERE id = ?", ident) if counting else None
-        if before:
-            self._sql.execute("DELETE FROM dep WHERE task = ?", (ident,))
-            self._sql.execute("DELETE FROM label WHERE task = ?", (ident,))
-        self._sql.executemany("INSERT OR IGNORE INTO dep VALUES(?, ?)", [(ident, dep) for dep in doc["depends_on"]])
-        self._sql.executemany("INSERT OR IGNORE INTO label VALUES(?, ?)", [(ident, text) for text in doc["labels"]])
-        requires = json.dumps(sorted(set(doc["requires"]))) if doc["requires"] else "[]"
-        age = f"{doc['created_at']} {places.number(ident):012d}"
-        row = (ident, age, status, bool(doc["hold"]), doc["stage"], requires, doc["priority"], 0, None,
-               doc["owner"])  # fmt: skip
-        self._sql.execute("INSERT OR REPLACE INTO task VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-        if status in ("claimed", "running"):
-            self._expect(places.task_lease(ident), doc["owner"] or "", doc["incarnation"])
-        elif status == "review" and doc["token"]:
-            self._expect(places.review_lease(ident), doc["reviewer"] or "", 0)
-        if counting:
-            if doc["depends_on"]:
-                self._count_waiting([ident])
-            if (before[0] if before else "") != status and "done" in (before and before[0], status):
-                self._count_waiting(self.dependents(ident))
-
-    def _count_waiting(self, tasks: list[str]) -> None:
-        self._sql.executemany(
-            "UPDATE task SET waiting = (SELECT count(*) FROM dep LEFT JOIN task d ON d.id = dep.dep "
-            "WHERE dep.task = task.id AND d.status IS NOT 'done') WHERE id = ?",
-            [(task,) for task in tasks],
-        )
-
-    def _grant(self, path: str, doc: Document) -> tuple[float, float]:
-        lease = Lease.of(doc)
-        until = self._host.mono() + lease.left(self._host)
-        row = (path, lease.holder, lease.incarnation, until, until - lease.seconds * 2 / 3)
-        self._do("INSERT OR REPLACE INTO lease VALUES(?, ?, ?, ?, ?)", *row)
-        return row[3], row[4]
-
-    # -- questions -----------------------------------------------------------------------------------------------
+    __slots__ = ()
 
     def next_message(self, agent: str, skip: int = 0) -> str | None:
         """The id of the unread message of ``agent`` that is next by priority, then number."""
@@ -541,10 +148,6 @@ class Index:
         """Number of tasks in work (claimed, running, review), and number queued."""
         active = "SELECT count(*) FROM task WHERE status IN ('claimed', 'running', 'review')"
         return self._one(active)[0], self._one("SELECT count(*) FROM task WHERE status = 'queued'")[0]
-
-    def dependents(self, task_id: str) -> list[str]:
-        """Tasks that depend on ``task_id``."""
-        return [row[0] for row in self._rows("SELECT task FROM dep WHERE dep = ? ORDER BY task", task_id)]
 
     def dependencies(self, task_id: str) -> list[str]:
         return [row[0] for row in self._rows("SELECT dep FROM dep WHERE task = ? ORDER BY dep", task_id)]
@@ -681,8 +284,3 @@ class Index:
         if now == minute:
             return float(count + before * (1 - into))
         return float(count * (1 - into)) if now == minute + 1 else 0.0
-
-
-def _quoted(path: str) -> str:
-    """``path`` for a ``file:`` URI."""
-    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")

@@ -267,7 +267,7 @@ def _foremost(store: Store, agent: str, ids: list[str], limit: int) -> list[str]
 
 def _by_priority(store: Store, agent: str, ids: list[str]) -> list[str]:
     """``ids`` sorted as `rank` does, each priority found by its line: no body is parsed."""
-    from .recovery import priority
+    from .indexing import priority
 
     found = []
     for msg_id in ids:

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from . import config as configuration
-from . import documents, places, recovery, root
+from . import documents, places, root
 from .config import Config
 from .disk import Disk, read_bytes
 from .errors import MboxError, Refused, StoreError, Usage
+from .files import Damage, every_document
 from .host import Host
 from .journal import WINDOW, Journal, Record
 from .lock import held_back
+from .mending import envelop
 from .store import Actor, Settings, Store, Transaction
 
 T = TypeVar("T")
@@ -224,7 +226,7 @@ def _adopt(tx: Transaction) -> int:
     """Take documents that stand there without a journal into it, in one record."""
     adopted: list[str] = []
     unfit: list[str] = []
-    every = list(recovery.every_document(tx.store))
+    every = list(every_document(tx.store))
     highest = WINDOW + max((_number(tx.store, path) for path in every), default=0)
     tx.seq = max(tx.seq, highest if every else 0)
     for path in every:
@@ -233,7 +235,7 @@ def _adopt(tx: Transaction) -> int:
         except documents.Newer as error:
             tx.warn(f"left as it is: {error}")
             continue
-        except recovery.Damage as damage:
+        except Damage as damage:
             _quarantine(tx, path, damage.detail)
             unfit.append(path)
             continue
@@ -268,6 +270,6 @@ def _quarantine(tx: Transaction, path: str, detail: str) -> None:
         data = tx.store.bytes_of(path)
     except OSError:
         data = b""
-    recovery.envelop(tx, path, "damaged document", detail, data)
+    envelop(tx, path, "damaged document", detail, data)
     tx.delete(path)
     tx.warn(f"{tx.store.absolute(path)}: {detail}; moved to the dead letters")

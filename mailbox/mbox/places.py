@@ -8,7 +8,9 @@ cannot name a place outside the layout.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 from .errors import Corrupt, Usage
 
@@ -264,3 +266,17 @@ def lease_kind(path: str) -> str:
         if folder == LEASES:
             return "read" if at else "reservation"
     raise Corrupt(f"{path!r} is not a place of a lease; refused")
+
+
+def check_record(record: Mapping[str, Any]) -> None:
+    """Raise `Corrupt` if ``record`` names a path that is no place of the layout: before anything of it is done."""
+    for _doc, paths in record["put"]:
+        for path in paths:
+            kind(path)
+    for pair in record["mv"]:
+        for path in pair:
+            kind(path)
+    for path in record["del"]:
+        kind(path)
+    for path, _lease in record["lease"]:
+        lease_kind(path)

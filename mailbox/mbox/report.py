@@ -17,7 +17,7 @@ from . import history, places
 from .documents import Document
 from .history import Filter
 from .host import seconds
-from .index import SEND_OPS
+from .intake import SEND_OPS
 from .journal import Record
 from .reservations import span
 

@@ -22,17 +22,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from . import audit, documents, opening, places, recovery, root
+from . import audit, documents, opening, places, publishing, root
 from . import config as configuration
 from .disk import Disk
 from .documents import Document
 from .errors import Corrupt, NoStore, Nothing, Refused, StoreError
+from .fold import Fold
 from .git import Git, Objects
 from .journal import WINDOW, WRITER, Journal, Record, Tail, decode, encode, segment_name
 from .lease import Lease
 from .mark import Mark
 from .opening import OpenStore
-from .recovery import Fold
 from .reminder import Reminder
 from .store import Actor, Settings, Transaction
 
@@ -125,8 +125,8 @@ class Reader:
             raise ValueError(f"it begins a segment of another store, {record['store']!r}")
         if first and int(record["writer_min"]) > WRITER:
             raise StoreError(f"{self.ref} was written by format {record['format']}, not {WRITER}; update the toolkit")
-        recovery.check_places(record)
-        recovery.check_documents(record)
+        places.check_record(record)
+        publishing.check_documents(record)
 
     def _wrong(self, what: str) -> Corrupt:
         return Corrupt(f"{self.ref} at {self.commit.oid[:12]}: {what}; refused, nothing was restored")
@@ -232,7 +232,7 @@ def _fill(store: OpenStore, by: Actor, objects: Objects, found: Saved, reader: R
     disk, shadow = store.disk, store.absolute(SHADOW)
     if os.path.isdir(shadow):  # one broke off here, perhaps from an older commit
         for path in reader.fold.gone():
-            recovery.remove(store, path)
+            publishing.remove(store, path)
     disk.folders(shadow)
     for name in os.listdir(shadow):
         disk.unlink(f"{shadow}/{name}")
@@ -271,7 +271,7 @@ def _write_all(store: OpenStore, standing: Iterable[tuple[str, Any]]) -> None:
             store.disk.folders(store.absolute(folder))
             store.disk.create(store.absolute(path), data)
         except FileExistsError:
-            recovery.write(store, path, doc)
+            publishing.write(store, path, doc)
 
 
 def _record(store: OpenStore, by: Actor, found: Saved, ref: str) -> Record:

@@ -14,7 +14,7 @@ A transaction (``store.md``), in the order of its system calls, and what a death
 3.  Stage each new document as ``.tmp-NAME`` beside its place.  *Temporary files, taken over by the next try.*
 4.  Append one record and fsync it: the commit.  *Torn bytes, cut by the next writer; or the whole record, redone.*
 5.  Publish: rename the temporary files, then moves, then deletions, then leases.  *The record is redone.*
-6.  Bring the index up to the record, unless all it does is to deliver mail (`index.LAG`).  *The index is caught up.*
+6.  Bring the index up to the record, unless all it does is to deliver mail (`intake.LAG`).  *The index is caught up.*
 7.  Write the mark, release the lock.  *The record is redone, which changes nothing.*
 
 The bounds in the mark (`mark`) save asking the index: every record that changes a lease brings them up to date in 7, and
@@ -33,12 +33,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
-from . import documents, places, recovery
-from .disk import NO_DOCUMENT, TEMP, Disk, exists, is_link, read_bytes, temporary
-from .documents import Document, Newer, Unfit
+from . import documents, places, publishing, recovery
+from .disk import Disk, exists, temporary
+from .documents import Newer
 from .errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
+from .faults import failure, said
+from .files import Damage, Files
 from .host import Host, stamp
-from .index import LAG, Damaged, Index, can_wait
+from .index import Damaged, Index
+from .intake import LAG, can_wait
 from .journal import WINDOW, WRITER, Journal, Moved, Record, Tail
 from .lease import Lease
 from .lock import Lock, held_back
@@ -54,10 +57,6 @@ STORE = Actor("store")
 
 RENEWALS = 64
 """Leases renewed by one command at most; the rest by the next."""
-
-
-TICK, COARSE = 0.1, 2.0
-"""Seconds after which a change to a file shows in its time: ten ticks of a kernel's clock, or FAT's two seconds."""
 
 SWEEPS = 64
 """Expiries that one command handles at most, a record each (``store.md``, Long work)."""
@@ -83,18 +82,14 @@ class Settings(NamedTuple):
     """Seconds without a heartbeat after which an agent counts as dead."""
 
 
-class Store:
+class Store(Files):
     """One root's store.  Open it with `Store.open`; not for use from two threads at a time."""
 
     def __init__(self, root: str, settings: Settings, host: Host, disk: Disk,
                  prefix: Callable[[str], str] = lambda pattern: "") -> None:  # fmt: skip
-        self.root = root
+        super().__init__(root, host, disk)
         self.settings = settings
-        self.host = host
-        self.disk = disk
         self.tail = Tail(0, 1, 0)
-        self.say: Callable[[str], None] = lambda text: None
-        """Where warnings go; the command line points it at stderr."""
         self.sweep: Callable[[Transaction], bool] | None = None
         """Decides on one thing that has run out, False if there is none; runs before every other transaction."""
         self.journal = Journal(self.absolute(places.LOGS), disk)
@@ -107,8 +102,6 @@ class Store:
         self._header: tuple[int, Record] = (0, {})
         self._inside = False
         self._pid = 0
-        self._safe: set[str] = set()
-        self._cache: dict[str, tuple[tuple[int, int, int], Document]] = {}
 
     @classmethod
     def open(cls, root: str, settings: Settings | None = None, host: Host | None = None, disk: Disk | None = None,
@@ -135,86 +128,9 @@ class Store:
         self.journal.close()
         self.lock.close()
 
-    def absolute(self, path: str) -> str:
-        return f"{self.root}/{path}"
-
-    # -- reading without the lock, for display -------------------------------------------------------------------
-
-    def names(self, folder: str) -> list[str]:
-        """File names in ``folder``, no temporary files; empty if there is no such folder."""
-        try:
-            return [name for name in os.listdir(self.absolute(folder)) if not name.startswith(".")]
-        except FileNotFoundError:
-            return []
-        except NotADirectoryError:
-            raise Corrupt(f"{self.absolute(folder)} should be a folder; `mbox doctor` says more") from None
-        except OSError as error:
-            raise StoreError(f"{self.absolute(folder)}: {failure(error)}") from None
-
-    def read(self, path: str) -> Document | None:
-        """The document at ``path`` as on disk, or None; `Corrupt` or `Newer`, naming the file, if it is unfit."""
-        try:
-            return self._decoded(path, self.bytes_of(path))
-        except FileNotFoundError:
-            return None
-        except Unfit as error:
-            raise Corrupt(f"{self.absolute(path)}: {error}; `mbox doctor --repair` mends it") from None
-        except OSError as error:
-            raise StoreError(f"{self.absolute(path)}: {failure(error)}") from None
-
-    def documents(self, folder: str) -> Iterator[Document]:
-        """Every readable document in ``folder``; each that is not is said and passed over."""
-        for name in self.names(folder):
-            doc = self.glance(f"{folder}/{name}")
-            if doc is not None:
-                yield doc
-
-    def glance(self, path: str) -> Document | None:
-        """`read` for a listing: a document that is unfit is said and passed over, and everything else goes on."""
-        try:
-            return self.read(path)
-        except MboxError as error:
-            self.say(str(error))
-            return None
-
-    def bytes_of(self, path: str) -> bytes:
-        """The bytes at ``path``, which is never reached through a symlink."""
-        self.check_folder(path.rpartition("/")[0])
-        return read_bytes(self.absolute(path))
-
-    def _decoded(self, path: str, data: bytes) -> Document:
-        kind = places.kind(path)
-        try:
-            doc: Document = documents.decode(kind, data, "" if kind == "deadletter" else places.ident(path))
-        except Newer as error:
-            raise Newer(f"{self.absolute(path)}: {error}") from None
-        return doc
-
-    def check_folder(self, folder: str) -> None:
-        """Refuse a folder that is, or lies behind, a symlink below the root; looked at once a transaction."""
-        if folder in self._safe or not folder:
-            return
-        at = self.root
-        for name in folder.split("/"):
-            at = f"{at}/{name}"
-            if at in self._safe:
-                continue
-            if is_link(at):
-                raise Corrupt(f"{at} is a symlink; the store is never followed out of itself")
-            self._safe.add(at)
-        self._safe.add(folder)
-
-    def load_lease(self, path: str) -> Lease | None:
-        """The lease file at ``path``; None if it is missing or unreadable (it is ephemeral)."""
-        places.lease_kind(path)
-        try:
-            return Lease.of(documents.decode("lease", self.bytes_of(path)))
-        except (OSError, Unfit):
-            return None
-
     def mark(self) -> Mark | None:
         """The mark, read without the lock; `WentBack` if the lock file is gone."""
-        with _said("reading the mark", self.lock.path):
+        with said("reading the mark", self.lock.path):
             self._open_lock()
             return self.lock.mark()
 
@@ -297,13 +213,13 @@ class Store:
         self._safe.clear()
         self._inside = True
         try:
-            with _said("taking the lock", self.lock.path):
+            with said("taking the lock", self.lock.path):
                 self._open_lock()
                 self.lock.take(self.settings.lock_wait)
             with held_back():
                 try:
                     self.lock.check()
-                    with _said("bringing the files to what the journal says"):
+                    with said("bringing the files to what the journal says"):
                         self._mark = recovery.recover(self)
                     self.tail = self._mark.tail
                     self._behind = False
@@ -359,8 +275,10 @@ class Store:
                     result = decide(tx)
                     if tx.header and not dry_run:
                         self.commit(tx)
-                except recovery.Damage as damage:
-                    recovery.mend(self, damage, warnings)
+                except Damage as damage:
+                    from .mending import mend
+
+                    mend(self, damage, warnings)
                     continue
             except Damaged:
                 self.drop_index()
@@ -376,44 +294,15 @@ class Store:
                 return result, tx.error
         raise StoreError(f"{self.root}: documents are damaged faster than they are mended; run `mbox doctor`")
 
-    def load(self, path: str) -> Document | None:
-        """The document at ``path`` for a decision; `recovery.Damage` if it is unfit."""
-        absolute = self.absolute(path)
-        try:
-            info = os.stat(absolute, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
-        state = (info.st_ino, info.st_size, info.st_mtime_ns)
-        cached = self._cache.get(path)
-        if cached and cached[0] == state:
-            return dict(cached[1])
-        try:
-            data = self.bytes_of(path)
-            doc = self._decoded(path, data)
-        except FileNotFoundError:
-            return None
-        except Unfit as error:
-            raise recovery.Damage(path, str(error)) from None
-        except OSError as error:
-            if error.errno in NO_DOCUMENT:
-                raise recovery.Damage(path, error.strerror or str(error)) from None
-            if error.errno == errno.EISDIR:
-                raise Corrupt(f"{absolute} is a folder where a document should be; move it away") from None
-            raise StoreError(f"{absolute}: {failure(error)}; nothing happened") from None
-        if path.endswith(".json") and self.host.wall() - info.st_mtime > (TICK if info.st_mtime_ns % 1000 else COARSE):
-            if len(self._cache) > 4096:
-                self._cache.clear()
-            self._cache[path] = (state, doc)
-            return dict(doc)
-        return doc
-
     def caught_up_index(self) -> Index:
         """The index, opened, built or caught up as it needs; only under the lock."""
         index = self.index
         if self._behind:  # an index built now would be made of documents that do not follow
             raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
         if index.seq != self.tail.seq:
-            recovery.bring_index(self)
+            from .indexing import bring_index
+
+            bring_index(self)
             self._mark = self.ahead._replace(indexed=self.tail.seq)
         return index
 
@@ -436,10 +325,10 @@ class Store:
         record = tx.as_record()
         if not can_wait(record) or self.tail.seq - self.ahead.indexed >= LAG:
             self.caught_up_index()
-        recovery.check_places(record)
+        places.check_record(record)
         staged = self._stage(record)
         try:
-            with _said("appending to the journal", self.journal.path(self.tail.segment)):
+            with said("appending to the journal", self.journal.path(self.tail.segment)):
                 self.lock.check()
                 sync = self._sync_now(record["seq"])
                 tail = self.journal.append(self.tail, record, sync)
@@ -532,7 +421,7 @@ class Store:
         try:
             for temp, target in staged:
                 self.disk.rename(temp, target)
-            recovery.publish_rest(self, record)
+            publishing.publish_rest(self, record)
             self.advance(record, sync)
         except (OSError, Corrupt) as error:
             self.index.close()
@@ -620,13 +509,6 @@ class Store:
         self.note_lease(path, fresh)
         return fresh
 
-    def write_lease(self, path: str, lease: Lease) -> None:
-        places.lease_kind(path)
-        folder = path.rpartition("/")[0]
-        self.check_folder(folder)
-        self.disk.folders(self.absolute(folder))
-        self.disk.replace(self.absolute(path), documents.encode("lease", lease.doc()))
-
     # -- segments and checkpoints --------------------------------------------------------------------------------
 
     def segment_header(self, seq: int, segment: int, store_id: str) -> Record:
@@ -652,7 +534,7 @@ class Store:
             self.journal.sync(self.tail.segment)
         segment = self.tail.segment + 1
         header = self.segment_header(self.tail.seq + 1, segment, self._mark.store)
-        with _said("beginning a journal segment", self.journal.path(segment)):
+        with said("beginning a journal segment", self.journal.path(segment)):
             self.tail = self.journal.begin(segment, header)
             self.advance(header, True)
         self._rolled = segment
@@ -680,43 +562,3 @@ def _postpone(tx: Transaction) -> None:
     """What is due first is looked at again a lease later."""
     for path in tx.index.due(1):
         tx.index.postpone(path, tx.store.settings.lease)
-
-
-MENDS = {
-    errno.ENOSPC: "free some space on that file system",
-    errno.EDQUOT: "your quota is used up",
-    errno.EROFS: "that file system is read-only",
-    errno.EACCES: "check the owner and mode of the store",
-    errno.EPERM: "check the owner and mode of the store",
-    errno.EIO: "the disk reports an error; look at the kernel's log",
-    errno.EMFILE: "too many open files; raise `ulimit -n`",
-}
-
-
-def failure(error: OSError) -> str:
-    """An OSError as what happened and the mend, without the path."""
-    mend = MENDS.get(error.errno or 0)
-    return f"{error.strerror or error}{'; ' + mend if mend else ''}"
-
-
-class _said:
-    """Turn an OSError of a step before the commit into the one line that a person gets."""
-
-    __slots__ = ("doing", "path")
-
-    def __init__(self, doing: str, path: str = "") -> None:
-        self.doing, self.path = doing, path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _type: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, OSError):
-            where = self.path or str(error.filename or "")
-            said = f"{where + ': ' if where else ''}{self.doing}: {failure(error)}; nothing happened"
-            raise StoreError(said) from error
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file name is one that a crash left in the middle of staging."""
-    return name.startswith(TEMP)

@@ -374,7 +374,7 @@ def _usage(error: click.ClickException, program: str) -> str:
 
 def _system(error: OSError) -> str:
     """What the system refused, on which file, and the mend."""
-    from mbox.store import failure
+    from mbox.faults import failure
 
     where = f"{error.filename}: " if error.filename else ""
     after = "; what was done stays done" if error.filename == output.STDOUT else ""
