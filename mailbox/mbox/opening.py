@@ -18,7 +18,6 @@ from .files import Damage, every_document
 from .host import Host
 from .journal import WINDOW, Journal, Record
 from .lock import held_back
-from .mending import envelop
 from .store import Actor, Settings, Store, Transaction
 
 T = TypeVar("T")
@@ -266,6 +265,8 @@ def _number(store: Store, path: str) -> int:
 
 def _quarantine(tx: Transaction, path: str, detail: str) -> None:
     """Move what is no document, and is in no journal, to the dead letters."""
+    from .mending import envelop
+
     try:
         data = tx.store.bytes_of(path)
     except OSError:
