@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from mbox import places
+from mbox.watch import Watcher
 
 BIN = Path(sys.executable).parent
 HAVE_TMUX = shutil.which("tmux") is not None
@@ -32,13 +34,35 @@ nudge_longest: 8s
 """
 
 
-def until(look: Callable[[], Any], what: object, seconds: float = 20) -> Any:
-    """What ``look`` finds, waited for."""
+def until(look: Callable[[], Any], what: object, seconds: float = 20, at: Path | None = None) -> Any:
+    """What ``look`` finds, looked for again at each change of the file or in the folder ``at``.
+
+    Without ``at`` it looks every 20 ms, the only sleep that waits for something.  That is for what tells nobody that it
+    has changed: the screen of a tmux pane, a process that somebody else started and that stops, a lease whose time runs
+    out, the answer of a command that has all of these in it.
+    """
     end = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < end, what() if callable(what) else what
-        time.sleep(0.02)
+    with nullcontext() if at is None else Watcher([str(at)]) as watcher:
+        while not (found := look()):
+            left = end - time.monotonic()
+            assert left > 0, f"not within {seconds} s, seen last: {found!r}: {what() if callable(what) else what}"
+            if watcher is None:
+                time.sleep(min(left, 0.02))
+            else:
+                watcher.wait(left)
     return found
+
+
+def ended(pid: int, seconds: float = 20) -> None:
+    """Return when the process, which need not be a child, has ended; it may be a zombie then."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([process], [], [], seconds)[0], f"{pid} still runs after {seconds} s"
+    finally:
+        os.close(process)
 
 
 @contextmanager

@@ -819,7 +819,7 @@ def program(tmp_path: Path) -> str:
     script = tmp_path / "program.py"
     script.write_text(
         """
-import atexit, os, sys, time, types
+import atexit, os, signal, sys, types
 from mbox.cli import main
 from mbox.cli.options import command
 atexit.register(lambda: os.write(2, b"teardown"))
@@ -830,8 +830,11 @@ def much(context):
     for n in range(100000):
         context.stream({"n": n})
 def wait(context):
+    ours, its = os.pipe()
+    os.set_blocking(its, False)
+    signal.set_wakeup_fd(its)  # so that a signal that comes before the read ends it, too
     print("ready", flush=True)
-    time.sleep(60)
+    os.read(ours, 1)
 def flush(context):
     context.emit({"n": 1})
     context.flush()
@@ -884,9 +887,12 @@ def test_an_interrupt(program: str) -> None:
     """Ctrl-C is 130, and no traceback."""
     process = _started(program, "wait")
     assert process.stdout and process.stderr
-    assert process.stdout.readline() == b"ready\n"
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
     assert process.stderr.read() == b""
 
 

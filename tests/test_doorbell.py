@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Run
-from mbox import doorbell, hosts, tmux
+from mbox import doorbell, hosts, places, tmux
 from mbox.doorbell import LINE, Doorbell
 from mbox.opening import OpenStore, init, open_store
 from mbox.tmux import Gone, Tmux
@@ -134,7 +134,7 @@ class Pane:
         name = f"fake-{'-'.join(modes) or 'plain'}"
         self.id = self.tmux.new_session(name, words, str(folder), {"FAKE_SEED": str(seed)}, (70, 14))
         self.tmux.mark(self.id, "fake", "fake")
-        until(self.log.exists, "the fake")
+        until(self.log.exists, "the fake", at=folder)
         self.bell = Doorbell(self.tmux, self.id, CLAUDE)
         until(lambda: self.bell.glance().state != "busy", lambda: self.tmux.look(self.id))
 
@@ -174,7 +174,7 @@ def test_an_idle_program_takes_the_line_once(pane: Open, modes: tuple[str, ...])
     """Taken means that it was taken, exactly once, and nothing stays in the box."""
     one = pane(*modes)
     assert one.bell.ring() == "taken"
-    until(lambda: one.taken() == [LINE], one.lines)
+    until(lambda: one.taken() == [LINE], one.lines, at=one.log)
     assert not one.bell.glance().typed
 
 
@@ -248,7 +248,7 @@ def rings(pane: Open, count: int, seed: int) -> None:
     outcomes: dict[int, Counter[str]] = {n: Counter() for n in range(len(panes))}
     for _ in range(count):
         n = dice.randrange(len(panes))
-        time.sleep(dice.uniform(0, 0.15))
+        time.sleep(dice.uniform(0, 0.15))  # the random moment is what is tried
         outcomes[n][panes[n].bell.ring()] += 1
     for n, one in enumerate(panes):
         said = (kinds[n], outcomes[n], one.lines()[-20:])
@@ -303,7 +303,7 @@ def in_pane(root: Path, socket: str, *modes: str) -> tuple[Tmux, str]:
     one = Tmux(socket)
     pane = one.new_session("ann", words, str(root), {"PATH": environment()["PATH"]}, (70, 14))
     one.mark(pane, "ann", "ann")
-    until((root / "log").exists, "the fake")
+    until((root / "log").exists, "the fake", at=root)
     bell = Doorbell(one, pane, CLAUDE)
     until(lambda: bell.glance().state != "busy", lambda: one.look(pane))
     return one, pane
@@ -354,20 +354,20 @@ def test_a_delivery_rings_an_idle_agent_by_the_watchdog(root: Path, tmp_path: Pa
         in_pane(root, socket, "redraw")
         dog = subprocess.Popen([str(Path(sys.executable).parent / "mbox"), "watchdog"], cwd=root)
         try:
-            until((root / ".mailbox/cache/watchdog.json").exists, "the watchdog")
+            memory = root / places.WATCHDOG
+            until(memory.exists, "the watchdog", at=memory.parent)
             for body in ("SECRET one", "SECRET two"):
                 run("mbox", "send", "ann", "--body", body, "--subject", body, "--as", "bob", cwd=root, check=True)
             log = root / "log"
-            until(lambda: LINE in log.read_text(), log.read_text)
+            until(lambda: LINE in log.read_text(), log.read_text, at=log)
             assert "SECRET" not in log.read_text()
-            until(lambda: log.read_text().count(LINE) >= 2, "a second bell, for nothing was read")
+            until(lambda: log.read_text().count(LINE) >= 2, "a second bell, for nothing was read", at=log)
             run("mbox", "read", "--all", "--as", "ann", cwd=root, check=True)
-            memory = root / ".mailbox/cache/watchdog.json"
-            until(lambda: not json.loads(memory.read_text())["bells"], "its memory of the bell gone")
+            until(lambda: not json.loads(memory.read_text())["bells"], "its memory of the bell gone", at=memory.parent)
             count = log.read_text().count(LINE)
             for _ in range(3):
                 scanned = json.loads(memory.read_text())["scan_at"]
-                until(lambda: json.loads(memory.read_text())["scan_at"] != scanned, "one more scan")  # noqa: B023
+                until(lambda: json.loads(memory.read_text())["scan_at"] != scanned, "one more scan", at=memory.parent)  # noqa: B023
             assert log.read_text().count(LINE) == count
         finally:
             dog.kill()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import transcript
 from conftest import CHECKOUT
+from teamkit import until
 from transcript import BLOCK, COUNT, Shells, Step, fresh, steps
 
 PAGE = CHECKOUT / "docs" / "jobs.md"
@@ -86,11 +88,12 @@ def test_what_me_says_next_can_be_done(tmp_path: Path) -> None:
         for command in ("mbox init --quiet", "mbox agent add ann", "task add 'Write it' --id it"):
             ann(command)
         ann("task claim it --lease 1s")
-        for _ in range(100):
+
+        def expired() -> Any:
             me = json.loads(ann("mbox me"))
-            if me["tasks"][0]["left"] == "expired":
-                break
-            ann("sleep 0.1")
+            return me if me["tasks"][0]["left"] == "expired" else None
+
+        me = until(expired, lambda: ann("mbox me"))
         assert me["next"] == ["task claim it"]
         assert "(exit" not in ann("task claim it")
         (following,) = json.loads(ann("mbox me"))["next"]

@@ -99,7 +99,7 @@ def wild(root: Path, run: Run, tasks: int, every: float, seed: int) -> None:
             if finished():
                 break
             assert time.monotonic() < end, run("mbox", "status", cwd=root).stdout
-            time.sleep(every * dice.uniform(0.5, 1.5))
+            time.sleep(every * dice.uniform(0.5, 1.5))  # the random moment is what is tried
             kind = dice.choice(["program", "program", "wrapper", "wrapper", "watchdog"])
             victim = dice.choice(names)
             try:

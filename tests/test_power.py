@@ -15,6 +15,7 @@ import pytest
 
 from kit import ANN, FakeHost, bodies, journaled, make, reopen, send, tree
 from mbox import doctor, places
+from teamkit import until
 
 EXT4_IOC_SHUTDOWN = 0x8004587D
 NOLOGFLUSH = 2
@@ -84,8 +85,12 @@ def load(root: Path, logs: Path, durability: str, done: int, boot: str) -> list[
                          stderr=subprocess.DEVNULL)
         for path in paths
     ]  # fmt: skip
-    while sum(path.read_text().count("\n") for path in paths) < done:
+
+    def written() -> int:
         assert all(writer.poll() is None for writer in writers)
+        return sum(path.read_text().count("\n") for path in paths)
+
+    until(lambda: written() >= done, written, 60, logs)
     told = [line for path in paths for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     cut_power(root.parent)
     for writer in writers:

@@ -6,36 +6,36 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from mbox.processes import Identity, carries, end_group, group_members, identity, is_running
+from teamkit import ended
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc: start times are not known here")
 
+WAITER = "import sys; print('up', flush=True); sys.stdin.read()"
+
 STUBBORN = """
-import os, signal, sys, time
+import os, signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if os.fork() == 0:
     pass
 print("up", os.getpid(), flush=True)
-while True:
-    time.sleep(100)
+sys.stdin.read()
 """
 
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start Python code as the leader of a new group; whatever is left is killed afterwards."""
+    """Start Python code as the leader of a new group, stdin an open pipe; whatever is left is killed afterwards."""
     started: list[subprocess.Popen[str]] = []
 
     def start(code: str, *words: str, **more: str) -> subprocess.Popen[str]:
         one = subprocess.Popen(
-            [sys.executable, "-c", code, *words], process_group=0, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, **more},
+            [sys.executable, "-c", code, *words], process_group=0, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={**os.environ, **more},
         )  # fmt: skip
         started.append(one)
         return one
@@ -47,7 +47,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         except ProcessLookupError:
             pass
         one.wait()
-        assert one.stdout is not None
+        assert one.stdin is not None and one.stdout is not None
+        one.stdin.close()
         one.stdout.close()
 
 
@@ -62,14 +63,13 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 def test_a_process_is_its_pid_and_its_start_time(start: Start) -> None:
     """The same pid with another start time is somebody else; a zombie is nobody."""
-    one = start("import time; print('up', flush=True); time.sleep(100)")
+    one = start(WAITER)
     up(one)
     who = identity(one.pid)
     assert who.ticks > 0 and is_running(who)
     assert not is_running(Identity(who.pid, who.ticks + 1))
     one.kill()
-    while Path(f"/proc/{one.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
-        time.sleep(0.01)
+    ended(one.pid)
     assert not is_running(who)
     one.wait()
     assert not is_running(who)
@@ -89,9 +89,8 @@ def test_a_group_that_ignores_sigterm_is_killed_with_its_children(start: Start) 
 def test_a_group_that_heeds_sigterm_has_its_grace(start: Start) -> None:
     """What a program does at SIGTERM, it has time for."""
     one = start(
-        "import signal, sys, time\n"
-        "signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.3), print('tidied', flush=True), sys.exit(0)))\n"
-        "print('up', flush=True)\nwhile True: time.sleep(100)"
+        "import signal, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nprint('up', flush=True)\n"
+        "signal.sigwait([signal.SIGTERM])\ntime.sleep(0.3)  # tidies, which takes a while\nprint('tidied', flush=True)"
     )
     up(one)
     assert end_group(identity(one.pid), 30) == [one.pid]
@@ -101,7 +100,7 @@ def test_a_group_that_heeds_sigterm_has_its_grace(start: Start) -> None:
 
 def test_a_stopped_program_is_ended_too(start: Start) -> None:
     """It is continued, so that it sees the SIGTERM."""
-    one = start("import time; print('up', flush=True); time.sleep(100)")
+    one = start(WAITER)
     up(one)
     os.kill(one.pid, signal.SIGSTOP)
     assert end_group(identity(one.pid), 30) == [one.pid]
@@ -110,7 +109,7 @@ def test_a_stopped_program_is_ended_too(start: Start) -> None:
 
 def test_another_process_with_the_same_pid_is_left_alone(start: Start) -> None:
     """A reused pid: the start time differs, so neither it nor its group is touched."""
-    one = start("import time; print('up', flush=True); time.sleep(100)")
+    one = start(WAITER)
     up(one)
     who = identity(one.pid)
     assert end_group(Identity(who.pid, who.ticks - 1), 0.1, ours=lambda pid: True) == []
@@ -119,7 +118,7 @@ def test_another_process_with_the_same_pid_is_left_alone(start: Start) -> None:
 
 def test_what_is_left_of_a_group_without_its_leader_is_ended_if_it_is_ours(start: Start) -> None:
     """The leader is gone: only members whose environment names the agent are touched."""
-    code = "import os, time\nif os.fork(): os._exit(0)\nprint('up', flush=True)\ntime.sleep(100)"
+    code = "import os, sys\nif os.fork(): os._exit(0)\nprint('up', flush=True)\nsys.stdin.read()"
     one = start(code, MBOX_AGENT="ann")
     who = identity(one.pid)
     up(one)

@@ -8,7 +8,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -27,6 +26,7 @@ from mbox.opening import OpenStore, assemble, init, open_store
 from mbox.reservations import Blocked, Wanted
 from mbox.root import Root
 from mbox.store import Actor, Transaction
+from teamkit import until
 
 CYD = Actor("cyd", 1)
 PROGRAM = str(Path(sys.executable).parent / "reserve")
@@ -887,13 +887,12 @@ def test_a_circle_through_a_claim_that_waits_is_refused(made: Path, run: Run) ->
     for name, path in (("ann", "a"), ("bob", "b")):
         run("reserve", path, "--as", name, cwd=made, check=True)
     run("task", "add", "on b", "--id", "on-b", "--path", "b", cwd=made, check=True)
+    waits = made / places.WAITS
+    waits.mkdir(exist_ok=True)
     first = subprocess.Popen(
         ["task", "claim", "on-b", "--as", "ann", "--wait", "60s"], cwd=made, executable=PROGRAM.replace("reserve", "task")
     )
-    waits = made / ".mailbox/cache/waits"
-    while not (waits.is_dir() and list(waits.glob("ann@*.json"))):
-        assert first.poll() is None
-        time.sleep(0.01)
+    until(lambda: list(waits.glob("ann@*.json")), lambda: f"ann does not wait; status {first.poll()}", at=waits)
     second = run("reserve", "a", "--as", "bob", "--wait", "60s", cwd=made)
     assert second.returncode == 2
     assert "refused: a circular wait: bob waits for" in second.stderr and "ann waits for" in second.stderr

@@ -20,7 +20,7 @@ import pytest
 
 from conftest import Run
 from mbox import places
-from teamkit import until
+from teamkit import ended, until
 
 BIN = Path(sys.executable).parent
 CONFIG = """
@@ -161,7 +161,8 @@ def test_it_beats_and_renews(root: Path, run: Run, start: Start) -> None:
     assert line(one) == "claimed"
     first = told(root, "ann")
     assert first is not None and runs(first["child"]) and first["pid"] == one.pid
-    until(lambda: (told(root, "ann") or first)["mono"] > first["mono"] + 4, "four seconds of beats")
+    beats = root / places.HEARTBEATS
+    until(lambda: (told(root, "ann") or first)["mono"] > first["mono"] + 4, "four seconds of beats", at=beats)
     assert json.loads(run("task", "list", "--owner", "ann", cwd=root, check=True).stdout)[0]["status"] == "claimed"
     assert run("task", "claim", "job", "--as", "bob", cwd=root).returncode == 5
     assert "alive" in run("task", "claim", "job", "--as", "bob", cwd=root).stderr
@@ -289,7 +290,9 @@ def test_a_stopped_holder_longer_than_its_lease_comes_back_to_nothing(root: Path
     Nobody else's lease falls meanwhile.
     """
     run("task", "add", "a job", "--id", "job", cwd=root, check=True)
-    script = "task claim -o json; while [ ! -e go ]; do sleep 0.05; done; task done job; echo status $?; exec sleep 1000"
+    os.mkfifo(root / "go")
+    go = os.open(root / "go", os.O_RDWR)  # opened so, neither end waits for the other
+    script = "task claim -o json; read -r <go; task done job; echo status $?; exec sleep 1000"
     one = start("bash", "-c", script)
     token = json.loads(line(one))["token"]
     beat = told(root, "ann")
@@ -302,10 +305,11 @@ def test_a_stopped_holder_longer_than_its_lease_comes_back_to_nothing(root: Path
     taken = run("task", "claim", "job", "--as", "bob", "--wait", "20s", cwd=root)
     assert taken.returncode == 0, taken.stderr
     assert json.loads(taken.stdout)["token"] > token
-    (root / "go").touch()
+    os.write(go, b"\n")
     for group in (beat["child"], one.pid):
         os.killpg(group, signal.SIGCONT)
     assert line(one) == "status 5"
+    os.close(go)
     task = json.loads(run("task", "show", "job", "--full", cwd=root, check=True).stdout)
     assert (task["status"], task["owner"], task["attempt_count"]) == ("claimed", "bob", 1)
     assert run("task", "done", "job", "--as", "bob", cwd=root).returncode == 0
@@ -318,7 +322,7 @@ def test_a_stopped_holder_longer_than_its_lease_comes_back_to_nothing(root: Path
 def test_a_watchdog_is_started_where_none_is_seen_twice(root: Path, start: Start) -> None:
     """After two looks without one there is one; it holds the lock, and SIGTERM ends it although wrappers block that."""
     one = start("sleep", "1000", options=())
-    pid = int(json.loads(until(lambda: _read(root / places.WATCHDOG), "its status"))["pid"])
+    pid = int(json.loads(until(lambda: _read(root / places.WATCHDOG), "its status", at=root / places.CACHE))["pid"])
     try:
         with pytest.raises(BlockingIOError), open(root / places.WATCHDOG_LOCK, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -326,7 +330,7 @@ def test_a_watchdog_is_started_where_none_is_seen_twice(root: Path, start: Start
         one.terminate()
         one.wait(20)
         os.kill(pid, signal.SIGTERM)
-        until(lambda: not runs(pid), "its end")
+        ended(pid)
     finally:
         if runs(pid):
             os.kill(pid, signal.SIGKILL)
@@ -519,10 +523,10 @@ def test_in_the_background_it_waits_for_the_terminal_and_takes_no_time(
     """A job that reads in the background stops, wrapper and all, until it is in front."""
     job = quoted('read -r x; echo "got $x"')
     one = terminal("bash", "-c", f"set -m; {job} & read -r y; echo shell $y; fg; echo ended $?")
-    beat = until(lambda: told(root, "ann"), "its beat")
+    beat = until(lambda: told(root, "ann"), "its beat", at=root / places.HEARTBEATS)
     until(lambda: state(beat["pid"])[0] == "T" and state(beat["child"])[0] == "T", "both are stopped")
     before = state(beat["pid"])[1]
-    time.sleep(0.5)
+    time.sleep(0.5)  # as long as is measured
     assert state(beat["pid"])[1] - before <= 1
     one.type(b"mine\n")
     one.wait_for(b"shell mine")

@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from conftest import Run
 from mbox import documents, places, schemas
 from mbox.cli import main
+from mbox.host import Host
 from teamkit import end_all
 
 TIME = "2026-01-02T03:04:05.000006Z"
@@ -369,7 +371,7 @@ def _files(call: Session) -> None:
 
 
 def _dead(call: Session) -> None:
-    """What nobody acknowledged and what ran out: leases of no time, judged at once."""
+    """What nobody acknowledged and what ran out: leases of a second, two seconds later."""
     call("mbox config set max_deliveries 1")
     call("mbox config set read_lease 1s")
     call("mbox send cat --body x --type dying --needs-ack", "ann")
@@ -377,13 +379,15 @@ def _dead(call: Session) -> None:
     gone = call(["task", "add", "Dies", "--max-attempts", "1", "--stage", "dies", "--path", "d/**"])["task_id"]
     call("task claim --stage dies --lease 1s", "bob")
     call(["reserve", "e", "--ttl", "1s"], "bob")
-    _until(lambda: call("reserve list")[-1].get("state") == "expired")
-    call("mbox status")
-    call("mbox me", "bob")
-    call("task list")
-    for more in ("", " --full"):
-        call(f"task show {gone}{more}")
-    _until(lambda: call("mbox send ann --body sweep", "ann") and call("mbox deadletter list"))
+    with pytest.MonkeyPatch.context() as later:
+        later.setattr(Host, "mono", lambda self: time.monotonic() + 2)
+        assert call("reserve list")[-1]["state"] == "expired"
+        call("mbox status")
+        call("mbox me", "bob")
+        call("task list")
+        for more in ("", " --full"):
+            call(f"task show {gone}{more}")
+        call("mbox send ann --body sweep", "ann")
     rows = call("mbox deadletter list")
     assert rows[0]["msg_id"] == dead
     call(f"mbox deadletter show {dead}")
@@ -399,17 +403,6 @@ def _dead(call: Session) -> None:
     call(f"mbox deadletter purge {buried}")
     assert call("task deadletter list")[0]["task_id"] == gone
     call("task deadletter retry --stage dies")
-
-
-def _until(look: Callable[[], Any]) -> None:
-    """Call ``look`` until it is content."""
-    import time
-
-    for _ in range(100):
-        if look():
-            return
-        time.sleep(0.1)
-    pytest.fail("it never came")
 
 
 def _store(call: Session) -> None:

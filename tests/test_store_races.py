@@ -24,6 +24,7 @@ from mbox.errors import LockTimeout, StoreError, Unknown, WentBack
 from mbox.host import Host
 from mbox.lock import Lock
 from mbox.store import Settings, Store, Transaction
+from teamkit import until
 
 AGENTS = 4
 
@@ -118,7 +119,7 @@ class Crowd:
             victim = self.running[n]
             number = random.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSTOP])
             victim.send_signal(number)
-            time.sleep(random.random() * 0.05)
+            time.sleep(random.random() * 0.05)  # the random moment is what is tried
             if number == signal.SIGSTOP:
                 victim.send_signal(signal.SIGCONT)
             elif victim.poll() is not None or number == signal.SIGKILL:
@@ -421,8 +422,7 @@ def test_a_crowd_whose_store_is_cleaned_away(tmp_path: Path) -> None:
     begin(tmp_path / "root")
     crowd = Crowd(tmp_path / "root", tmp_path / "out", 6)
     try:
-        while len(crowd.lines()) < 60:
-            time.sleep(0.05)
+        until(lambda: len(crowd.lines()) >= 60, lambda: crowd.lines()[-3:], 60, crowd.out)
         git = ["git", "-C", str(tmp_path / "root")]
         subprocess.run([*git, "init", "-q"], check=True)
         while (tmp_path / "root/.mailbox/lock").exists():

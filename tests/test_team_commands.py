@@ -18,18 +18,18 @@ from conftest import Run
 from mbox import places, teamfile, teams
 from mbox.errors import Refused, Usage
 from taskkit import USER, World
-from teamkit import BIN, CONFIG, HAVE_TMUX, NO_TMUX, end_all, environment, server, until
+from teamkit import BIN, CONFIG, HAVE_TMUX, NO_TMUX, end_all, ended, environment, server, until
 
 SLEEPER: dict[str, Any] = {"host": "shell", "command": ["sleep", "1000"]}
 
 PROBE = """\
 #!/usr/bin/env python3
-import json, os, sys, time
+import json, os, signal, sys
 seen = [sys.argv[1:], os.getcwd(), {k: v for k, v in os.environ.items() if k.startswith("ODD") or k == "MBOX_AGENT"}]
 path = os.environ["MBOX_ROOT"] + "/seen." + os.environ["MBOX_AGENT"]
 open(path + ".new", "w").write(json.dumps(seen))
 os.rename(path + ".new", path)
-time.sleep(1000)
+signal.pause()
 """
 
 
@@ -72,7 +72,7 @@ class Place:
     def saw(self, name: str) -> Any:
         """What the probe of a member saw."""
         path = self.root / f"seen.{name}"
-        return json.loads(until(lambda: path.exists() and path.read_text(), f"{name} saw nothing"))
+        return json.loads(until(lambda: path.exists() and path.read_text(), f"{name} saw nothing", at=self.root))
 
     def carriers(self) -> list[str]:
         """Agents of this store in the environment of a process that runs, once for each program (no wrapper, no child)."""
@@ -229,7 +229,7 @@ def test_a_member_that_has_not_beaten_yet_is_left_alone(place: Place, socket: st
     assert not place.json("team", "up", file, "--socket", socket).get("started")
     assert alive(beat["pid"]) and alive(beat["child"]) and place.carriers() == ["w"]
     place("team", "down", "--force")
-    until(lambda: not alive(beat["child"]), "its end, with its pane")
+    ended(beat["child"])
 
 
 @pytest.mark.parametrize("tmux", [True, False], ids=["tmux", "detached"])
@@ -249,7 +249,7 @@ def test_a_team_up_that_is_killed_is_finished_by_the_next(place: Place, tmux: bo
         if kills >= 3 and moment == 0.1:
             break
         one = spawned(place, *words)
-        time.sleep(moment + chance.random() / 10)
+        time.sleep(moment + chance.random() / 10)  # the moment is what is tried
         kills += one.poll() is None
         one.kill()
         one.communicate()
@@ -278,7 +278,7 @@ def test_a_team_down_that_is_killed_is_finished_by_the_next(place: Place) -> Non
     kills = 0
     for moment in (0.2, 0.4, 0.7, 1.0, 1.4):
         one = spawned(place, "team", "down", "blue", "--force")
-        time.sleep(moment)
+        time.sleep(moment)  # which is what is tried
         kills += one.poll() is None
         one.kill()
         one.communicate()

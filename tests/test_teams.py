@@ -336,14 +336,14 @@ def test_quotes_and_newlines_reach_the_program(root: Path, team: Team, socket: s
     """Model, prompt, words and variables with everything a shell would take for its own."""
     words = ["it's", '"x"', "$(touch hacked)", "`id`", "a\nb", "-x", "--", "é ; & |", "#{pane_id}", "%7", ""]
     probe = root / "probe"
-    probe.write_text("#!/usr/bin/env python3\nimport json, os, sys, time\n"
-                     "open('seen', 'w').write(json.dumps([sys.argv[1:], os.environ['ODD']]))\ntime.sleep(1000)\n")  # fmt: skip
+    probe.write_text("#!/usr/bin/env python3\nimport json, os, signal, sys\n"
+                     "open('seen', 'w').write(json.dumps([sys.argv[1:], os.environ['ODD']]))\nsignal.pause()\n")  # fmt: skip
     probe.chmod(0o755)
     odd = "v'al\"ue $(touch hacked) \n ;#{x}"
     file = write(root, [{"name": "p", "host": "claude", "command": [str(probe), *words], "model": "o'pus $(id)",
                          "prompt": "Do\n\"this\" `now`", "env": {"ODD": odd}}])  # fmt: skip
     team("up", file, "--socket", socket)
-    seen = json.loads(until(lambda: (root / "seen").exists() and (root / "seen").read_text(), "what it saw"))
+    seen = json.loads(until(lambda: (root / "seen").exists() and (root / "seen").read_text(), "what it saw", at=root))
     assert seen == [[*words, "--model", "o'pus $(id)", 'Do\n"this" `now`'], odd]
     assert not (root / "hacked").exists()
     team("down", "--force")
@@ -395,7 +395,8 @@ def test_a_killed_member_is_started_again_where_it_was(root: Path, team: Team, s
         beat = json.loads((root / places.heartbeat("worker-1")).read_text())
         os.kill(beat["pid"], 9)
         if n < 2:
-            until(lambda: json.loads((root / places.heartbeat("worker-1")).read_text())["pid"] != beat["pid"], "a respawn")  # noqa: B023
+            path = root / places.heartbeat("worker-1")
+            until(lambda: json.loads(path.read_text())["pid"] != beat["pid"], "a respawn", at=path.parent)  # noqa: B023
             assert pane() == first
     until(lambda: "broken" in team("status", command="mbox").stdout, lambda: team("watchdog", "--status", command="mbox").stdout)
     whys = json.loads(team("log", "--op", "agent.dead", command="mbox").stdout)
@@ -413,7 +414,8 @@ def test_working_trees_of_their_own_are_removed_or_kept_and_named(root: Path, te
     file = write(root, [{"role": "w", "count": 3, "host": "shell", "command": ["bash", "-c", script], "worktree": True}])
     team("up", file, "--socket", socket)
     for n in (1, 2, 3):
-        at = until(lambda: (root / f"at.w-{n}").exists() and (root / f"at.w-{n}").read_text().strip(), f"w-{n}")  # noqa: B023
+        path = root / f"at.w-{n}"
+        at = until(lambda: path.exists() and path.read_text().strip(), f"w-{n}", at=root)  # noqa: B023
         assert at == str(root.parent / f"repo.worktrees/blue-w-{n}")
     done = json.loads(team("down", "--force").stdout)
     assert [path[-1] for path in done["trees_removed"]] == ["1"]

@@ -431,7 +431,7 @@ def memory(root: Path) -> dict[str, Any]:
 def test_one_for_a_store(root: Path, run: Run, start: Start) -> None:
     """The second says which pid and exits 5; after the first's death the lock is free."""
     first = start("mbox", "watchdog")
-    until(lambda: memory(root).get("pid") == first.pid, "its memory")
+    until(lambda: memory(root).get("pid") == first.pid, "its memory", at=root / places.CACHE)
     second = run("mbox", "watchdog", cwd=root)
     assert second.returncode == 5 and str(first.pid) in second.stderr
     assert json.loads(run("mbox", "watchdog", "--status", cwd=root).stdout)["alive"] is True
@@ -447,11 +447,11 @@ def test_sigterm_ends_it_in_order_and_a_store_that_is_gone_with_6(root: Path, st
     import shutil
 
     first = start("mbox", "watchdog")
-    until(lambda: memory(root), "its memory")
+    until(lambda: memory(root), "its memory", at=root / places.CACHE)
     first.terminate()
     assert first.wait(20) == 0
     second = start("mbox", "watchdog")
-    until(lambda: memory(root).get("pid") == second.pid, "its memory")
+    until(lambda: memory(root).get("pid") == second.pid, "its memory", at=root / places.CACHE)
     shutil.rmtree(root / ".mailbox")
     assert second.wait(20) == 6
     assert not (root / ".mailbox").exists()
@@ -482,7 +482,7 @@ def test_killed_at_any_moment_it_loses_nothing_and_tells_nothing_twice(root: Pat
         dog = start("mbox", "watchdog")
         if run("task", "claim", "--as", "ann", "--lease", "0.3s", cwd=root).returncode == 0:
             claims += 1
-        time.sleep(0.02 * (n % 13))
+        time.sleep(0.02 * (n % 13))  # the moment is what is tried
         os.kill(dog.pid, signal.SIGKILL)
         dog.wait()
 
@@ -501,11 +501,12 @@ def test_a_delivery_wakes_it_at_once(root: Path, run: Run, start: Start) -> None
     (root / ".mailbox/config.yaml").write_text(CONFIG.replace("watchdog_scan: 0.3s", "watchdog_scan: 10m"))
     run("mbox", "agent", "add", "ann", "--host", "claude", cwd=root, check=True)
     start("mbox", "run", "--as", "ann", "--no-watchdog", "--", "sleep", "1000")
-    until((root / places.status("ann")).exists, "its status")
+    until((root / places.status("ann")).exists, "its status", at=root / places.STATUS)
     doc = documents.new("status", agent="ann", event="run", pane="%99999", server=str(root / "no-such-socket"))
     (root / places.status("ann")).write_bytes(documents.encode("status", doc))
     start("mbox", "watchdog")
-    until(lambda: memory(root), "its memory")
+    until(lambda: memory(root), "its memory", at=root / places.CACHE)
     run("mbox", "agent", "add", "bob", cwd=root, check=True)
     run("mbox", "send", "ann", "--body", "x", "--as", "bob", cwd=root, check=True)
-    until(lambda: memory(root)["bells"].get("ann", {}).get("outcome") == "gone", lambda: memory(root), 5)
+    cache = root / places.CACHE
+    until(lambda: memory(root)["bells"].get("ann", {}).get("outcome") == "gone", lambda: memory(root), 5, cache)

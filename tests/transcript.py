@@ -15,10 +15,11 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
+
+from teamkit import until
 
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.M | re.S)
 PROMPT = re.compile(r"^([a-z]*)\$ (.*)$")
@@ -114,10 +115,7 @@ class Shell:
 
     def _begun(self) -> None:
         """Return when what goes on in the background has said that it waits."""
-        until = time.monotonic() + 60
-        while not os.path.getsize(self._later.name):
-            assert time.monotonic() < until, "it says nothing"
-            time.sleep(0.02)
+        until(lambda: os.path.getsize(self._later.name), "it says nothing", 60, Path(self._later.name))
 
     def close(self) -> None:
         """End it."""

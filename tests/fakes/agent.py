@@ -59,7 +59,7 @@ def draw() -> None:
     sys.stdout.write(text[:half])
     sys.stdout.flush()
     if half < len(text):
-        time.sleep(0.003)
+        time.sleep(0.003)  # between the halves
         sys.stdout.write(text[half:])
         sys.stdout.flush()
 
