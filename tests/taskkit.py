@@ -9,9 +9,9 @@ from kit import ANN, BOB, USER, FakeHost, journaled, make
 from mbox import agents, claims, places, planning, reviews, selections, tasks
 from mbox.disk import Disk
 from mbox.documents import Document
+from mbox.drafts import Draft
 from mbox.errors import MboxError
 from mbox.opening import OpenStore, assemble
-from mbox.plans import Draft
 from mbox.root import Root
 from mbox.store import Actor
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbox import config
-from mbox.config import Config
+from mbox import config, configtext, settings
 from mbox.disk import Disk
 from mbox.errors import StoreError, Usage
+from mbox.settings import Config
 
 LONG_AGO = 1_700_000_000_500_000_000
 """An mtime, in nanoseconds, that no later change can share."""
@@ -64,9 +64,9 @@ def store(tmp_path: Path) -> Store:
     return Store(folder)
 
 
-def defaults() -> dict[str, config.Shown]:
+def defaults() -> dict[str, settings.Shown]:
     """Every key at its default, as shown."""
-    return {option.name: option.kind.show(option.kind.parse(option.default)) for option in config.TABLE}
+    return {option.name: option.kind.show(option.kind.parse(option.default)) for option in settings.TABLE}
 
 
 # -- the table ---------------------------------------------------------------------------------------------
@@ -89,7 +89,7 @@ def test_every_key_of_the_table_is_a_typed_attribute(store: Store) -> None:
     """The annotations of Config and the table are the same list, and each default has the annotated type."""
     hints = get_type_hints(Config)
     hints.pop("__slots__", None)
-    assert list(hints) == [option.field for option in config.TABLE]
+    assert list(hints) == [option.field for option in settings.TABLE]
     loaded = store.load()
     for name, hint in hints.items():
         value = getattr(loaded, name)
@@ -108,11 +108,11 @@ def test_a_config_does_not_change(store: Store) -> None:
 
 def test_the_written_file_has_each_key_explained_at_its_default(store: Store) -> None:
     """default_text parses to the defaults, names every key, and has a comment right above each."""
-    text = config.default_text()
+    text = configtext.default_text()
     store.write(text)
     assert store.load().shown() == defaults()
     lines = text.splitlines()
-    for option in config.TABLE:
+    for option in settings.TABLE:
         key = option.name.rpartition(".")[2]
         (at,) = (n for n, line in enumerate(lines) if line.strip().startswith(f"{key}:"))
         assert lines[at - 1].strip().startswith("# "), key
@@ -133,7 +133,7 @@ def test_the_file_says_what_the_config_says(store: Store) -> None:
 
 def test_json_schema_has_every_key_and_nothing_else() -> None:
     """The schema is made from the table: each key with its explanation and default, no other key allowed."""
-    schema = config.schema()
+    schema = configtext.schema()
     flat: dict[str, dict[str, object]] = {}
     for name, entry in schema["properties"].items():
         inner = entry.get("properties")
@@ -141,7 +141,7 @@ def test_json_schema_has_every_key_and_nothing_else() -> None:
         flat |= {f"{name}.{key}": value for key, value in inner.items()} if inner else {name: entry}
     assert schema["additionalProperties"] is False
     assert {name: entry["default"] for name, entry in flat.items()} == defaults()
-    assert all(flat[option.name]["description"] == option.why for option in config.TABLE)
+    assert all(flat[option.name]["description"] == option.why for option in settings.TABLE)
 
 
 def test_the_written_file_is_valid_by_the_schema() -> None:
@@ -149,26 +149,26 @@ def test_the_written_file_is_valid_by_the_schema() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     import yaml
 
-    written = yaml.safe_load(config.default_text())
-    jsonschema.validate(written, config.schema())
+    written = yaml.safe_load(configtext.default_text())
+    jsonschema.validate(written, configtext.schema())
     for wrong in ({"leese": "1h"}, {"lease": "soon"}, {"audit": {"rev": 1}}, {"max_hops": 0}):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**written, **wrong}, config.schema())
+            jsonschema.validate({**written, **wrong}, configtext.schema())
 
 
 # -- values ------------------------------------------------------------------------------------------------
 
 
-@given(st.floats(min_value=1e-3, max_value=config.LONGEST))
+@given(st.floats(min_value=1e-3, max_value=settings.LONGEST))
 def test_a_shown_duration_reads_back(value: float) -> None:
     """What `config get` prints of a duration is the same duration in the file."""
-    assert config.seconds(config.duration(value)) == value
+    assert settings.seconds(settings.duration(value)) == value
 
 
 @given(st.integers(min_value=1, max_value=1 << 60))
 def test_a_shown_size_reads_back(value: int) -> None:
     """What `config get` prints of a size is the same size in the file."""
-    assert config.octets(config.size(value)) == value
+    assert settings.octets(settings.size(value)) == value
 
 
 @pytest.mark.parametrize(
@@ -176,21 +176,21 @@ def test_a_shown_size_reads_back(value: int) -> None:
 )
 def test_durations(text: str, value: float) -> None:
     """A number with s, m, h or d; without a unit it is seconds."""
-    assert config.seconds(text) == value
+    assert settings.seconds(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "s", "0", "-5m", "nan", "inf", "5 weeks", "1h30m", "4000d", "true"])
 def test_what_is_no_duration(text: str) -> None:
     """Nothing, zero, negative, endless or unclear durations are refused, with an example of a right one."""
     with pytest.raises(ValueError, match="90s, 15m, 2h or 30d"):
-        config.seconds(text)
+        settings.seconds(text)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5 MiB", "16 MB", "16M", "KiB", "²"])
 def test_what_is_no_size(text: str) -> None:
     """Decimal units, fractions and zero are refused: one spelling, one meaning."""
     with pytest.raises(ValueError, match="256 KiB or 16 MiB"):
-        config.octets(text)
+        settings.octets(text)
 
 
 @pytest.mark.parametrize(
@@ -438,18 +438,18 @@ def test_setting_a_key_that_the_file_leaves_out_adds_it_explained(store: Store) 
 )
 def test_setting_a_list(store: Store, text: str, value: tuple[str, ...]) -> None:
     """A list is given with or without brackets; a stage called `on` stays a word."""
-    store.write(config.default_text())
+    store.write(configtext.default_text())
     assert store.set("require_reservation", text).require_reservation == value
     assert store.load().require_reservation == value
 
 
 def test_setting_every_key_to_what_it_shows_changes_nothing(store: Store) -> None:
     """What `config get` prints is what `config set` takes."""
-    store.write(config.default_text())
+    store.write(configtext.default_text())
     for name, shown in store.load().shown().items():
         store.set(name, ", ".join(shown) if isinstance(shown, list) else str(shown))
     assert store.load().shown() == defaults()
-    assert changed_lines(config.default_text(), store.file.read_text()) == (
+    assert changed_lines(configtext.default_text(), store.file.read_text()) == (
         ["renewed_lease: 60s"], ["renewed_lease: 1m"]
     )  # fmt: skip
 
@@ -457,7 +457,7 @@ def test_setting_every_key_to_what_it_shows_changes_nothing(store: Store) -> Non
 def test_setting_without_a_file_writes_the_explained_defaults(store: Store) -> None:
     """The first `config set` in a store without a file leaves one that a person can go on with."""
     store.set("lease", "1h")
-    assert changed_lines(config.default_text(), store.file.read_text()) == (["lease: 30m"], ["lease: 1h"])
+    assert changed_lines(configtext.default_text(), store.file.read_text()) == (["lease: 30m"], ["lease: 1h"])
 
 
 def test_setting_in_a_file_of_comments_keeps_them(store: Store) -> None:
@@ -507,13 +507,13 @@ def test_a_broken_file_is_not_edited(store: Store) -> None:
 def test_an_edit_by_somebody_else_is_not_lost(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the file changes between reading and writing, nothing is written and the caller is told."""
     store.write(EDITED)
-    edited: Callable[..., str] = config._edited
+    edited: Callable[..., str] = configtext.edited
 
     def slowly(*args: object) -> str:
         store.write("lease: 5h\n")
         return edited(*args)
 
-    monkeypatch.setattr(config, "_edited", slowly)
+    monkeypatch.setattr(configtext, "edited", slowly)
     with pytest.raises(StoreError, match="changed by somebody else"):
         store.set("max_hops", "3")
     assert store.file.read_text() == "lease: 5h\n"

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbox import plans
+from mbox.beads import hold_for, parse_beads
+from mbox.drafts import Draft, cycle_of, outside, without_cycles
 from mbox.errors import Usage
-from mbox.plans import Draft
 
 FULL: dict[str, Any] = {
     "id": "build-1.x",
@@ -55,7 +56,7 @@ def parse(text: str, name: str = "plan.yaml") -> list[Draft]:
 
 def refusal(data: bytes | str, name: str = "plan.yaml", beads: bool = False) -> str:
     """What the user is told; always one line that starts with the file, exit 2."""
-    read = plans.parse_beads if beads else plans.parse_plan
+    read = parse_beads if beads else plans.parse_plan
     with pytest.raises(Usage) as caught:
         read(data if isinstance(data, bytes) else data.encode(), name)
     said = str(caught.value)
@@ -124,8 +125,8 @@ def test_yaml_and_json_mean_the_same(payload: Any, description: str) -> None:
 def test_json_is_read_without_loading_yaml() -> None:
     """A plan in JSON Lines or a beads file does not pay for the import of a YAML parser."""
     code = (
-        "import sys; from mbox import plans; plans.parse_plan(b'{\"title\": \"a\"}', 'p.jsonl');"
-        'plans.parse_beads(b\'{"id": "a-1", "title": "a"}\', "b"); assert "yaml" not in sys.modules'
+        "import sys; from mbox import beads, plans; plans.parse_plan(b'{\"title\": \"a\"}', 'p.jsonl');"
+        'beads.parse_beads(b\'{"id": "a-1", "title": "a"}\', "b"); assert "yaml" not in sys.modules'
     )
     env = {**os.environ, "PYTHONPATH": str(Path(str(plans.__file__)).parents[1])}
     subprocess.run([sys.executable, "-c", code], env=env, check=True)
@@ -271,10 +272,10 @@ def test_a_cycle_in_a_file_is_named_and_can_be_dropped() -> None:
         "{title: x, depends_on: [a, b, c]}, {id: a, title: a, depends_on: [c, o]}, {id: b, title: b, depends_on: [a]}"
     )
     drafts = parse(f"tasks: [{tasks}, {{id: c, title: c, depends_on: [b]}}]")
-    assert plans.cycle_of(drafts) == ["a", "c", "b", "a"]
-    kept, dropped = plans.without_cycles(drafts)
+    assert cycle_of(drafts) == ["a", "c", "b", "a"]
+    kept, dropped = without_cycles(drafts)
     assert len(dropped) == 1
-    assert plans.cycle_of(kept) is None
+    assert cycle_of(kept) is None
     assert [draft.id for draft in kept] == [None, "a", "b", "c"]
     before = {(draft.id, dep) for draft in drafts for dep in draft.depends_on}
     assert {(draft.id, dep) for draft in kept for dep in draft.depends_on} == before - set(dropped)
@@ -283,7 +284,7 @@ def test_a_cycle_in_a_file_is_named_and_can_be_dropped() -> None:
 def test_dependencies_outside_the_file_are_named() -> None:
     """`outside` lists them with their draft, for the caller who knows what exists."""
     drafts = parse("tasks: [{id: a, title: a, depends_on: [b, t7]}, {id: b, title: b}]")
-    assert [(draft.id, dep) for draft, dep in plans.outside(drafts)] == [("a", "t7")]
+    assert [(draft.id, dep) for draft, dep in outside(drafts)] == [("a", "t7")]
 
 
 # beads
@@ -292,7 +293,7 @@ def test_dependencies_outside_the_file_are_named() -> None:
 def beads(*issues: dict[str, Any]) -> list[Draft]:
     """The drafts of these issues; each has an id and a title if it says nothing else."""
     whole = [{"id": f"bd-{number}", "title": "T", **issue} for number, issue in enumerate(issues, 1)]
-    return plans.parse_beads("\n".join(map(json.dumps, whole)).encode(), "issues.jsonl")
+    return parse_beads("\n".join(map(json.dumps, whole)).encode(), "issues.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -399,8 +400,8 @@ def test_a_blocker_that_is_nowhere_holds_the_issue() -> None:
     ends = [("bd-9", "blocks"), ("bd-2", "blocks"), ("bd-2", "related")]
     dep = {"dependencies": [{"depends_on_id": end, "type": kind} for end, kind in ends]}
     drafts = beads(dep, {}, {**dep, "status": "blocked"}, {**dep, "status": "closed"})
-    assert {gone for _, gone in plans.outside(drafts)} == {"bd-9"}
-    free, other, held, done = plans.hold_for(drafts, {"bd-9"})
+    assert {gone for _, gone in outside(drafts)} == {"bd-9"}
+    free, other, held, done = hold_for(drafts, {"bd-9"})
     assert (free.hold, held.hold, done.hold) == ("blocked by bd-9, which is not here", "blocked", "")
     assert other == drafts[1]
     for draft in (free, held, done):
@@ -476,7 +477,7 @@ RELAY = "agent-relay_2026-02-16_439_cycle"
 def real(shared_data: Path, file: str) -> tuple[list[dict[str, Any]], list[Draft]]:
     """The issues of a real file, and the drafts made of it."""
     data = (shared_data / "beads" / f"{file}.jsonl").read_bytes()
-    return [json.loads(line) for line in data.splitlines()], plans.parse_beads(data, file)
+    return [json.loads(line) for line in data.splitlines()], parse_beads(data, file)
 
 
 @pytest.mark.parametrize("known", REAL, ids=[known.file for known in REAL])
@@ -490,7 +491,7 @@ def test_a_real_issue_file_is_what_its_index_says(shared_data: Path, known: Know
     assert Counter(draft.hold for draft in queued) == Counter({"": known.free, **known.held})
     assert sum(len(draft.depends_on) for draft in drafts) == known.edges
     assert sum(len(draft.payload["beads"].get("links", [])) for draft in drafts) == known.links
-    assert plans.outside(drafts) == []
+    assert outside(drafts) == []
     ready = {draft.id for draft in queued if not draft.hold and done.issuperset(draft.depends_on)}
     assert len(ready) == known.ready
 
@@ -516,10 +517,10 @@ def test_nothing_of_a_real_issue_is_lost(shared_data: Path, known: Known) -> Non
 def test_only_the_file_that_has_a_cycle_is_told_of_one(shared_data: Path, known: Known) -> None:
     """The cycle of agent-relay is named and real, one dropped edge ends it; the other files have none."""
     issues, drafts = real(shared_data, known.file)
-    found = plans.cycle_of(drafts)
+    found = cycle_of(drafts)
     assert (found is not None) == (known.file == RELAY)
-    kept, dropped = plans.without_cycles(drafts)
-    assert plans.cycle_of(kept) is None
+    kept, dropped = without_cycles(drafts)
+    assert cycle_of(kept) is None
     if not found:
         assert (kept, dropped) == (drafts, [])
         return

@@ -13,8 +13,9 @@ import pytest
 from conftest import Run
 from kit import journaled, tree
 from mbox import agents, claims, documents, mail, notes, places, planning, plans, ready, reservations, selections, tasks
+from mbox.beads import parse_beads
+from mbox.drafts import Draft
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused, TimedOut, Usage
-from mbox.plans import Draft
 from mbox.reservations import Wanted
 from mbox.store import Actor
 from taskkit import ANN, BOB, LEASE, RAE, USER, World, opened
@@ -818,7 +819,7 @@ def test_beads(w: World, shared_data: Path) -> None:
         "vscode-beads_2025-11-29_63.jsonl": (63, 30, 29), "beads_viewer_2025-11-27_39.jsonl": (39, 9, 24),
     }  # fmt: skip
     for name, (count, open_ready, done) in expected.items():
-        found = plans.parse_beads((shared_data / "beads" / name).read_bytes(), name)
+        found = parse_beads((shared_data / "beads" / name).read_bytes(), name)
         answer = planning.import_drafts(w.store, USER, found, hold_missing=True)
         assert (answer["imported"], answer["ready"], answer["done"]) == (count, open_ready, done), name
         ids = {draft.id for draft in found}
@@ -828,7 +829,7 @@ def test_beads(w: World, shared_data: Path) -> None:
 def test_beads_cycle(w: World, shared_data: Path) -> None:
     """The real file with a cycle is refused with its members named, and imported with --drop-cycles."""
     name = "agent-relay_2026-02-16_439_cycle.jsonl"
-    found = plans.parse_beads((shared_data / "beads" / name).read_bytes(), name)
+    found = parse_beads((shared_data / "beads" / name).read_bytes(), name)
     with pytest.raises(Refused, match="agent-relay-515") as refused:
         planning.import_drafts(w.store, USER, found, hold_missing=True)
     assert "agent-relay-520" in str(refused.value)

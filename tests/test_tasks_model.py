@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 from kit import journaled, tree
 from mbox import agents, claims, patterns, places, planning, ready, selections, tasks
 from mbox.documents import FINAL
+from mbox.drafts import Draft
 from mbox.errors import MboxError, Nothing
-from mbox.plans import Draft
 from mbox.store import Actor
 from taskkit import LEASE, USER, World, opened
 

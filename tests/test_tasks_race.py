@@ -13,8 +13,8 @@ import pytest
 import mbox
 from kit import USER, journaled
 from mbox import agents, claims, places, planning
+from mbox.drafts import Draft
 from mbox.opening import OpenStore, init, open_store
-from mbox.plans import Draft
 from mbox.store import Actor
 
 SOURCE = str(Path(mbox.__file__).parents[1])

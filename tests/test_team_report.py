@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mbox import estate, mail, report, teamfile, teams
+from mbox.drafts import Draft as Task
 from mbox.history import Filter
 from mbox.mail import Draft
-from mbox.plans import Draft as Task
 from mbox.store import Actor
 from mbox.transaction import SWEEP
 from taskkit import USER, World

@@ -14,9 +14,9 @@ import pytest
 
 from conftest import CHECKOUT, Run
 from mbox import doctor, letters, mail, places, report, teamfile, teams
+from mbox.drafts import Draft as Task
 from mbox.errors import MboxError, NotFound, Refused
 from mbox.mail import Draft
-from mbox.plans import Draft as Task
 from mbox.store import Actor
 from taskkit import ANN, BOB, RAE, USER, World
 from teamkit import CONFIG, HAVE_TMUX, NO_TMUX, end_all, environment, server, until

@@ -11,13 +11,13 @@ from typing import NamedTuple, TypeVar
 
 from . import config as configuration
 from . import documents, places, root
-from .config import Config
 from .disk import Disk, read_bytes
 from .errors import MboxError, Refused, StoreError, Usage
 from .files import Damage, every_document
 from .host import Host
 from .journal import WINDOW, Journal, Record
 from .lock import held_back
+from .settings import Config
 from .store import Actor, Settings, Store, Transaction
 
 T = TypeVar("T")
@@ -159,7 +159,9 @@ def init(cwd: str, here: bool = False, track: bool = False, disk: Disk | None = 
     _folders(folder, disk)
     fresh = not Journal(f"{folder}/{places.LOGS}", disk).is_begun()
     if not os.path.lexists(f"{folder}/{places.CONFIG}"):
-        disk.replace(f"{folder}/{places.CONFIG}", configuration.default_text().encode())
+        from .configtext import default_text
+
+        disk.replace(f"{folder}/{places.CONFIG}", default_text().encode())
     config = configuration.load(f"{folder}/{places.MAILBOX}", disk)
     _check_place(folder, config)
     _ignore(folder, disk, track)

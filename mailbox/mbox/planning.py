@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from . import documents, graph, places, reservations, tasks
 from .documents import FINAL, Document
+from .drafts import Draft, cycle_of, outside, without_cycles
 from .errors import NotFound, Refused, Usage
 from .host import stamp
-from .plans import Draft, cycle_of, hold_for, outside, without_cycles
 from .tasks import Answer
 from .transaction import Actor, Transaction
 
@@ -129,6 +129,8 @@ def imported(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_ex
         raise Usage(f"{there[0].where}: task {there[0].id}{more} is there already; --skip-existing passes them over")
     unknown = [(draft, dep) for draft, dep in outside(fresh) if tx.read(places.task(dep)) is None]
     if unknown and hold_missing:
+        from .beads import hold_for
+
         fresh = hold_for(fresh, {dep for _, dep in unknown})
     elif unknown:
         raise _unknown(tx, unknown, fresh)

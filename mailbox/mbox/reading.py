@@ -25,8 +25,8 @@ from .letters import Wanted
 from .store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
-    from .config import Config
     from .opening import OpenStore
+    from .settings import Config
 
 BATCH = 64
 """Messages read or acknowledged in one record at most."""

@@ -36,8 +36,8 @@ from typing import Any, NamedTuple
 
 from . import places
 from .agents import RESERVED
-from .config import seconds
 from .errors import Usage, did_you_mean
+from .settings import seconds
 
 LARGEST = 1 << 20
 MOST = 100

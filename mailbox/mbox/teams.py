@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import agents, documents, places, planning
 from .documents import Document
+from .drafts import Draft, cycle_of
 from .errors import NotFound, Refused, Usage, did_you_mean
-from .plans import Draft, cycle_of
 from .teamfile import Member, Team
 from .transaction import Actor, Transaction
 

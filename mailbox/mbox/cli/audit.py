@@ -9,7 +9,7 @@ from mbox.errors import Usage
 
 
 def _ref(word: str, what: str, context: Context) -> str:
-    from mbox.config import REF
+    from mbox.settings import REF
 
     try:
         return str(REF.parse(word))

@@ -26,7 +26,7 @@ from mbox.documents import TASK_STATES
 from mbox.errors import Usage, did_you_mean
 
 if TYPE_CHECKING:
-    from mbox.plans import Draft
+    from mbox.drafts import Draft
 
 MISSING = {3: "no such task"}
 
@@ -79,7 +79,7 @@ def add(context: Context, title: str, given: str | None, description: str, stage
         labels: tuple[str, ...], payload: Any, max_attempts: int | None, key: str | None) -> None:  # fmt: skip
     """Add a task; prints its id."""
     from mbox import planning
-    from mbox.plans import Draft
+    from mbox.drafts import Draft
 
     draft = Draft(
         id=given, title=title, description=description, stage=stage, depends_on=_once(depends_on),
@@ -111,13 +111,17 @@ def import_(context: Context, file: str, source: str | None, drop_cycles: bool, 
     """Add all tasks of a file, or none: {tasks: [{id, title, description, stage, depends_on, touched_paths, priority,
     requires, labels, max_attempts, payload}]} in YAML or JSON, or a task a line in JSON Lines.  - is stdin.
     """
-    from mbox import planning, plans
+    from mbox import notation, planning
 
     if source not in (None, "beads"):
         raise Usage(f"--from {checks.quoted(source or '')}: it reads beads, or without --from a plan")
     name = "stdin" if file == "-" else file
-    data = context.stdin("FILE", plans.LARGEST) if file == "-" else _file(file, plans.LARGEST)
-    drafts = (plans.parse_beads if source else plans.parse_plan)(data, name)
+    data = context.stdin("FILE", notation.LARGEST) if file == "-" else _file(file, notation.LARGEST)
+    if source:
+        from mbox.beads import parse_beads as parse
+    else:
+        from mbox.plans import parse_plan as parse
+    drafts = parse(data, name)
     answer = planning.import_drafts(
         context.store, context.actor(required=False), _placed(context, drafts), drop_cycles, skip_existing, source == "beads",
         context.dry_run,
@@ -138,9 +142,10 @@ def _placed(context: Context, drafts: list[Draft]) -> list[Draft]:
 
 def plan_of(context: Context, file: str) -> list[Draft]:
     """The tasks of a plan file, with their paths relative to the root."""
-    from mbox import plans
+    from mbox.notation import LARGEST
+    from mbox.plans import parse_plan
 
-    return _placed(context, plans.parse_plan(_file(file, plans.LARGEST), file))
+    return _placed(context, parse_plan(_file(file, LARGEST), file))
 
 
 def _file(path: str, limit: int) -> bytes:

@@ -96,7 +96,7 @@ def _followed(context: Context, follow: Any, place: Any, wanted: Any) -> Iterato
 
 
 def _seconds(text: str) -> float:
-    from mbox.config import seconds
+    from mbox.settings import seconds
 
     return seconds(text)
 
@@ -171,17 +171,13 @@ def schema(context: Context, words: tuple[str, ...]) -> None:
 @argument("key", required=False)
 def config_get(context: Context, key: str | None) -> None:
     """A setting, or all of them, with what they mean."""
-    from mbox import config
+    from mbox.settings import OPTIONS
 
     current = context.store.config
-    keys = [key] if key else list(config.OPTIONS)
-    rows = [
-        {"key": one, "value": current.get(one), "why": config.OPTIONS[one].why}
-        for one in keys
-        if one in config.OPTIONS
-    ]
+    keys = [key] if key else list(OPTIONS)
+    rows = [{"key": one, "value": current.get(one), "why": OPTIONS[one].why} for one in keys if one in OPTIONS]
     if not rows:
-        raise NotFound(f"no setting {key!r}{did_you_mean(str(key), list(config.OPTIONS))}")
+        raise NotFound(f"no setting {key!r}{did_you_mean(str(key), list(OPTIONS))}")
     context.emit(rows[0] if key else rows, "key")
 
 

@@ -262,7 +262,7 @@ def report(context: Context, team: str | None, since: str | None) -> None:
     """By member and stage: done, failed, retried, dead, time waiting and working, mails, conflicts."""
     from mbox import history
     from mbox import report as reports
-    from mbox.config import seconds
+    from mbox.settings import seconds
 
     store = context.store
     doc = teams.the_one(store, team, ANY)

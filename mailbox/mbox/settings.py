@@ -1,0 +1,351 @@
+"""The settings of a store: what each is called, what it may be, what it is unless said, and why it exists.
+
+Promised: there is one table, `TABLE`.  It makes the file that ``mbox init`` writes, checks the one that people edit, and
+gives the schema; `build` takes what it allows and nothing else.  Not promised: where the texts come from (`config`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .errors import Usage, did_you_mean
+
+Text = str | list[str]
+"""A value as the file spells it: one word or phrase, or a list of them."""
+
+Shown = str | int | bool | list[str]
+"""A value as YAML and JSON show it to people: ``30m``, ``5``, ``true``."""
+
+
+# -- kinds of values -----------------------------------------------------------------------------------------
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+LONGEST = 3650 * 86400.0
+
+
+def seconds(text: str) -> float:
+    """``90s``, ``15m``, ``2h``, ``30d`` or bare seconds: more than 0, at most ten years; else ValueError."""
+    number, unit = (text[:-1], text[-1]) if text[-1:] in SECONDS else (text, "s")
+    try:
+        value = float(number) * SECONDS[unit]
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= LONGEST:
+        raise ValueError(f"must be a duration such as 90s, 15m, 2h or 30d, not {text!r}")
+    return value
+
+
+def _month(text: str) -> float:
+    if seconds(text) < 30 * 86400:
+        raise ValueError(f"must be at least 30d, not {text!r}: a repeated --key is known for so long")
+    return seconds(text)
+
+
+def duration(value: float) -> str:
+    """The shortest text that `seconds` reads as ``value``."""
+    for unit, factor in reversed(SECONDS.items()):
+        if value % factor == 0:
+            return f"{int(value // factor)}{unit}"
+    return f"{value!r}s"
+
+
+def octets(text: str) -> int:
+    """``16 MiB``, ``256KiB`` or bare bytes, as bytes: a whole number, at least 1; else ValueError."""
+    number, factor = text, 1
+    for unit, scale in BYTES.items():
+        if text.endswith(unit):
+            number, factor = text.removesuffix(unit).rstrip(), scale
+    if not (number.isascii() and number.isdigit() and int(number)):
+        raise ValueError(f"must be a size such as 256 KiB or 16 MiB, not {text!r}")
+    return int(number) * factor
+
+
+def size(value: int) -> str:
+    """The shortest text that `octets` reads as ``value``."""
+    for unit, factor in reversed(BYTES.items()):
+        if value % factor == 0:
+            return f"{value // factor} {unit}"
+    return str(value)
+
+
+def _flag(text: str) -> bool:
+    try:
+        return FLAGS[text.lower()]
+    except KeyError:
+        raise ValueError(f"must be true or false, not {text!r}") from None
+
+
+def _ref(text: str) -> str:
+    """A full git ref outside branches, tags and remotes (git-check-ref-format(1))."""
+    parts = text.split("/")
+    wrong = (
+        text.startswith(("refs/heads/", "refs/tags/", "refs/remotes/"))
+        or len(parts) < 3
+        or parts[0] != "refs"
+        or ".." in text
+        or "@{" in text
+        or any(char in " ~^:?*[\\" or not char.isprintable() for char in text)
+        or any(not part or part.startswith(".") or part.endswith((".lock", ".")) for part in parts)
+    )
+    if wrong:
+        raise ValueError(f"must be a git ref of its own such as refs/mbox/audit, not {text!r}")
+    return text
+
+
+def _word(text: str) -> str:
+    if not (0 < len(text) <= 64 and text.isprintable()):
+        raise ValueError(f"must be names of 1 to 64 printable characters, not {text!r}")
+    return text
+
+
+class Kind:
+    """How one kind of value is read (ValueError says what would be right), shown and described."""
+
+    __slots__ = ("parse", "schema", "show")
+
+    def __init__(
+        self, parse: Callable[[Text], Any], show: Callable[[Any], Shown], schema: dict[str, Any]
+    ) -> None:
+        self.parse = parse
+        self.show = show
+        self.schema = schema
+
+
+def _one(parse: Callable[[str], Any], show: Callable[[Any], Shown], **schema: object) -> Kind:
+    def read(text: Text) -> object:
+        if isinstance(text, list):
+            raise ValueError("must be one value, not a list")
+        return parse(text)
+
+    return Kind(read, show, schema)
+
+
+def _list(parse: Callable[[str], Any], show: Callable[[Any], str], least: int, item: dict[str, Any]) -> Kind:
+    def read(text: Text) -> object:
+        if isinstance(text, str) or len(text) < least:
+            raise ValueError("must be a list such as [a, b]" + (", not empty" if least else ""))
+        return tuple(parse(part) for part in text)
+
+    schema = {"type": "array", "items": item, "minItems": least}
+    return Kind(read, lambda values: [show(value) for value in values], schema)
+
+
+def _count(least: int) -> Kind:
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text) >= least):
+            raise ValueError(f"must be a whole number, at least {least}, not {text!r}")
+        return int(text)
+
+    return _one(read, int, type="integer", minimum=least)
+
+
+def _choice(meaning: Mapping[str, object]) -> Kind:
+    shown = {value: word for word, value in meaning.items()}
+
+    def read(text: str) -> object:
+        if text.lower() not in meaning:
+            raise ValueError(f"must be {' or '.join(meaning)}, not {text!r}")
+        return meaning[text.lower()]
+
+    return _one(read, lambda value: _plain(shown[value]), enum=[_plain(word) for word in meaning])
+
+
+def _plain(word: str) -> Shown:
+    return {"true": True, "false": False}.get(word, word)
+
+
+_DURATION = {"type": ["string", "number"], "pattern": "^[0-9.]+ *[smhd]?$", "exclusiveMinimum": 0}
+DURATION = _one(seconds, duration, **_DURATION)
+DURATIONS = _list(seconds, duration, 1, _DURATION)
+SIZE = _one(octets, size, type=["string", "integer"], pattern="^[0-9]+ *([KMG]iB)?$", minimum=1)
+FLAG = _one(_flag, bool, type="boolean")
+REF = _one(_ref, str, type="string", pattern="^refs/.+/.+")
+STAGES = _list(_word, str, 0, {"type": "string", "minLength": 1, "maxLength": 64})
+
+
+# -- the table -----------------------------------------------------------------------------------------------
+
+
+class Option:
+    """One key: its name (a dot is one level of nesting), its default's text, its kind, why it exists."""
+
+    __slots__ = ("default", "field", "kind", "name", "why")
+
+    def __init__(self, name: str, default: Text, kind: Kind, why: str) -> None:
+        self.name = name
+        self.field = name.replace(".", "_")
+        """The attribute of `Config`."""
+        self.default = default
+        self.kind = kind
+        self.why = why
+
+
+TABLE = (
+    Option("durability", "full", _choice({"full": "full", "fast": "fast"}), """\
+full: a command that reported success survives a power cut.
+fast: about twice as quick, but the machine's death may take the last second."""),
+    Option("lock_wait", "10s", DURATION, """\
+How long a command waits for the store's lock before it gives up (exit 6)."""),
+    Option("segment_size", "16 MiB", SIZE, """\
+The journal goes on in a new file at this size."""),
+    Option("message_limit", "256 KiB", SIZE, """\
+Larger messages are refused; what is larger goes in a file, and its path in the message."""),
+    Option("checkpoint_limit", "16 KiB", SIZE, """\
+The largest state that `task checkpoint` takes."""),
+    Option("keys_kept", "30d", _one(_month, duration, **_DURATION), """\
+How long a --key is remembered, so that a repeated command is not done twice.  At least 30d."""),
+    Option("private", "true", FLAG, """\
+true: only you can read the store (0700 and 0600).  false: as your umask says.  New files only."""),
+    Option("network_fs", "false", FLAG, """\
+true allows a store on a network or shared file system.  The lock does not reach other machines:
+set it only if every agent runs on this one."""),
+    Option("case_fold", "auto", _choice({"auto": None, "true": True, "false": False}), """\
+Whether README and readme are one path for reservations.  auto: as the file system has it."""),
+    Option("poll", ["1s", "2s", "4s", "5s"], DURATIONS, """\
+Where the system does not report changes (network file systems, WSL drives) a waiting command looks
+after each of these in turn, and keeps to the last; a change starts over."""),
+    Option("heartbeat", "10s", DURATION, """\
+How often a wrapped agent says that it is alive."""),
+    Option("dead_after", "45s", DURATION, """\
+An agent that has been silent for this long counts as dead.  Longer than heartbeat."""),
+    Option("watchdog_scan", "30s", DURATION, """\
+How often the watchdog looks for what has run out, besides being woken."""),
+    Option("nudge_again", "30s", DURATION, """\
+An agent that could not be nudged, or did not read after a nudge, is looked at again after this; then
+after twice as long, and so on."""),
+    Option("nudge_longest", "15m", DURATION, """\
+The longest time between two looks at an agent that does not read its mail."""),
+    Option("nudge_tries", "5", _count(1), """\
+After so many nudges for the same mail an agent is left alone, and its superior or a person is told."""),
+    Option("respawns", "3", _count(0), """\
+How often a team's member is started again within respawn_window, unless the team says otherwise; then
+it counts as broken and is left for a person."""),
+    Option("respawn_window", "10m", DURATION, """\
+The time in which respawns are counted."""),
+    Option("stop_grace", "5s", DURATION, """\
+How long a program that is told to stop has, until it is killed."""),
+    Option("lease", "30m", DURATION, """\
+How long a claimed task is held by hand.  Every command of its holder renews it."""),
+    Option("reservation_ttl", "30m", DURATION, """\
+How long `reserve` holds a path by hand, unless --ttl says otherwise."""),
+    Option("renewed_lease", "60s", DURATION, """\
+The lease on tasks and reservations where a wrapper or a hook renews them."""),
+    Option("renew_every", "20s", DURATION, """\
+How often the wrapper or hook renews them.  Shorter than renewed_lease."""),
+    Option("read_lease", "10m", DURATION, """\
+A message that was read but not acknowledged for this long comes back."""),
+    Option("max_deliveries", "5", _count(1), """\
+A message that came back this often goes to the dead letters."""),
+    Option("max_attempts", "3", _count(1), """\
+A task whose lease ran out this often goes to the dead letters, unless it says otherwise."""),
+    Option("max_hops", "32", _count(1), """\
+The longest chain of replies: it ends agents that answer each other for ever."""),
+    Option("max_recipients", "5", _count(1), """\
+A message to more agents than this is a broadcast, which only an orchestrator may send."""),
+    Option("send_rate", "600", _count(0), """\
+Messages a minute that one agent may send; 0 is no limit."""),
+    Option("require_reservation", [], STAGES, """\
+Stages (such as [impl]) whose tasks can be started and done only under a live reservation."""),
+    Option("audit.ref", "refs/mbox/audit", REF, """\
+The git ref that `mbox audit commit` moves.  Outside refs/heads, `git push` leaves it alone."""),
+    Option("audit.every", "500", _count(0), """\
+Records since the last audit commit until commands say that one is due; 0 is never."""),
+    Option("audit.interval", "5m", DURATION, """\
+How often the watchdog makes an audit commit, if there is something new."""),
+)  # fmt: skip
+
+OPTIONS = {option.name: option for option in TABLE}
+NAMES = list(OPTIONS)
+
+LONGER = (("dead_after", "heartbeat"), ("renewed_lease", "renew_every"), ("nudge_longest", "nudge_again"))
+"""Pairs of which the first must be longer: else what is alive would be given away between two beats."""
+
+
+def named(key: str) -> Option:
+    """The option called ``key``; Usage if there is none."""
+    try:
+        return OPTIONS[key]
+    except KeyError:
+        hint = did_you_mean(key, NAMES) or "; `mbox config get` lists them"
+        raise Usage(f"no configuration key {key!r}{hint}") from None
+
+
+class Config:
+    """What the configuration says; durations in seconds, sizes in bytes.  `TABLE` explains each field."""
+
+    __slots__ = tuple(option.field for option in TABLE)
+
+    durability: str
+    lock_wait: float
+    segment_size: int
+    message_limit: int
+    checkpoint_limit: int
+    keys_kept: float
+    private: bool
+    network_fs: bool
+    case_fold: bool | None
+    poll: tuple[float, ...]
+    heartbeat: float
+    dead_after: float
+    watchdog_scan: float
+    nudge_again: float
+    nudge_longest: float
+    nudge_tries: int
+    respawns: int
+    respawn_window: float
+    stop_grace: float
+    lease: float
+    reservation_ttl: float
+    renewed_lease: float
+    renew_every: float
+    read_lease: float
+    max_deliveries: int
+    max_attempts: int
+    max_hops: int
+    max_recipients: int
+    send_rate: int
+    require_reservation: tuple[str, ...]
+    audit_ref: str
+    audit_every: int
+    audit_interval: float
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        for field in self.__slots__:
+            object.__setattr__(self, field, values[field])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("a Config does not change; config.yaml does")
+
+    def get(self, key: str) -> Shown:
+        """The value of ``key`` as the file would spell it; Usage if there is no such key."""
+        option = named(key)
+        return option.kind.show(getattr(self, option.field))
+
+    def shown(self) -> dict[str, Shown]:
+        """Every key and its value as the file would spell it."""
+        return {name: self.get(name) for name in OPTIONS}
+
+
+class Wrong(Exception):
+    """``name``'s text cannot be used; ``problem`` says what would be right."""
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"{name}: {problem}")
+        self.name = name
+
+
+def build(texts: Mapping[str, Text]) -> Config:
+    """The configuration that ``texts`` and the defaults make; `Wrong` for the first that cannot be used."""
+    values: dict[str, Any] = {}
+    for option in TABLE:
+        try:
+            values[option.field] = option.kind.parse(texts.get(option.name, option.default))
+        except ValueError as error:
+            raise Wrong(option.name, str(error)) from None
+    for longer, shorter in LONGER:
+        if values[longer] <= values[shorter]:
+            raise Wrong(longer, f"must be longer than {shorter} ({duration(values[shorter])})")
+    return Config(values)
