@@ -84,7 +84,8 @@ class Database:
 
         try:
             if self._db is None:
-                self._db = sqlite3.connect(f"file:{_quoted(self.path)}?mode=rw", uri=True, isolation_level=None)
+                self._db = sqlite3.connect(f"file:{_quoted(self.path)}?mode=rw", uri=True, isolation_level=None,
+                                           check_same_thread=False)  # fmt: skip
                 self._db.execute("PRAGMA synchronous = OFF")
             meta = dict(self._db.execute("SELECT name, value FROM meta"))
             self._is = self._file()
@@ -101,7 +102,7 @@ class Database:
         """Make an empty index in place of whatever is there (its files were removed before)."""
         import sqlite3
 
-        self._db = sqlite3.connect(self.path, isolation_level=None)
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.executescript("BEGIN;" + _TABLES)

@@ -344,7 +344,7 @@ def check(kind: str, value: Any) -> Document:
             raise Unfit(f"field {name!r} is missing")
         else:
             out[name] = list(default) if type(default) is list else default
-    if len(out) != len(doc):
+    if not doc.keys() <= out.keys():
         for name in doc:
             if name not in out:
                 out[name] = doc[name]

@@ -42,6 +42,8 @@ class Files:
         self.disk = disk
         self.say: Callable[[str], None] = lambda text: None
         """Where warnings go; the command line points it at stderr."""
+        self._inside = False
+        """Whether the lock is had: then no folder is looked at twice."""
         self._safe: set[str] = set()
         self._cache: dict[str, tuple[tuple[int, int, int], Document]] = {}
 
@@ -52,6 +54,8 @@ class Files:
 
     def names(self, folder: str) -> list[str]:
         """File names in ``folder``, no temporary files; empty if there is no such folder."""
+        if not self._inside:  # what is read next is looked at anew
+            self._safe.clear()
         try:
             return [name for name in os.listdir(self.absolute(folder)) if not name.startswith(".")]
         except FileNotFoundError:
@@ -101,7 +105,7 @@ class Files:
         return doc
 
     def check_folder(self, folder: str) -> None:
-        """Refuse a folder that is, or lies behind, a symlink below the root; looked at once a transaction."""
+        """Refuse a folder that is, or lies behind, a symlink below the root; looked at once a transaction, or listing."""
         if folder in self._safe or not folder:
             return
         at = self.root

@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from .disk import Disk, exists, open_regular
 from .documents import compact, is_time
-from .errors import Corrupt, StoreError, Unknown
+from .errors import Corrupt, StoreError, Unknown, WentBack
 
 WRITER = 1
 """The format of records this version writes; a segment whose ``writer_min`` is higher is refused."""
@@ -184,12 +184,15 @@ class Journal:
     def _segment_fd(self, segment: int) -> tuple[int, int]:
         """A descriptor of the segment's file, opened anew when the file at that path is another one; and its size."""
         path = self.path(segment)
-        if self._fd >= 0 and self._open == segment:
-            there = os.stat(path)
-            if self._file == (there.st_ino, there.st_dev):
-                return self._fd, there.st_size
-        self.close()
-        self._fd = self._disk.open(path, os.O_RDWR | os.O_APPEND)
+        try:
+            if self._fd >= 0 and self._open == segment:
+                there = os.stat(path)
+                if self._file == (there.st_ino, there.st_dev):
+                    return self._fd, there.st_size
+            self.close()
+            self._fd = self._disk.open(path, os.O_RDWR | os.O_APPEND)
+        except FileNotFoundError:
+            raise WentBack(f"{path} is gone (git clean, checkout or stash?); nothing happened") from None
         self._open = segment
         here = os.fstat(self._fd)
         self._file = (here.st_ino, here.st_dev)
@@ -277,7 +280,7 @@ class Journal:
         try:
             fd = open_regular(path)
         except FileNotFoundError:
-            raise StoreError(f"{path} is gone; the store was taken away or back in time") from None
+            raise WentBack(f"{path} is gone: the store was taken away or back in time (git clean, checkout or stash?)") from None
         except OSError as error:
             raise Corrupt(f"{path}: {error.strerror}; the journal cannot be read") from None
         with open(fd, "rb", buffering=1 << 18) as file:

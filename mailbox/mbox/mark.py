@@ -19,6 +19,9 @@ from .journal import Tail
 
 SIZE = 512
 
+AHEAD = 60
+"""Minutes by which a clock may be set back before what was sent at the later time no longer counts against anybody."""
+
 
 class Mark(NamedTuple):
     """How far the files follow the journal, who wrote that, what recovery needs, and the bounds."""
@@ -54,7 +57,7 @@ class Mark(NamedTuple):
         if synced is not None:
             before, synced_seq = round(synced, 3), tail.seq
         minute = int(wall // 60)
-        if minute > last:  # a clock that was set back has to come to this minute again
+        if minute > last or minute < last - AHEAD:  # a clock that was set back a little comes to this minute again
             first = self.tail.seq if last else 0
             numbers, last = (first, numbers[0] if minute == last + 1 else first), minute
         return Mark(tail, machine, inode, store, round(wall, 3), before, synced_seq, checkpoint, indexed, due, renew, last,
@@ -120,7 +123,7 @@ def of(found: dict[str, Any]) -> Mark | None:
     fields["tail"] = _numbers(found.get("tail"), 3)
     fields["numbers"] = _numbers(found.get("numbers", [0, 0]), 2)
     shaped = all(type(fields[name]) in types for name, types in _SHAPES.items() if name in fields)
-    if not shaped or not fields["tail"] or not fields["numbers"]:
+    if not shaped or not fields["tail"] or not fields["numbers"] or not all(_is_ascii(value) for value in fields.values()):
         return None
     try:
         return Mark(**{**fields, "tail": Tail(*fields["tail"])})
@@ -128,7 +131,12 @@ def of(found: dict[str, Any]) -> Mark | None:
         return None
 
 
+def _is_ascii(value: Any) -> bool:
+    """Whether no text stands there that cannot be written."""
+    return type(value) is not str or value.isascii()
+
+
 def _numbers(value: Any, length: int) -> tuple[int, ...]:
     """``value`` if it is a list of so many numbers, else nothing."""
-    right = isinstance(value, list) and len(value) == length and all(type(number) is int for number in value)
+    right = isinstance(value, list) and len(value) == length and all(type(number) is int and number >= 0 for number in value)
     return tuple(value) if right else ()

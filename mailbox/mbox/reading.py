@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from . import agents, documents, letters, places
 from .documents import Document
-from .errors import NotYours, Usage
+from .errors import NotYours, StoreError, Usage
 from .lease import Lease
 from .letters import Wanted
 from .store import Actor, Store, Transaction
@@ -157,7 +157,8 @@ def _named(tx: Transaction, agent: str, msg_id: str) -> Document:
 def finish(store: Store, actor: Actor, docs: Iterable[Document]) -> None:
     """Acknowledge what `read` returned and the caller now has, but for what wants an explicit `ack`.
 
-    What was lost meanwhile comes back to the inbox; that is said, and is no error.
+    What was lost meanwhile, or cannot be acknowledged, comes back to the inbox; that is said, and is no error, for the
+    reading stands.
     """
     mine = [doc for doc in docs if doc["state"] == "read" and doc.get("token") and not doc["needs_ack"]]
     for start in range(0, len(mine), BATCH):
@@ -177,7 +178,10 @@ def finish(store: Store, actor: Actor, docs: Iterable[Document]) -> None:
             if acked:
                 tx.record("mail.ack", acked)
 
-        store.transact(decide, actor)
+        try:
+            store.transact(decide, actor)
+        except StoreError as error:
+            store.say(f"{', '.join(doc['msg_id'] for doc in batch)}: read, but not acknowledged, and so comes back: {error}")
 
 
 def acknowledge(store: Store, actor: Actor, ids: Iterable[str], token: int | None = None,

@@ -6,7 +6,8 @@ ended with exit 6 and a line that names what happened.  Not promised: anything a
 
 - *A process died* (this machine, this lock file, a mark): the journal ends behind the mark by what was committed and
   not yet published, at most a new segment's header and one record.  The journal is synced first, so that nothing is
-  published that a power cut could take back; then each record is published again, which is idempotent.
+  published that a power cut could take back; then each record is published again, which is idempotent.  A last record
+  whose number another took (its lock file was gone as it wrote, and it was told so) is kept beside the journal and cut.
 - *The machine died* (another boot id), or the lock file is another one, or there is no mark: every record since the
   last checkpoint is folded to the last state of each path and written where it differs.  A power cut leaves recent
   documents at length zero and may leave a hole in the journal's last page, so here a bad line ends the journal.
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from . import places
@@ -75,7 +77,7 @@ def none_left(journal: Journal) -> WentBack:
 
 def _refuse_two_kernels(store: Store, mark: Mark) -> None:
     age = store.host.wall() - mark.wall
-    if mark.wall > store.host.booted_at() + 5 and age < FRESH:
+    if mark.wall > store.host.booted_at() + 5 and abs(age) < FRESH:
         raise StoreError(
             f"{store.root}: this folder is shared by two kernels; the lock does not reach "
             f"(another machine wrote {max(age, 0):.0f} s ago)"
@@ -110,7 +112,8 @@ def _redo(store: Store, mark: Mark) -> Mark:
             store.check_writer(place.segment)
         at = tail.offset if place.segment == tail.segment else 0
         if place.seq <= tail.seq:
-            raise store.journal.corrupt(place.segment, at, f"number {place.seq} does not follow {tail.seq}")
+            _set_aside(store, place, at, tail)
+            break
         with at_place(store.journal, place.segment, at):
             places.check_record(record)
             check_documents(record)
@@ -121,6 +124,21 @@ def _redo(store: Store, mark: Mark) -> Mark:
     store.forget_ahead()
     store.write_mark(tail, True)
     return store._mark
+
+
+def _set_aside(store: Store, place: Tail, at: int, tail: Tail) -> None:
+    """Keep the journal's last record, which is to be cut, beside it; `Corrupt` unless its number was the one before's.
+
+    Its writer lost the lock file between its last look at it and the write, and was told that the outcome is unknown.
+    """
+    journal = store.journal
+    is_last = place.offset == journal.size(place.segment) and journal.is_last(place.segment)
+    before = [journal.decoded(*found)["seq"] for found in islice(journal.backwards(tail), 2)]
+    if not is_last or place.seq <= before[-1]:
+        raise journal.corrupt(place.segment, at, f"number {place.seq} does not follow {tail.seq}")
+    from .replay import keep_cut
+
+    keep_cut(store, place.segment, at, f"holds a record without a number of its own at byte {at}")
 
 
 @contextmanager

@@ -67,13 +67,14 @@ def replay(store: Store, mark: Mark | None) -> Mark:
 def _cut_after(store: Store, tail: Tail) -> None:
     """Cut what follows the last good record; whole lines among it are kept beside the journal, for people."""
     for segment in [number for number in store.journal.segments() if number > tail.segment]:
-        _keep_cut(store, segment, 0)
+        keep_cut(store, segment, 0)
         store.disk.unlink(store.journal.path(segment))
-    _keep_cut(store, tail.segment, tail.offset)
+    keep_cut(store, tail.segment, tail.offset)
     cut(store, tail)
 
 
-def _keep_cut(store: Store, segment: int, offset: int) -> None:
+def keep_cut(store: Store, segment: int, offset: int, why: str = "") -> None:
+    """Keep beside the journal what is about to be cut, if a person could want it, and say so."""
     path = store.journal.path(segment)
     with store.journal.opened(segment) as file:
         file.seek(offset)
@@ -83,7 +84,8 @@ def _keep_cut(store: Store, segment: int, offset: int) -> None:
     kept = f"{path[: -len('.jsonl')]}.cut-{crc32(data):08x}"
     store.disk.discard(kept)
     store.disk.create(kept, data)
-    store.say(f"{path} is damaged at byte {offset}; {len(data)} bytes from there on were cut off and kept as {kept}")
+    why = why or f"is damaged at byte {offset}"
+    store.say(f"{path} {why}; {len(data)} bytes from there on were cut off and kept as {kept}")
 
 
 def _last_checkpoint(journal: Journal, segments: list[int]) -> int:

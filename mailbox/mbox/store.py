@@ -38,7 +38,7 @@ from .disk import Disk, exists, temporary
 from .documents import Newer
 from .errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
 from .faults import failure, said
-from .files import Damage, Files
+from .files import Damage, Files, is_folder
 from .host import Host, stamp
 from .index import Damaged, Index
 from .intake import LAG, can_wait
@@ -100,7 +100,6 @@ class Store(Files):
         self._behind = False
         self._rolled = 0
         self._header: tuple[int, Record] = (0, {})
-        self._inside = False
         self._pid = 0
 
     @classmethod
@@ -196,7 +195,10 @@ class Store(Files):
             except (Newer, Corrupt) as error:
                 warnings.append(f"what ran out was left as it is: {error}")
                 self._run(_postpone, SWEEP, warnings, True)
-        self._look_ahead()
+        try:
+            self._look_ahead()
+        except Damaged:
+            self.drop_index()
 
     def catch_up(self) -> None:
         """Take the lock once, so that the files follow the journal."""
@@ -211,6 +213,8 @@ class Store(Files):
         if self._pid != os.getpid():
             self.begin_here()
         self._safe.clear()
+        for folder in _KEPT_INSIDE:
+            self.check_folder(folder)
         self._inside = True
         try:
             with said("taking the lock", self.lock.path):
@@ -248,8 +252,6 @@ class Store(Files):
 
         In a forked child, what belongs to the parent's open files is dropped, not closed.
         """
-        for folder in _KEPT_INSIDE:
-            self.check_folder(folder)
         self.index.forget()
         self._pid = os.getpid()
 
@@ -366,6 +368,8 @@ class Store(Files):
         try:
             for path in record["del"]:
                 self._check_replaceable(path)
+            for path in (*(target for _, target in record["mv"]), *(path for path, lease in record["lease"] if lease)):
+                self._check_enterable(path)
             for doc, paths in record["put"]:
                 data = documents.render(doc)
                 first = ""
@@ -395,6 +399,12 @@ class Store(Files):
             return
         if stat.S_ISDIR(mode):
             raise Corrupt(f"{self.absolute(path)} is a folder where a document should be; move it away; nothing happened")
+
+    def _check_enterable(self, path: str) -> None:
+        """Refuse to commit to what would have to be made in a folder in whose place a file stands."""
+        folder = self.absolute(path.rpartition("/")[0])
+        if not is_folder(folder) and exists(folder):
+            raise Corrupt(f"{folder} is a file where a folder should be; move it away; nothing happened")
 
     def _stage_one(self, path: str, temp: str, data: bytes, first: str) -> None:
         self.check_folder(path.rpartition("/")[0])
