@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from binascii import crc32
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from kit import ANN, make, reopen, send
 from mbox import history
 from mbox.disk import Disk
-from mbox.journal import Journal, Moved, Record, Tail
+from mbox.journal import BadLine, Journal, Moved, Record, Tail, Unsound, decode
 
 
 def record(seq: int, op: str = "task.add", by: str = "ann", on: tuple[str, ...] = ()) -> Record:
@@ -38,6 +39,21 @@ def end_of(journal: Journal) -> Tail:
     """The place behind the last record."""
     *_, (last, _) = journal.records(Tail(0, 1, 0))
     return last
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b' {"a":1', "at its beginning"), (b'{"a":1}x{"b":1', "not a JSON object"), (b"[1", "not JSON"),
+        (b"x", "at its beginning"), (b'{"a":"\xff"', "utf-8"), (b"[" * 100_000, "not JSON"), (b'{"a":"\xed\xa0\x80"', "utf-8"),
+    ],
+)  # fmt: skip
+def test_what_has_a_checksum_and_is_no_record(body: bytes, why: str) -> None:
+    """Exactly one JSON object from the first byte to the last, or it is said what is wrong."""
+    with pytest.raises(Unsound, match=why):
+        decode(b'%b,"crc":"%08x"}\n' % (body, crc32(body)))
+    with pytest.raises(BadLine, match="checksum"):
+        decode(b'%b,"crc":"%08x"}\n' % (body, crc32(body) ^ 1))
 
 
 def test_append_returns_the_place_that_the_next_append_expects(journal: Journal) -> None:

@@ -68,16 +68,24 @@ def encode(record: Record) -> bytes:
     return b'%b,"crc":"%08x"}\n' % (data, crc32(data))
 
 
+_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+"""The decoder without what surrounds it, which costs as much again: whole journals are read."""
+
+
 def decode(line: bytes) -> Record:
     """The object in a whole line, its CRC checked; `BadLine` otherwise.  Whether it is a record: `sound`."""
-    body, found, tail = line.rstrip(b"\n").rpartition(b',"crc":"')
+    line = line.rstrip(b"\n")
+    body, found, tail = line.rpartition(b',"crc":"')
     if not found or tail != b'%08x"}' % crc32(body):
         raise BadLine("its checksum is wrong")
     try:
-        record = json.loads(line)
+        text = line.decode()
+        record, end = _scan(text, 0)
+    except StopIteration:
+        raise Unsound("not JSON: no value at its beginning") from None
     except (ValueError, RecursionError) as error:
         raise Unsound(f"not JSON: {error}") from None
-    if type(record) is not dict:
+    if type(record) is not dict or end != len(text):
         raise Unsound("not a JSON object")
     return record
 
