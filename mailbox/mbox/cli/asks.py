@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mbox.cli.context import Context
 from mbox.cli.inbox import bell_at, timeout
 from mbox.cli.mail import SENDS, agent_name, confirm, drafted, says
-from mbox.cli.options import ID, Context, argument, changes, command, option, words
+from mbox.cli.options import ID, argument, changes, command, option, words
 from mbox.errors import TimedOut
 
 if TYPE_CHECKING:

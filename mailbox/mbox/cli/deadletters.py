@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mbox.checks import ident
-from mbox.cli.options import ID, Context, argument, changes, command, lists, words
+from mbox.cli.context import Context
+from mbox.cli.options import ID, argument, changes, command, lists, words
 
 
 @command(examples=["mbox deadletter list"])

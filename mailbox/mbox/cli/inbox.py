@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from mbox.checks import ident
 from mbox.cli import output
+from mbox.cli.context import Context
 from mbox.cli.options import (
     AGENT,
     DURATION,
     ID,
     LINE,
-    Context,
     F,
     argument,
     changes,

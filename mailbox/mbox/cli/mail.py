@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mbox.checks import name as checked
+from mbox.cli.context import Context
 from mbox.cli.options import (
     AGENT,
     DURATION,
@@ -14,7 +15,6 @@ from mbox.cli.options import (
     LINE,
     PRIORITY,
     TEXT,
-    Context,
     F,
     argument,
     changes,

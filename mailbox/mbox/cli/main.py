@@ -20,7 +20,7 @@ import click
 
 from mbox.checks import on_one_line
 from mbox.cli import options, output
-from mbox.cli.options import Context
+from mbox.cli.context import Context
 from mbox.errors import MboxError, StoreError, did_you_mean
 
 PROGRAMS = ("mbox", "task", "reserve", "team")
