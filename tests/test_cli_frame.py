@@ -23,7 +23,8 @@ from click.testing import CliRunner, Result
 import mbox
 from mbox import errors
 from mbox.cli import main, options
-from mbox.cli.options import Context, argument, command, option, words
+from mbox.cli.context import Context
+from mbox.cli.options import argument, command, option, words
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mailbox"
 Call = Callable[..., Result]
@@ -258,7 +259,7 @@ def test_only_the_module_of_the_command_is_imported(tmp_path: Path) -> None:
     code = "import sys; from mbox.cli import main; main.run(main.table('mbox'), 'mbox', ['task', '--help'])\n"
     code += "print(*sorted(n for n in sys.modules if n.startswith('mbox.')))"
     loaded = _python("-c", code, cwd=tmp_path).stdout.splitlines()[-1].split()
-    frame = ["mbox.cli", "mbox.cli.main", "mbox.cli.options", "mbox.cli.output"]
+    frame = ["mbox.cli", "mbox.cli.context", "mbox.cli.main", "mbox.cli.options", "mbox.cli.output"]
     assert loaded == ["mbox.checks", *frame, "mbox.documents", "mbox.errors", "mbox.places"]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from conftest import CHECKOUT, Run
 from mbox.cli import main, options
+from mbox.cli.context import Context
 
 PAGES = sorted([*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md"), *CHECKOUT.glob("workflows/*.md")])
 TABLE_OF = {
@@ -151,7 +152,7 @@ def parse(words: list[str], monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(options, "_source", lambda word, what, context, limit: "{}" if word[:1] in "-@" else word)
     monkeypatch.setattr(options, "_lines", lambda context, what: ["t1"])
     group: Any = main.table(words[0])
-    context = options.Context()
+    context = Context()
     args, name = words[1:], words[0]
     while isinstance(group, main.Table):
         with click.Context(group, info_name=name, obj=context) as ctx:

@@ -790,7 +790,7 @@ def told(text: str) -> Any:
 
 WORKER = r"""
 import os, random, sys
-from mbox.cli.options import Context
+from mbox.cli.context import Context
 from mbox.errors import NotYours
 from mbox.reservations import Wanted, release, reserve
 from mbox.store import Actor

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from mbox.cli.options import Context, Value, argument, changes, command, lists, option, shows
+from mbox.cli.context import Context
+from mbox.cli.options import Value, argument, changes, command, lists, option, shows
 from mbox.errors import Usage
 
 

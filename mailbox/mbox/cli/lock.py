@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from math import inf
 
-from mbox.cli.options import DURATION, Context, argument, command, name, option
+from mbox.cli.context import Context
+from mbox.cli.options import DURATION, argument, command, name, option
 from mbox.errors import Usage
 
 

@@ -20,7 +20,7 @@ import click
 
 from mbox.checks import on_one_line
 from mbox.cli import options, output
-from mbox.cli.options import Context
+from mbox.cli.context import Context
 from mbox.errors import MboxError, StoreError, did_you_mean
 
 PROGRAMS = ("mbox", "task", "reserve", "team")
@@ -33,16 +33,16 @@ TABLES: dict[str, dict[str, Entry]] = {
         "send": ("mbox.cli.mail:send", "send a message", "Mail"),
         "broadcast": ("mbox.cli.mail:broadcast", "send to everybody (orchestrators)", "Mail"),
         "reply": ("mbox.cli.mail:reply", "answer a message", "Mail"),
-        "ask": ("mbox.cli.mail:ask", "send, and wait for the answers", "Mail"),
-        "gather": ("mbox.cli.mail:gather", "go on waiting for answers", "Mail"),
-        "inbox": ("mbox.cli.mail:inbox", "list what is unread", "Mail"),
-        "read": ("mbox.cli.mail:read", "take messages out of the inbox", "Mail"),
-        "ack": ("mbox.cli.mail:ack", "acknowledge what was read", "Mail"),
-        "show": ("mbox.cli.mail:show", "show a message again", "Mail"),
-        "wait": ("mbox.cli.mail:wait", "wait for mail", "Mail"),
-        "watch": ("mbox.cli.mail:watch", "a line, or a command, per delivery", "Mail"),
-        "thread": ("mbox.cli.mail:thread", "a conversation in order", "Mail"),
-        "search": ("mbox.cli.mail:search", "find messages by words", "Mail"),
+        "ask": ("mbox.cli.asks:ask", "send, and wait for the answers", "Mail"),
+        "gather": ("mbox.cli.asks:gather", "go on waiting for answers", "Mail"),
+        "inbox": ("mbox.cli.inbox:inbox", "list what is unread", "Mail"),
+        "read": ("mbox.cli.inbox:read", "take messages out of the inbox", "Mail"),
+        "ack": ("mbox.cli.inbox:ack", "acknowledge what was read", "Mail"),
+        "show": ("mbox.cli.inbox:show", "show a message again", "Mail"),
+        "wait": ("mbox.cli.inbox:wait", "wait for mail", "Mail"),
+        "watch": ("mbox.cli.inbox:watch", "a line, or a command, per delivery", "Mail"),
+        "thread": ("mbox.cli.inbox:thread", "a conversation in order", "Mail"),
+        "search": ("mbox.cli.inbox:search", "find messages by words", "Mail"),
         "deadletter": ("deadletter", "mail that could not be delivered", "Mail"),
         "task": ("task", "tasks: add, claim, done, …", "Tasks and files"),
         "reserve": ("reserve", "reserve files by pattern", "Tasks and files"),
@@ -118,10 +118,10 @@ TABLES: dict[str, dict[str, Entry]] = {
         "retire": ("mbox.cli.agents:agent_retire", "take it out: no mail, no claims", ""),
     },
     "deadletter": {
-        "list": ("mbox.cli.mail:deadletter_list", "dead letters, with the reason", ""),
-        "show": ("mbox.cli.mail:deadletter_show", "one dead letter", ""),
-        "retry": ("mbox.cli.mail:deadletter_retry", "deliver again", ""),
-        "purge": ("mbox.cli.mail:deadletter_purge", "remove for good", ""),
+        "list": ("mbox.cli.deadletters:deadletter_list", "dead letters, with the reason", ""),
+        "show": ("mbox.cli.deadletters:deadletter_show", "one dead letter", ""),
+        "retry": ("mbox.cli.deadletters:deadletter_retry", "deliver again", ""),
+        "purge": ("mbox.cli.deadletters:deadletter_purge", "remove for good", ""),
     },
     "config": {
         "get": ("mbox.cli.store:config_get", "a setting, or all, explained", ""),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from mbox.cli.options import AGENT, DURATION, Context, argument, command, option
+from mbox.cli.context import Context
+from mbox.cli.options import AGENT, DURATION, argument, command, option
 from mbox.errors import MboxError, NotFound
 
 RETRY = 2.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mbox import checks
+from mbox.cli.context import Context
 from mbox.cli.options import (
     AGENT,
     ID,
@@ -13,7 +14,6 @@ from mbox.cli.options import (
     NEW_TASK_ID,
     PRIORITY,
     TEXT,
-    Context,
     Value,
     argument,
     changes,

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mbox import agents, guard, patterns, reservations
+from mbox.cli.context import Context
 from mbox.cli.options import (
     DURATION,
     ID,
     LINE,
-    Context,
     argument,
     changes,
     command,

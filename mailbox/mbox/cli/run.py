@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 
-from mbox.cli.options import Context, command, option
+from mbox.cli.context import Context
+from mbox.cli.options import command, option
 from mbox.errors import Usage
 
 

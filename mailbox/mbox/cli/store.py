@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from mbox.cli.options import Context, argument, changes, command, lists, option, shows
+from mbox.cli.context import Context
+from mbox.cli.options import argument, changes, command, lists, option, shows
 from mbox.errors import NotFound, Nothing, Usage, did_you_mean
 from mbox.journal import Record
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mbox import checks
+from mbox.cli.context import Context
 from mbox.cli.options import (
     AGENT,
     DURATION,
@@ -14,7 +15,6 @@ from mbox.cli.options import (
     JSON,
     LINE,
     TEXT,
-    Context,
     argument,
     changes,
     command,

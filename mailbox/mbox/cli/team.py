@@ -14,7 +14,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from mbox import places, teams
-from mbox.cli.options import AGENT, DURATION, LINE, TEXT, Context, argument, changes, command, name, option, shows
+from mbox.cli.context import Context
+from mbox.cli.options import AGENT, DURATION, LINE, TEXT, argument, changes, command, name, option, shows
 from mbox.documents import Document
 from mbox.errors import MboxError, NotFound, Refused, TimedOut, Usage
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-from mbox.cli.options import Context, command, option
+from mbox.cli.context import Context
+from mbox.cli.options import command, option
 from mbox.errors import Nothing, Usage
 
 if TYPE_CHECKING:
