@@ -45,7 +45,8 @@ def status(context: Context) -> None:
 
 @command(examples=["mbox me", "mbox me --as ann"], exits={3: "not registered"})
 def me(context: Context) -> None:
-    """Who I am, what I hold, my mail and open questions, and the next command for each."""
+    """Who I am, what I hold, my mail, questions that I owe an answer (`to_answer`) and that I asked (`asks`), and the
+    next command for each."""
     from mbox.status import me as look
 
     context.emit(look(context.store, context.actor()))
