@@ -215,4 +215,5 @@ def completion(context: Context, shell: str) -> None:
         raise Usage(f"no completion for {shell}; bash, zsh and fish have one")
     for program in ("mbox", "task", "reserve", "team"):
         made = found(table(program), {}, program, f"_{program.upper()}_COMPLETE")
-        context.write(made.source() + "\n")
+        script = made.source().replace("complete -o nosort", "complete -o bashdefault -o default -o nosort")
+        context.write(script + "\n")
