@@ -25,7 +25,7 @@ def init(context: Context, here: bool, track: bool) -> None:
         folder = root.init_place(context.cwd, here)
         context.emit({"root": folder, "made": not os.path.isdir(f"{folder}/{places.LOGS}")})
         return
-    made = opening.init(context.cwd, here, track)
+    made = opening.init(context.cwd, here, track, say=context.say)
     context.closing.append(made.store.close)
     if made.excluded:
         context.say("the store stays out of your branches (.git/info/exclude); `git clean -x` deletes it, "
