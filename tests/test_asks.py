@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from kit import FakeHost, FaultyDisk, Killed, tree
-from mailkit import ANN, BOB, CYD, ORC, office, opened, send, take, unread
+from mailkit import ANN, BOB, CYD, ORC, configure, office, opened, send, take, unread
 from mbox import agents, asks, letters, mail, places, questions
 from mbox.asks import Answers, Arrivals, Bell
 from mbox.errors import NotFound, StoreError, Usage
@@ -281,6 +281,22 @@ def test_the_answers_go_back_to_all(store: OpenStore) -> None:
     mail.reply(store, CYD, asked, Draft(body="c"))
     gathered.look()
     assert "already" not in asks.share(store, ANN, gathered, gathered.collect(ANN))
+
+
+# -- dead letters in `status` --------------------------------------------------------------------------------------
+
+
+def test_status_counts_dead_letters_in_words(store: OpenStore, host: FakeHost) -> None:
+    """One is a letter, two are letters; why each is there says the list, for mail that nobody acknowledged can be read."""
+    configure(store, max_deliveries=1)
+    said = []
+    for _ in range(2):
+        send(store, ANN, "bob")
+        take(store, BOB)
+        host.advance(601)
+        send(store, CYD, "ann")
+        said += [line for line in status(store)["why"] if "dead letter" in line]
+    assert said == ["1 dead letter: `mbox deadletter list`", "2 dead letters: `mbox deadletter list`"]
 
 
 # -- who owes an answer --------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def _why(store: OpenStore, view: ready.View, mail: dict[str, tuple[int, str]]) -
     lines += [f"{ident}: {why}" for ident, why in _buried(view)]
     dead = len(store.names(places.DEADLETTER))
     if dead:
-        lines.append(f"{dead} dead letters (mail or files that could not be read): `mbox deadletter list`")
+        lines.append(f"{dead} dead letter{'s' * (dead > 1)}: `mbox deadletter list`")
     lines += _left_alone(store)
     if store.is_behind():
         lines.append("the files do not follow the journal yet; the next command that writes brings them")
