@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 
 from kit import FakeHost, FaultyDisk, Killed, tree
-from mailkit import ANN, BOB, CYD, ORC, office, opened, send, take, unread
-from mbox import asks, letters, mail, places
+from mailkit import ANN, BOB, CYD, ORC, configure, office, opened, send, take, unread
+from mbox import agents, asks, letters, mail, places, questions
 from mbox.asks import Answers, Arrivals, Bell
 from mbox.errors import NotFound, StoreError, Usage
 from mbox.letters import Wanted
 from mbox.mail import Draft
 from mbox.opening import OpenStore
+from mbox.status import me, status
+from mbox.store import Actor
 from mbox.watch import Watcher
 
 
@@ -279,3 +281,77 @@ def test_the_answers_go_back_to_all(store: OpenStore) -> None:
     mail.reply(store, CYD, asked, Draft(body="c"))
     gathered.look()
     assert "already" not in asks.share(store, ANN, gathered, gathered.collect(ANN))
+
+
+# -- dead letters in `status` --------------------------------------------------------------------------------------
+
+
+def test_status_counts_dead_letters_in_words(store: OpenStore, host: FakeHost) -> None:
+    """One is a letter, two are letters; why each is there says the list, for mail that nobody acknowledged can be read."""
+    configure(store, max_deliveries=1)
+    said = []
+    for _ in range(2):
+        send(store, ANN, "bob")
+        take(store, BOB)
+        host.advance(601)
+        send(store, CYD, "ann")
+        said += [line for line in status(store)["why"] if "dead letter" in line]
+    assert said == ["1 dead letter: `mbox deadletter list`", "2 dead letters: `mbox deadletter list`"]
+
+
+# -- who owes an answer --------------------------------------------------------------------------------------------
+
+
+def owed(store: OpenStore, who: Actor) -> list[str]:
+    """What `me` says that an agent has to answer."""
+    return list(me(store, who)["to_answer"])
+
+
+def waiting(store: OpenStore) -> list[str]:
+    """The lines of `status` about questions."""
+    return [line for line in status(store)["why"] if " waits for " in line]
+
+
+def test_a_question_that_was_read_is_owed_an_answer(store: OpenStore) -> None:
+    """Read and acknowledged, so in no inbox: `me` names it with its command, `status` who waits; a reply ends both."""
+    note, asked = send(store, ANN, "bob"), asks.ask(store, ANN, ["bob", "cyd"], Draft(body="why?"))["msg_id"]
+    assert owed(store, BOB) == [asked]
+    assert not [line for line in me(store, BOB)["next"] if "reply" in line]  # unread: `mbox read` is what comes first
+    assert waiting(store) == [f"ann waits for bob, cyd ({asked})"]
+    for msg_id in (note, asked):
+        mail.finish(store, BOB, [take(store, BOB, ids=[msg_id])])
+    assert letters.copy(store, "bob", asked)["state"] == "acked"  # type: ignore[index]
+    assert owed(store, BOB) == [asked] and owed(store, ANN) == []
+    assert f"mbox reply {asked} --body TEXT" in me(store, BOB)["next"]
+    send(store, BOB, "cyd", reply_to=asked)  # of the thread, but not to who asked
+    assert owed(store, BOB) == [asked]
+    mail.reply(store, BOB, asked, Draft(body="so"))
+    assert owed(store, BOB) == [] and owed(store, CYD) == [asked]
+    assert waiting(store) == [f"ann waits for cyd ({asked})"]
+
+
+def test_nothing_is_owed_once_the_answers_were_handed_out(store: OpenStore) -> None:
+    """`gather --send` says that its asker has done with it; whoever is retired waits for nothing."""
+    asked = asks.ask(store, ANN, ["bob", "cyd"], Draft(body="?"))["msg_id"]
+    mail.reply(store, BOB, asked, Draft(body="so"))
+    gathered = answers(store, asked)
+    gathered.look()
+    asks.share(store, ANN, gathered, gathered.collect(ANN))
+    assert owed(store, CYD) == [] and waiting(store) == [] and me(store, ANN)["asks"] == {}
+    asked = asks.ask(store, ORC, ["cyd"], Draft(body="?"))["msg_id"]
+    assert owed(store, CYD) == [asked]
+    agents.retire(store, ANN, "orc")
+    assert owed(store, CYD) == [] and waiting(store) == []
+
+
+def test_a_question_from_before_what_is_looked_at_is_passed_over(
+    store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the answer may be older than what is looked at, neither side is told that one is missing."""
+    monkeypatch.setattr(questions, "LOOKED", 3)
+    asked = asks.ask(store, ANN, ["bob"], Draft(body="?"))["msg_id"]
+    mail.reply(store, BOB, asked, Draft(body="so"))
+    for _ in range(3):
+        assert owed(store, BOB) == [] and me(store, ANN)["asks"] == {}
+        send(store, BOB, "cyd", "ann")
+    assert owed(store, BOB) == [] and me(store, ANN)["asks"] == {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -725,6 +727,34 @@ def test_restore_after_git_clean(repo: Path) -> None:
     assert audit.commit(again)["records"] == 2
 
 
+def test_the_advice_after_the_mailbox_is_gone_leads_back(repo: Path) -> None:
+    """`rm -rf .mailbox`: what every command, and a restore that is refused, says first does bring all of it back."""
+    mbox("init", cwd=repo)
+    mbox("agent", "add", "ann", cwd=repo)
+    mbox("task", "add", "Write it", "--id", "parser", cwd=repo)
+    path = {"PYTHONPATH": str(CHECKOUT / "mailbox")}
+    audit.commit(opened(repo))
+    for words in (("status",), ("audit", "restore"), ("inbox", "--as", "ann", "--root", str(repo))):
+        before = tree(repo)
+        shutil.rmtree(repo / places.MAILBOX)
+        done = mbox(*words, cwd=repo)
+        assert done.returncode in (2, 6) and "mbox init" in done.stderr.partition("mbox audit restore")[2], done.stderr
+        for command in re.findall("`(.*?)`", done.stderr)[:2]:
+            call("bash", "-c", command.replace("mbox", f"{sys.executable} -m mbox.cli.main mbox"), cwd=repo, env=path)
+        assert tree(repo) == before
+        shutil.rmtree(repo / ".tasks.old")
+
+
+def test_init_says_what_it_put_among_the_dead_letters(repo: Path) -> None:
+    """A damaged task that stands there without a journal is named; nothing is moved in silence."""
+    mbox("init", cwd=repo)
+    mbox("task", "add", "Write it", "--id", "parser", cwd=repo)
+    shutil.rmtree(repo / places.MAILBOX)
+    (repo / places.task("parser")).write_text("no JSON")
+    done = mbox("init", cwd=repo)
+    assert done.returncode == 0 and "parser.json" in done.stderr and "moved to the dead letters" in done.stderr
+
+
 def test_restore_in_a_fresh_clone(repo: Path, tmp_path: Path) -> None:
     """A clone lacks the ref: the message is the very command that fetches it; then the clone has the same store."""
     store = made(repo)
@@ -754,7 +784,7 @@ def test_restore_into_a_full_store_is_refused(repo: Path) -> None:
     assert (tree(repo), journal_of(repo)) == before
     call("rm", "-rf", ".mailbox/logs", ".mailbox/lock", cwd=repo)
     for dry_run in (True, False):
-        with pytest.raises(Refused, match="stands there without a journal; `mbox init` adopts"):
+        with pytest.raises(Refused, match="stands there without a journal; to restore, move them away first"):
             restored(repo, dry_run)
     assert tree(repo) == before[0]
 

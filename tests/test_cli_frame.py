@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mbox
+from conftest import Run
 from mbox import errors
 from mbox.cli import main, options
 from mbox.cli.context import Context
@@ -941,6 +942,47 @@ def test_completion(put: Any, monkeypatch: pytest.MonkeyPatch, call: Call) -> No
     assert call(env=env).stdout == "plain,zebra\n"
     env = {"_MBOX_COMPLETE": "bash_complete", "COMP_CWORD": "2", "COMP_WORDS": "mbox zebra --str"}
     assert call(env=env).stdout == "plain,--stripes\n"
+
+
+def pressed(run: Run, cwd: Path, line: str) -> list[str]:
+    """What a real bash offers for ``line`` at the Tab key, by the script that `mbox completion bash` prints."""
+    script = """
+eval "$(mbox completion bash)"
+read -ra COMP_WORDS <<< "$1"
+case $1 in *' ') COMP_WORDS+=('');; esac
+COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+compopt() { echo files; }
+complete -p "${COMP_WORDS[0]}" | grep -q -- '-o default' || echo "no files"
+"_${COMP_WORDS[0]}_completion" "${COMP_WORDS[0]}"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = run("bash", "--norc", "-c", script, "bash", line, cwd=cwd, env=env)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout.split("\n")[:-1]
+
+
+def test_completion_of_values_in_bash(run: Run, tmp_path: Path) -> None:
+    """Files where files are wanted; agents, tasks, mail and settings by what is in the store; nothing else is said."""
+    files = ["files", ""]
+    assert pressed(run, tmp_path, "mbox send --as ") == [""]  # no store: nothing, without a word
+    run("mbox", "init", "--here", cwd=tmp_path, check=True)
+    for name in ("ann", "bob"):
+        run("mbox", "agent", "add", name, cwd=tmp_path, check=True)
+    run("task", "add", "A title", "--id", "parser", cwd=tmp_path, check=True)
+    mail = run("mbox", "send", "bob", "--body", "x", "--as", "ann", "-o", "id", cwd=tmp_path, check=True).stdout.strip()
+    assert pressed(run, tmp_path, "task import pl") == files
+    assert pressed(run, tmp_path, "team up ") == files
+    assert pressed(run, tmp_path, "reserve src/") == files
+    assert pressed(run, tmp_path, "mbox nonsense x") == files
+    for line in ("mbox send ", "mbox --as ", "mbox send bob --as ", "mbox read --from ", "mbox send bob --body - --to "):
+        assert pressed(run, tmp_path, line) == ["ann", "bob"], line
+    assert pressed(run, tmp_path, "task claim p") == ["parser"]
+    assert pressed(run, tmp_path, "mbox send bob --task ") == ["parser"]
+    assert pressed(run, tmp_path, "mbox --as bob show ") == [mail]
+    assert pressed(run, tmp_path, "mbox config set lea") == ["lease"]
+    assert pressed(run, tmp_path, "mbox completion z") == ["zsh"]
+    assert pressed(run, tmp_path, "mbox wai") == ["wait"]
 
 
 def test_no_command_takes_the_name_of_a_shared_option() -> None:

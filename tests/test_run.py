@@ -319,8 +319,10 @@ def test_a_stopped_holder_longer_than_its_lease_comes_back_to_nothing(root: Path
         wrapper.terminate()
 
 
-def test_a_watchdog_is_started_where_none_is_seen_twice(root: Path, start: Start) -> None:
-    """After two looks without one there is one; it holds the lock, and SIGTERM ends it although wrappers block that."""
+def test_a_watchdog_is_started_at_once_where_none_is(root: Path, start: Start) -> None:
+    """Before there is a second look there is one; it holds the lock, and SIGTERM ends it although wrappers block that."""
+    config = root / places.CONFIG
+    config.write_text(config.read_text().replace("watchdog_scan: 0.3s", "watchdog_scan: 1h"))
     one = start("sleep", "1000", options=())
     pid = int(json.loads(until(lambda: _read(root / places.WATCHDOG), "its status", at=root / places.CACHE))["pid"])
     try:
@@ -365,19 +367,29 @@ def read(path: Path) -> bytes:
         return b""
 
 
-def test_it_looks_twice_before_it_starts_a_watchdog(root: Path, tmp_path: Path) -> None:
-    """One look without a watchdog is none too many; a failure to start one harms nobody."""
-    code = """
-looks = iter([False, True, False, False, True, True])
+@pytest.mark.parametrize(
+    ("looks", "wanted"),
+    [
+        ([False, False, False, True, True, True], ["look", "start", "look", "look", "start"]),
+        ([True, False, True, False, False, True], ["look", "look", "look", "look", "look", "start"]),
+    ],
+)
+def test_the_first_look_starts_a_watchdog_later_ones_only_two_in_a_row(
+    root: Path, looks: list[bool], wanted: list[str]
+) -> None:
+    """Later, one look without a watchdog is none too many; a failure to start one harms nobody."""
+    code = f"""
+looks = iter([*{looks}, True, True, True])
 locks.is_held = lambda *_: print("look", flush=True) or next(looks)
 def watchdog():
     print("start", flush=True)
     raise OSError("no memory")
 order = order._replace(watchdog=watchdog)
 """
-    done = wrap(root, code, "sleep", "1.7")
-    assert done.stdout.split()[:5] == ["look", "look", "look", "look", "start"], (done.stdout, done.stderr)
-    assert (done.returncode, done.stdout.split().count("start")) == (0, 1)
+    done = wrap(root, code, "sleep", "2")
+    said = done.stdout.split()
+    assert said[: len(wanted)] == wanted, (done.stdout, done.stderr)
+    assert (done.returncode, said.count("start")) == (0, wanted.count("start"))
 
 
 def test_a_wrapper_that_is_killed_before_its_first_beat_leaves_no_program(root: Path) -> None:

@@ -426,6 +426,13 @@ def test_working_trees_of_their_own_are_removed_or_kept_and_named(root: Path, te
     again = json.loads(team("up", file, "--socket", socket).stdout)
     assert set(again["started"]) == {"w-1", "w-2", "w-3"}
     team("down", "--force")
+    top = root.parent / "repo.worktrees"
+    assert sorted(path.name for path in top.iterdir()) == ["blue-w-2", "blue-w-3"]
+    for name in ("w-2", "w-3"):
+        run("git", "reset", "-q", "--hard", "main", cwd=top / f"blue-{name}", check=True)
+        run("git", "clean", "-fdq", cwd=top / f"blue-{name}", check=True)
+    team("down", "blue")  # again: what is clean now goes, and the folder with the last of them
+    assert not top.exists()
 
 
 def test_members_come_and_go_with_the_files_comments_kept(root: Path, team: Team, socket: str) -> None:

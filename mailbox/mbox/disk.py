@@ -129,6 +129,13 @@ class Disk:
         except OSError:
             pass
 
+    def remove_empty(self, path: str) -> None:
+        """Remove the folder at ``path`` if there is nothing in it; it may be gone, and it may stay."""
+        try:
+            os.rmdir(path)
+        except OSError:
+            pass
+
     def folders(self, path: str) -> None:
         """Make the folder ``path`` and those above it that are missing."""
         try:

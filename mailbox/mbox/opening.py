@@ -149,10 +149,13 @@ class Made(NamedTuple):
     excluded: list[str]
 
 
-def init(cwd: str, here: bool = False, track: bool = False, disk: Disk | None = None) -> Made:
+def init(
+    cwd: str, here: bool = False, track: bool = False, disk: Disk | None = None, say: Callable[[str], None] | None = None
+) -> Made:
     """Make ``.mailbox/`` and ``.tasks/`` in the repository's root (``here``: in ``cwd``); twice is harmless.
 
-    Where documents are there without a journal (a clone of a tracked store), one record adopts them all.
+    Where documents are there without a journal (a clone of a tracked store), one record adopts them all; ``say`` is told
+    of each that could not be read, and is among the dead letters now.
     """
     folder = root.init_place(cwd, here)
     disk = disk or Disk()
@@ -169,6 +172,7 @@ def init(cwd: str, here: bool = False, track: bool = False, disk: Disk | None = 
     if fresh:
         _first_segment(folder, disk, host())
     store = assemble(root.Root(folder, "init", []), disk)
+    store.say = say or store.say
     adopted = store.transact(_adopt, Actor("store")) if store.end().seq == 1 else 0  # also after a death before this
     return Made(store, fresh, adopted, excluded)
 

@@ -147,7 +147,8 @@ def place(named: str | None, cwd: str) -> str:
 
 def _refuse_full(folder: str) -> None:
     """Refuse where something would be written over: a journal, or documents that no broken-off restore left."""
-    away = "move .mailbox and .tasks away first"
+    there = [name for name in (places.MAILBOX, places.TASKS) if os.path.lexists(f"{folder}/{name}")]
+    away = f"move them away first: `{' && '.join(f'mv {name} {name}.old' for name in there)}`"
     for path in (places.MAILBOX, *places.FOLDERS):
         if os.path.islink(f"{folder}/{path}"):
             raise Refused(f"{folder}/{path} is a symlink; the store is never followed out of its root")
@@ -157,7 +158,8 @@ def _refuse_full(folder: str) -> None:
     standing = next(_documents(folder), None)
     if standing and not os.path.isdir(f"{folder}/{SHADOW}"):
         raise Refused(
-            f"{folder}/{standing} stands there without a journal; `mbox init` adopts such documents; to restore, {away}"
+            f"{folder}/{standing} stands there without a journal; to restore, {away}, then `mbox audit restore`; "
+            "`mbox init` adopts such documents, and what is not among them is lost to it"
         )
 
 

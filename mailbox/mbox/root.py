@@ -51,6 +51,8 @@ def find(root_arg: str | None, env_root: str | None, cwd: str) -> Root:
         return _named(env_root, cwd, "MBOX_ROOT", "env")
     store, starts, warnings = _search(os.path.realpath(cwd))
     if store is None:
+        for start in starts:
+            _refuse_bereft(start)
         looked = ", nor in ".join(f"{start} or a folder above it" for start in starts)
         raise NoStore(
             f"no {MAILBOX}/ in {looked}; `mbox init` makes one, --root and MBOX_ROOT name another, "
@@ -65,7 +67,25 @@ def _named(folder: str, cwd: str, by: str, how: str) -> Root:
         return _usable(Root(path, how, []))
     if os.path.basename(path) == MAILBOX and os.path.isdir(path):
         raise NoStore(f"{by} {folder}: name the folder that holds {MAILBOX}/, {os.path.dirname(path)}")
+    _refuse_bereft(path, above=False)
     raise NoStore(f"{by} {folder}: no {MAILBOX}/ in {path}; `mbox init` there makes one")
+
+
+def _refuse_bereft(start: str, above: bool = True) -> None:
+    """`NoStore` where a store was: ``.tasks/`` with documents and no ``.mailbox/``, up to the repository's top."""
+    for folder in _upward(start):
+        try:
+            left = any(name.endswith(".json") for name in os.listdir(f"{folder}/.tasks"))
+        except OSError:
+            left = False
+        if left:
+            raise NoStore(
+                f"{folder}/{MAILBOX} is gone, and its .tasks/ still there: in {folder}, `mv .tasks .tasks.old`, then "
+                "`mbox audit restore` brings all back as of the last `mbox audit commit`; `mbox init` would keep only "
+                "these tasks: no mail, no agents, no journal"
+            )
+        if not above or os.path.lexists(f"{folder}/.git"):
+            return
 
 
 def _search(start: str) -> tuple[str | None, list[str], list[str]]:

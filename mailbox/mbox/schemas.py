@@ -44,7 +44,7 @@ _TYPES: dict[str, Document] = {
     **_all("seq token round attempt_count incarnation records written removed mended count dead_letters", _COUNT),
     **_all("imported skipped held done line", _COUNT),
     **_all("to capabilities patterns touched_paths released kept on examples unblocked changed task_ids", _STRS),
-    **_all("dropped missing unacknowledged next waits_for", _STRS),
+    **_all("dropped missing unacknowledged to_answer next waits_for", _STRS),
     **_all("created_at expires_at retired_at first_at ts", _TIME),
     **_all("value payload result original", {}),
     "asks": _map(_STRS),
@@ -121,7 +121,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "deadletter purge": (MANY, "id purged"),
     # agents
     "me": (ONE, "agent root role incarnation tasks=mine? reservations=holdings? unread=int mail? "
-                "unacknowledged? asks? next? more?"),
+                "unacknowledged? to_answer? asks? next? more?"),
     "agent add": (ONE, "agent incarnation role host? model? capabilities? already?"),
     "agent list": (MANY, "agent state=of_life role host? model? capabilities? team? incarnation"),
     "agent show": (ONE, "@agent state=of_life?"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from . import agents, history, letters, notes, places, ready, reservations
+from . import agents, history, letters, notes, places, questions, ready, reservations
 from .documents import FINAL, Document, compact, defaults
 from .history import age
 from .host import stamp
@@ -159,14 +159,25 @@ def _why(store: OpenStore, view: ready.View, mail: dict[str, tuple[int, str]]) -
     lines += [f"{_named(tasks)}: {reason}" for reason, tasks in list(found.items())[:MOST]]
     if len(found) > MOST:
         lines.append(f"{len(found) - MOST} more reasons: `task ready --explain`")
+    lines += _unanswered(store)
     lines += [f"{ident}: {why}" for ident, why in _buried(view)]
     dead = len(store.names(places.DEADLETTER))
     if dead:
-        lines.append(f"{dead} dead letters (mail or files that could not be read): `mbox deadletter list`")
+        lines.append(f"{dead} dead letter{'s' * (dead > 1)}: `mbox deadletter list`")
     lines += _left_alone(store)
     if store.is_behind():
         lines.append("the files do not follow the journal yet; the next command that writes brings them")
     return lines
+
+
+def _unanswered(store: OpenStore) -> list[str]:
+    """Who waits for whose answer."""
+    lines = [
+        f"{name} waits for {', '.join(missing)} ({thread})"
+        for name in agents.active(store)
+        for thread, missing in questions.asked_by(store, name).items()
+    ]
+    return [*lines[:MOST], f"{len(lines) - MOST} more questions wait for an answer"] if len(lines) > MOST else lines
 
 
 def _left_alone(store: OpenStore) -> list[str]:
@@ -207,7 +218,10 @@ def _named(tasks: list[str]) -> str:
 
 
 def me(store: OpenStore, who: Actor) -> Answer:
-    """Who the agent is, what it holds, its mail, its open questions, and the next command for each."""
+    """Who the agent is, what it holds, its mail, questions that it was asked and that it asked, the next command for each.
+
+    Both kinds of questions among the newest messages only: `questions` says the bound.
+    """
     doc = agents.require(store, store.read, who.name)
     every = ready.every(store).values()
     tasks = [task for task in every if who.name in (task["owner"], task["reviewer"])]
@@ -217,7 +231,8 @@ def me(store: OpenStore, who: Actor) -> Answer:
     held = [_mine(store, task) for task in ready.by_rank(tasks) if _is_mine(task, who.name)]
     own = [_reservation(store, d) for d in store.documents(places.RESERVATIONS) if d["agent"] == who.name]
     count = sum(1 for name in store.names(places.new_folder(who.name)) if name.endswith(".json"))
-    open_asks = _asks(store, who.name)
+    open_asks = questions.asked_by(store, who.name)
+    unread_questions, to_answer = questions.asked_of(store, who.name)
     answer = {
         "agent": who.name,
         "root": store.root,
@@ -228,8 +243,9 @@ def me(store: OpenStore, who: Actor) -> Answer:
         "unread": count,
         "mail": [_brief(letters.header(message, now, doc["incarnation_since"] or ""), "message") for message in unread],
         "unacknowledged": sorted(pending, key=places.number),
+        "to_answer": unread_questions + to_answer,
         "asks": open_asks,
-        "next": _next(held, count, pending, open_asks),
+        "next": _next(held, count, pending, to_answer, open_asks),
     }
     return _fitted(answer)
 
@@ -253,27 +269,9 @@ def _mine(store: Store, task: Document) -> Answer:
     return _brief(row)
 
 
-def _asks(store: Store, name: str) -> dict[str, list[str]]:
-    """Questions of ``name`` that still wait, newest 200 sent messages: thread → who has not answered."""
-    sent = sorted(store.names(places.outbox_folder(name)), key=lambda file: -places.number(file[:-5]))[:200]
-    found = {}
-    for file in sent:
-        doc = store.glance(f"{places.outbox_folder(name)}/{file}")
-        if doc and doc["type"] == "question":
-            found[doc["thread_id"]] = set(doc["to"])
-    for folder in (places.new_folder(name), places.cur_folder(name), *_months(store, name)):
-        for doc in store.documents(folder) if found else ():
-            if doc["thread_id"] in found and doc["parent_id"]:
-                found[doc["thread_id"]].discard(doc["from"])
-    return {thread: sorted(missing) for thread, missing in sorted(found.items()) if missing}
-
-
-def _months(store: Store, name: str) -> list[str]:
-    folder = places.archive_folder(name)
-    return [f"{folder}/{month}" for month in sorted(store.names(folder))[-2:]]
-
-
-def _next(tasks: list[Answer], unread: int, pending: list[str], asks: dict[str, list[str]]) -> list[str]:
+def _next(
+    tasks: list[Answer], unread: int, pending: list[str], to_answer: list[str], asks: dict[str, list[str]]
+) -> list[str]:
     """The next command for each thing that waits for this agent."""
     commands = []
     for task in tasks:
@@ -282,6 +280,7 @@ def _next(tasks: list[Answer], unread: int, pending: list[str], asks: dict[str, 
             continue
         verb = {"claimed": "start", "running": "done", "review": "approve"}[task["status"]]
         commands.append(f"task {verb} {task['task_id']} --token {task['token']}")
+    commands += [f"mbox reply {ident} --body TEXT" for ident in to_answer[:2]]
     if pending:
         commands.append(f"mbox ack {' '.join(sorted(pending, key=places.number)[:5])}")
     if unread:
@@ -292,7 +291,7 @@ def _next(tasks: list[Answer], unread: int, pending: list[str], asks: dict[str, 
 
 def _fitted(answer: Answer) -> Answer:
     """``answer`` in at most `ME` bytes: what is long is cut from its end, the counts stay."""
-    for name in ("mail", "reservations", "unacknowledged", "asks", "tasks", "next"):
+    for name in ("mail", "reservations", "unacknowledged", "asks", "to_answer", "tasks", "next"):
         while answer[name] and len(compact(answer).encode()) > ME - 40:
             items = list(answer[name].items() if isinstance(answer[name], dict) else answer[name])[:-1]
             answer[name] = dict(items) if isinstance(answer[name], dict) else items

@@ -5,7 +5,8 @@ one store, that of the main working tree (`root`).
 
 Promised: `ensure` makes it or finds it, and says which branch it is on; `remove` removes only a tree that is *clean*:
 nothing uncommitted, nothing untracked, no commit that is not in the branch it came from.  What is kept is named with
-the reason.  A branch is deleted only together with its clean tree, and only if all of it is merged (``git branch -d``).
+the reason.  The folder of the trees goes with the last of them.  A branch is deleted only together with its clean tree,
+and only if all of it is merged (``git branch -d``).
 
 A crash in between leaves a tree without its branch's removal, or an entry of git's whose folder is gone; both are found
 by the next `ensure` (which prunes the entry) or `remove`.  git's own hooks run as they do for anybody.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from .disk import Disk
 from .errors import Refused, StoreError
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ def remove(root: str, path: str, branch: str) -> str:
         return "git does not remove it (is it locked? `git worktree list`)"
     if trees[real] == branch:
         _git(root, "branch", "--quiet", "-d", branch)
+    Disk().remove_empty(os.path.dirname(path))
     return ""
 
 

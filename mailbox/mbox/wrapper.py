@@ -13,7 +13,8 @@ States and their order; what a SIGKILL of the wrapper after each leaves:
    – Killed before that beat: it ends by itself, and never was the program.  After: the program goes on alone; its
    heartbeat is dead at once (the pid is gone), so the watchdog ends the group and settles.
 5. Every ``heartbeat`` a beat; every ``renew_every`` a transaction that renews what the agent holds, and sweeps; every
-   ``watchdog_scan`` a look for a live watchdog: after two looks without one, one is started.
+   ``watchdog_scan`` a look for a live watchdog.  The first look is at once, and starts one where none is alive; after
+   that, two looks without one do.
 6. *ending*: the program ended, or this process was told to (SIGTERM, SIGHUP), or another process took the name over
    (exit 5), or this process met an error that it does not know.
    What is left of the group gets SIGTERM, after ``stop_grace`` SIGKILL, and is seen to be dead.
@@ -58,7 +59,7 @@ STOPPING = (signal.SIGTERM, signal.SIGHUP)
 WATCHED = frozenset((*PASSED, *STOPPING, signal.SIGCHLD))
 
 LOOKS = 2
-"""Looks without a live watchdog after which one is started."""
+"""Looks in a row without a live watchdog after which one is started; the first look alone is enough."""
 
 Say = Callable[[str], None]
 
@@ -132,7 +133,7 @@ class _Wrapper:
         self.program = os.path.basename(order.words[0])
         self.environ = {**environ, **variables(store, who)}
         self.began = store.host.mono()
-        self.lonely = 0
+        self.lonely = LOOKS - 1
         self.said = ""
         self.leader = Identity(0, 0)
         self.wants = False
@@ -174,7 +175,7 @@ class _Wrapper:
         """Beat, renew and pass signals on until the program has ended; how it ended, as `waitstatus_to_exitcode`."""
         config, mono = self.store.config, time.monotonic
         tasks = ((self._beat, config.heartbeat), (self._renew, config.renew_every), (self._look, config.watchdog_scan))
-        due = [mono(), mono() + config.renew_every, mono() + config.watchdog_scan]
+        due = [mono(), mono() + config.renew_every, mono()]
         while True:
             for n, (task, every) in enumerate(tasks):
                 if mono() >= due[n]:
@@ -318,7 +319,7 @@ class _Wrapper:
             self._once(f"what {self.who.name} holds could not be renewed: {error}")
 
     def _look(self) -> None:
-        """Start a watchdog where none was seen for long."""
+        """Start a watchdog where none is; of several that are started at the same time its lock lets one go on."""
         if self.order.watchdog is None:
             return
         try:

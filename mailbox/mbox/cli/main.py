@@ -187,9 +187,21 @@ class Table(click.Group, options.Helpful):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.entries and ctx.resilient_parsing:
+            return None, None, []
         if args[0] not in self.entries and not args[0].startswith("-"):
             raise click.UsageError(f"no such command '{args[0]}'{self.nearest(args[0])}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """The commands; the values of a shared option that stands before them; files, where it is neither."""
+        from mbox.cli.completing import files, values
+
+        wants = ctx.meta.get("mbox.wants")
+        for kind, names, settings in options.EVERY if wants else ():
+            if wants in names:
+                return values(ctx, kind(names, **settings), incomplete)
+        return super().shell_complete(ctx, incomplete) or files(incomplete)
 
     def nearest(self, name: str) -> str:
         """Where the command ``name`` might be instead."""
@@ -200,6 +212,8 @@ class Table(click.Group, options.Helpful):
     def arrange(self, ctx: click.Context, args: list[str]) -> list[str]:
         """``args`` with the command first, and the shared options that stood before it behind it."""
         before, rest = leading(args, options.WORDS)
+        if ctx.resilient_parsing and not rest and before and options.WORDS.get(before[-1]):
+            ctx.meta["mbox.wants"] = before[-1]
         rest = rest[1:] if rest[:1] == ["--"] else rest
         return rest if not rest or rest[0].startswith("-") else [rest[0], *before, *rest[1:]]
 
@@ -311,7 +325,7 @@ def _perform(group: Table, program: str, args: list[str], context: Context) -> i
     if asked:
         from click.shell_completion import shell_complete
 
-        return shell_complete(group, {}, program, variable, asked)
+        return shell_complete(group, {"obj": context}, program, variable, asked)
     with group.make_context(program, args, obj=context) as ctx:
         return _status(group.invoke(ctx))
 

@@ -94,8 +94,8 @@ class Value(_Type):
         self.read = read
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str):
-            return value
+        if not isinstance(value, str) or (ctx and ctx.resilient_parsing):
+            return value  # the shell completes: what stands there is not read
         return self.read(value, _called(param), ctx.ensure_object(Context) if ctx else Context())
 
 
@@ -210,6 +210,8 @@ def words(
     """
 
     def expanded(ctx: click.Context, param: click.Parameter, given: Sequence[str]) -> tuple[str, ...]:
+        if ctx.resilient_parsing:
+            return tuple(given)
         context = ctx.ensure_object(Context)
         found = [word for one in given for word in (_lines(context, metavar) if one == "-" else [one])]
         if given and not found:
@@ -318,12 +320,19 @@ def _help(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
         ctx.exit()
 
 
+def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
+    """What the shell completes a value with."""
+    from mbox.cli.completing import values
+
+    return values(ctx, param, incomplete)
+
+
 class Command(Helpful):
     """A command with a compact help (at most 2,000 bytes): own options, examples, exit statuses."""
 
     def __init__(self, name: str, body: Body) -> None:
         wanted: list[Wanted] = [*getattr(body.function, "wanted", []), *EVERY]
-        made = [kind(names, **settings) for kind, names, settings in wanted]
+        made = [kind(names, shell_complete=_complete, **settings) for kind, names, settings in wanted]
         super().__init__(name, params=made, help=body.function.__doc__)
         self.body = body
 

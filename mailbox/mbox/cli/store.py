@@ -26,7 +26,7 @@ def init(context: Context, here: bool, track: bool) -> None:
         folder = root.init_place(context.cwd, here)
         context.emit({"root": folder, "made": not os.path.isdir(f"{folder}/{places.LOGS}")})
         return
-    made = opening.init(context.cwd, here, track)
+    made = opening.init(context.cwd, here, track, say=context.say)
     context.closing.append(made.store.close)
     if made.excluded:
         context.say("the store stays out of your branches (.git/info/exclude); `git clean -x` deletes it, "
@@ -46,7 +46,8 @@ def status(context: Context) -> None:
 
 @command(examples=["mbox me", "mbox me --as ann"], exits={3: "not registered"})
 def me(context: Context) -> None:
-    """Who I am, what I hold, my mail and open questions, and the next command for each."""
+    """Who I am, what I hold, my mail, questions that I owe an answer (`to_answer`) and that I asked (`asks`), and the
+    next command for each."""
     from mbox.status import me as look
 
     context.emit(look(context.store, context.actor()))
@@ -211,4 +212,5 @@ def completion(context: Context, shell: str) -> None:
         raise Usage(f"no completion for {shell}; bash, zsh and fish have one")
     for program in ("mbox", "task", "reserve", "team"):
         made = found(table(program), {}, program, f"_{program.upper()}_COMPLETE")
-        context.write(made.source() + "\n")
+        script = made.source().replace("complete -o nosort", "complete -o bashdefault -o default -o nosort")
+        context.write(script + "\n")
