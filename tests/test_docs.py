@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -221,3 +222,23 @@ def test_commands_in_pages_exist(page: Path) -> None:
         words = span.split()
         entries = main.TABLES[words[0]]
         assert words[1] in entries or words[0] == "reserve", span
+
+
+def test_no_arrow_points_upwards() -> None:
+    """The table of modules names each once, and what a module imports as it is loaded stands no lower than itself."""
+    source = CHECKOUT / "mailbox/mbox"
+    table = (CHECKOUT / "docs/structure.md").read_text().split("\n| module |")[1].split("\n\n")[0]
+    rows = [re.findall(r"`([a-z_]+)`", line.split("|")[1]) for line in table.splitlines() if line.startswith("| `")]
+    named = [name for row in rows for name in row]
+    modules = {path.stem for path in source.glob("*.py") if path.stem[0] != "_"}
+    assert sorted(named) == sorted(modules)
+    at = {name: n for n, row in enumerate(rows) for name in row}
+    up = [
+        f"{name} imports {other}"
+        for name in sorted(modules)
+        for node in ast.parse((source / f"{name}.py").read_text()).body
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for other in ([node.module] if node.module else [alias.name for alias in node.names])
+        if other in at and at[other] > at[name]
+    ]
+    assert not up

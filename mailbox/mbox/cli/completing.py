@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from mbox.cli.options import AGENT, Context
+from mbox.cli.context import Context
+from mbox.cli.options import AGENT
 from mbox.errors import MboxError
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _known(ctx: click.Context, param: click.Parameter, context: Context) -> Iter
 
     metavar, home = (param.metavar or "").strip("[].") or str(param.name), ctx.command_path.split()
     if param.name == "key" and home[-2:-1] == ["config"]:
-        from mbox.config import OPTIONS
+        from mbox.settings import OPTIONS
 
         return list(OPTIONS)
     if param.type is AGENT or metavar == "TO":
