@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -926,6 +927,25 @@ def test_run_as_a_module(name: str, tmp_path: Path) -> None:
     done = _python("-m", "mbox.cli.main", name, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.startswith(f"Usage: {name} ")
+
+
+@pytest.mark.parametrize("name", main.PROGRAMS)
+def test_version_and_help_of_the_program(name: str, run: Run, tmp_path: Path) -> None:
+    """`--version` is a line; without a command a terminal gets the help, too, and `help` says where that is; 2."""
+    assert run(name, "--version", cwd=tmp_path).stdout == f"{name} {mbox.__version__}\n"
+    if name != "reserve":  # which would reserve a file of that name
+        done = run(name, "help", cwd=tmp_path)
+        assert done.returncode == 2 and "--help lists them" in done.stderr
+    ours, theirs = pty.openpty()
+    try:
+        done = subprocess.run(
+            [Path(sys.executable).parent / name], stdout=theirs, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path
+        )
+        assert os.read(ours, 65536).decode().startswith(f"Usage: {name} ")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (done.returncode, done.stderr) == (2, f"{name}: which command? ({name} --help)\n")
 
 
 def test_run_as_a_module_without_a_name(tmp_path: Path) -> None:

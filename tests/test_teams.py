@@ -376,6 +376,8 @@ def test_drain_waits_for_work_and_stops_who_is_done(root: Path, team: Team, sock
     team("send", busy, "--subject", "read me", "--body", "x", "--as", "boss", command="mbox")
     left = team("drain", "--timeout", "2s", check=False)
     assert left.returncode == 4 and f"still at work: boss, {busy}" in left.stderr
+    waits = [line for line in left.stderr.splitlines() if "waiting until " in line]
+    assert len(waits) == 1 and waits[0].endswith(f" for {busy} (unread mail)"), left.stderr
     told = json.loads(left.stdout)
     assert told["at_work"] == ["boss", busy] and told["handed_over"]["messages"] == 1
     assert team("task", "claim", "--as", busy, command="mbox", check=False).returncode == 1

@@ -22,18 +22,32 @@ STEP = 0.1
 
 
 def drained(store: OpenStore, docs: list[Document], until: float) -> list[str]:
-    """Stop every member that has nothing to do, orchestrators last; who is still up at the time limit."""
+    """Stop every member that has nothing to do, orchestrators last; who is still up at the time limit.
+
+    Who is waited for, and until when, is said at the start and when that changes.
+    """
     told: set[str] = set()
+    said = ""
+    clock = time.strftime("%H:%M:%S", time.localtime(time.time() + until - time.monotonic()))
     rows = [(row["name"], doc) for doc in docs for row in teams.everybody(store.read, doc)]
     while True:
         running = [(who, doc) for who, doc in rows if session.is_up(store, who)]
         if not running or time.monotonic() >= until:
             return [who for who, _ in running]
+        busy = []
         for who, doc in running:
             last = who == doc["orchestrator"] and sum(other is doc for _, other in running) > 1
-            if who not in told and not last and _is_done(store, who):
+            if who in told or last:
+                continue
+            if _is_done(store, who):
                 session.tell_to_stop(store, who)
                 told.add(who)
+            else:
+                busy.append(f"{who} ({'unread mail' if store.names(places.new_folder(who)) else 'at work'})")
+        text = f"waiting until {clock} for {', '.join(busy)}"
+        if busy and text != said:
+            store.say(text)
+            said = text
         time.sleep(STEP)
 
 

@@ -207,6 +207,8 @@ class Table(click.Group, options.Helpful):
         """Where the command ``name`` might be instead."""
         homes = [home for home, entries in TABLES.items() if name in entries and " " not in home]
         paths = [f"{home} {name}" if home in PROGRAMS else f"mbox {home} {name}" for home in homes]
+        if name == "help":
+            return "; --help lists them"
         return f"; did you mean {', '.join(paths)}?" if paths else did_you_mean(name, list(self.entries))
 
     def arrange(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -220,6 +222,9 @@ class Table(click.Group, options.Helpful):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         args = self.arrange(ctx, args)
         if not args and not ctx.resilient_parsing:
+            if sys.stdout is not None and sys.stdout.isatty():  # a person; a program gets the one line
+                output.write(ctx.get_help() + "\n")
+                raise click.UsageError("which command?", ctx)
             raise click.UsageError(f"which command? {', '.join(self.entries)}", ctx)
         return super().parse_args(ctx, args)
 
@@ -326,6 +331,11 @@ def _perform(group: Table, program: str, args: list[str], context: Context) -> i
         from click.shell_completion import shell_complete
 
         return shell_complete(group, {"obj": context}, program, variable, asked)
+    if args == ["--version"]:
+        from mbox import __version__
+
+        output.write(f"{program} {__version__}\n")
+        return 0
     with group.make_context(program, args, obj=context) as ctx:
         return _status(group.invoke(ctx))
 
