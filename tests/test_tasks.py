@@ -293,9 +293,77 @@ def test_claim_what_one_can(w: World) -> None:
     gpu, impl, labelled = w.add("gpu", requires=("gpu",)), w.add("b", stage="impl"), w.add("c", labels=("ui",))
     assert w.claim(BOB, stage="impl")["task_id"] == impl
     assert w.claim(BOB, label="ui")["task_id"] == labelled
-    with pytest.raises(Nothing, match="2 running, 1 blocked"):
+    with pytest.raises(Nothing, match="2 in work, 1 incapable"):
         w.claim(BOB)
     assert w.claim(ANN)["task_id"] == gpu
+
+
+def test_claim_says_what_does_not_fit(w: World) -> None:
+    """Ready tasks of another stage or label are counted as such, with theirs; a stage that no task has is named."""
+    w.add("a", stage="design", labels=("ui",))
+    impl = w.add("b", stage="impl")
+    w.add("c", stage="test", after=[impl])
+
+    def said(**wish: Any) -> str:
+        with pytest.raises(Nothing) as none:
+            w.claim(BOB, **wish)
+        return str(none.value)
+
+    assert said(stage="nope") == "nothing ready: no task has stage 'nope'; stages are design, impl, test"
+    assert said(label="nope") == "nothing ready: no task has label 'nope'; labels are ui"
+    assert said(stage="test") == "nothing ready: 2 ready do not fit (stage design, impl), 1 waiting"
+    assert said(stage="impl", label="ui") == "nothing ready: 2 ready do not fit (stage design), 1 waiting"
+    w.claim(BOB, stage="impl")
+    assert said(stage="impl") == "nothing ready: 1 ready does not fit (stage design), 1 in work, 1 waiting"
+    w.claim(BOB, stage="design")
+    w.verb("submit", BOB, impl)
+    w.verb("cancel", USER, impl)
+    assert said(stage="impl") == "nothing ready: 1 in work, 1 blocked", "a stage that a final task has is no mistake"
+
+
+def test_claim_counts_as_explain_does(w: World) -> None:
+    """The refusal of a claim has the words and numbers of `ready --explain`; a task in review is in work."""
+    for state in ("claimed", "running", "review", "held", "done"):
+        w.add("waits", after=[bring(w, state)])
+    w.add("gpu", requires=("gpu",))
+    while True:
+        try:
+            w.claim(BOB)
+        except Nothing as error:
+            said = str(error)
+            break
+    rows = ready.explain(w.store, "bob")
+    assert said == "nothing ready: " + ", ".join(f"{row['count']} {row['reason']}" for row in rows)
+    with pytest.raises(Nothing, match="no task is open"):
+        selections.cancel(w.store, USER, where=selections.Filter())
+        w.claim(BOB)
+
+
+def test_why_a_task_is_not_yours(w: World) -> None:
+    """Never claimed is not lost; a token that never was is not an older one; in review says what is next."""
+    task_id = w.add()
+    with pytest.raises(NotYours, match=f"{task_id} is queued: you have not claimed it; `task claim {task_id}`"):
+        w.verb("done", BOB, task_id)
+    old = w.claim(BOB, task_id)["token"]
+    for never in (old - 1, 999):
+        with pytest.raises(NotYours, match=f"token {never} is not its lease's; use the one that the claim printed"):
+            w.verb("done", BOB, task_id, never)
+    w.verb("release", BOB, task_id)
+    with pytest.raises(NotYours, match="you hold it no longer"):
+        w.verb("submit", BOB, task_id)
+    with pytest.raises(NotYours, match="you have not claimed it"):
+        w.verb("submit", ANN, task_id)
+    token = w.claim(BOB, task_id)["token"]
+    with pytest.raises(NotYours, match=f"token {old} is not its lease's; it was taken again since"):
+        w.verb("done", BOB, task_id, old)
+    w.verb("submit", BOB, task_id, token)
+    with pytest.raises(NotYours, match=f"in review; somebody else than bob takes that: `task review {task_id}`"):
+        w.verb("done", BOB, task_id)
+    w.verb("review", RAE, task_id)
+    with pytest.raises(NotYours, match="in review; rae approves or rejects it"):
+        w.verb("done", BOB, task_id)
+    with pytest.raises(NotYours, match=f"in review, by you; `task approve {task_id}`"):
+        w.verb("done", RAE, task_id)
 
 
 def test_claim_takes_all_at_once(w: World) -> None:
@@ -415,7 +483,7 @@ def test_dead_dependency_blocks(w: World, end: str) -> None:
     """A dependency that ends failed, dead or cancelled blocks its dependents, and the explanation says so."""
     first = bring(w, end)
     second = w.add("second", after=[first])
-    with pytest.raises(Nothing, match="0 running, 1 blocked"):
+    with pytest.raises(Nothing, match=r"nothing ready: 1 blocked$"):
         w.claim(ANN)
     assert w.exit_of("claim", ANN, second) == 1
     rows = {row["reason"]: row for row in ready.explain(w.store)}
@@ -522,7 +590,7 @@ def test_many_parked(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reservations.reserve(w.store, BOB, Wanted(["src"], 600))
     assert claims.claim(w.store, ANN, claims.Wish(), dry_run=True)["task_id"] == free
     assert w.claim(ANN)["task_id"] == free
-    with pytest.raises(Nothing, match="1 running, 30 blocked"):
+    with pytest.raises(Nothing, match="1 in work, 30 reserved"):
         w.claim(ANN)
 
 
@@ -1134,7 +1202,7 @@ def test_wait_times_out(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time that runs out is exit 4, after the time and not before."""
     bring(w, "held")
     start = w.host.mono()
-    with pytest.raises(TimedOut, match="0 running, 1 blocked"):
+    with pytest.raises(TimedOut, match=r"nothing ready: 1 held \(after 60s\)"):
         waiting(w, monkeypatch, 60, None)
     assert w.host.mono() - start == 60
 
@@ -1266,9 +1334,9 @@ def test_command_line(task: Any, repo: Path) -> None:
     assert (answer["status"], answer["next"]["task_id"]) == ("done", "docs")
     status, answer, err = task("done", "docs", "--as", "ann", "--next")
     assert (status, answer["status"]) == (0, "done")
-    assert "1 running, 1 blocked" in err
+    assert "1 in work, 1 waiting" in err
     status, _, err = task("claim", "--as", "ann")
-    assert (status, err) == (1, "task: nothing ready: 1 running, 1 blocked\n")
+    assert (status, err) == (1, "task: nothing ready: 1 in work, 1 waiting\n")
     assert task("submit", "parse", "--to", "rae", "--as", "bob")[1]["reviewer"] == "rae"
     assert task("approve", "parse", "--as", "bob")[0] == 5
     assert task("approve", "parse", "--as", "rae")[1]["unblocked"]

@@ -75,8 +75,10 @@ def claim(context: Context, task_id: str | None, stage: str | None, label: str |
     wish = claims.Wish(stage, label, _time("--lease", lease), not no_reserve, start)
 
     if task_id is None:
-        attempt = partial(claims.claim, store, actor, wish, dry_run)
-        answer = claims.wait(store, attempt, actor, wait) if wait and not dry_run else attempt()
+        if wait and not dry_run:
+            answer = claims.wait(store, partial(claims.claim_next, store, actor, wish), actor, wait)
+        else:
+            answer = claims.claim(store, actor, wish, dry_run)
     elif wait and not dry_run:
         answer = _in_line(context, task_id, wish, token, wait)
     else:
