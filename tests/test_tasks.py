@@ -1024,6 +1024,19 @@ def test_graph(w: World) -> None:
     assert ready.graph(w.store, "mermaid").startswith("graph TD")
 
 
+def test_graph_as_data(w: World) -> None:
+    """Nodes are rows of tasks, edges each say who depends on what; what is not shown as a node may end an edge."""
+    done = bring(w, "done")
+    first = w.add("first", after=[done], stage="impl")
+    second = w.add("second", after=[first])
+    found = ready.nodes(w.store)
+    row = {"task_id": first, "status": "queued", "stage": "impl", "priority": 5, "title": "first"}
+    assert found["nodes"] == [row, {"task_id": second, "status": "queued", "priority": 5, "title": "second"}]
+    edges = [{"task_id": first, "depends_on": done}, {"task_id": second, "depends_on": first}]
+    assert found["edges"] == edges
+    assert [node["task_id"] for node in ready.nodes(w.store, everything=True)["nodes"]] == [done, first, second]
+
+
 # -- notes -------------------------------------------------------------------------------------------------------------
 
 
@@ -1342,6 +1355,8 @@ def test_command_line(task: Any, repo: Path) -> None:
     assert task("approve", "parse", "--as", "rae")[1]["unblocked"]
     assert task("approve", "parse", "--as", "rae")[1]["already"] is True
     assert {row["status"] for row in task("list", "--all")[1]} == {"done", "queued"}
+    assert set(task("graph", "-o", "json")[1]) == {"nodes", "edges"}
+    assert task("graph", text=True)[1].startswith("[ ] ")
 
 
 def test_command_line_several(task: Any) -> None:
@@ -1373,6 +1388,10 @@ def test_command_line_refuses(task: Any, repo: Path) -> None:
         (("import", "-", "--from", "jira"), "beads"),
         (("update", "t4"), "what is to change"),
         (("graph", "--format", "png"), "mermaid"),
+        (("graph", "--format", "dot", "-o", "json"), "not both"),
+        (("graph", "-o", "env"), "json"),
+        (("list", "--limit", "x"), "--limit: 'x' is no number of rows"),
+        (("checkpoint", "t4", "--state", "-", "--as", "ann"), "over 262144 bytes, checkpoint_limit is 16384"),
         (("claim", "t4", "--stage", "x", "--as", "ann"), "not both"),
     ):
         status, out, err = task(*words)

@@ -309,6 +309,16 @@ def explain_one(store: Store, task_id: str, agent: str | None = None) -> Answer:
     return {"task_id": task_id, "status": doc["status"], "ready": not why, "why": why}
 
 
+def nodes(store: Store, everything: bool = False) -> Answer:
+    """The graph of `graph` as data: ``nodes``, a row a task, and ``edges``, each a task and one that it depends on."""
+    docs = by_rank(doc for doc in every(store).values() if everything or doc["status"] not in FINAL)
+    rows = [{**_row(store, doc), "hold": doc["hold"]} for doc in docs]
+    return {
+        "nodes": [{name: value for name, value in row.items() if value not in (None, "")} for row in rows],
+        "edges": [{"task_id": doc["task_id"], "depends_on": dep} for doc in docs for dep in doc["depends_on"]],
+    }
+
+
 def graph(store: Store, fmt: str, everything: bool = False) -> str:
     """The dependency graph of the tasks that are not final (``everything``: of all), drawn as ``fmt``."""
     from . import graph as drawing

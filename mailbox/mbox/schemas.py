@@ -89,6 +89,8 @@ _NESTED = {
     "findings": ("many", "kind path? problem bad"),
     "claims": ("many", "task_id status holder? left? title"),
     "holdings": ("many", _HELD),
+    "nodes": ("many", "task_id status stage? owner? priority title expired? hold?"),
+    "edges": ("many", "task_id depends_on"),
     "mine": ("many", "task_id status token left title note? checkpoint?"),
     "mail": ("many", _MESSAGE_ROW),
     "handed_over": ("one", "to=str msg_id messages=int"),
@@ -160,6 +162,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "task list": (MANY, "task_id status stage? owner? priority title expired?"),
     "task show": (ONE, "@task left? expired? waits_for? notes?"),
     "task ready": (EITHER, "task_id stage? priority title"),
+    "task graph": (ONE, "nodes? edges?"),
     "task claim": (ONE, _NESTED["next_claim"][1] + " already?"),
     "task renew": (ONE, _TASK + "token left"),
     "task start": (ONE, _TASK + _ALREADY),
@@ -189,7 +192,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
 """What each command prints: one object, many rows or either, and its fields: ``name``, or ``name=type`` where the type
 is not that of its name; ``?`` where it may be missing; ``@kind``: all fields of that document, the empty left out."""
 
-TEXT = frozenset(["lock", "completion", "task graph", "run", "team attach"])
+TEXT = frozenset(["lock", "completion", "run", "team attach"])
 """Commands that print text, or what another command prints."""
 
 
