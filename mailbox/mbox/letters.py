@@ -224,12 +224,21 @@ def rank(doc: Document) -> tuple[int, int]:
 def inbox(store: Store, agent: str, limit: int = 20, everything: bool = False) -> tuple[list[Document], int]:
     """Headers of what stands in the inbox, by priority, then age, and how many were left out.
 
-    ``everything``: behind them what is archived, newest first.  0 is no limit.
+    ``everything``: also what has expired, and behind all that what is archived, newest first.  0 is no limit.
     """
     since = (store.read(places.agent(agent)) or {}).get("incarnation_since") or ""
+    now = stamp(store.host.wall())
     ids = standing(store, agent)
+
+    def look(some: list[str]) -> list[Document]:
+        docs = sorted(_documents(store, agent, some), key=rank)
+        return docs if everything else [doc for doc in docs if state(doc, now) != "expired"]
+
     shown = _foremost(store, agent, ids, limit) if 0 < limit < len(ids) > FEW else ids
-    docs = sorted(_documents(store, agent, shown), key=rank)
+    docs = look(shown)
+    if len(docs) < limit and len(shown) < len(ids):
+        shown = ids
+        docs = look(shown)
     left = len(ids) - len(shown)
     if everything:
         older = archive(store, agent)
@@ -237,7 +246,6 @@ def inbox(store: Store, agent: str, limit: int = 20, everything: bool = False) -
         docs, left = docs + [doc for path in older[:room] if (doc := store.read(path))], left + len(older[room:])
     if limit and len(docs) > limit:
         docs, left = docs[:limit], left + len(docs) - limit
-    now = stamp(store.host.wall())
     return [header(doc, now, since) for doc in docs], left
 
 
