@@ -12,7 +12,21 @@ import pytest
 
 from conftest import Run
 from kit import journaled, tree
-from mbox import agents, claims, documents, mail, notes, places, planning, plans, ready, reservations, selections, tasks
+from mbox import (
+    agents,
+    claims,
+    documents,
+    mail,
+    notes,
+    places,
+    planning,
+    plans,
+    ready,
+    reservations,
+    reviews,
+    selections,
+    tasks,
+)
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused, TimedOut, Usage
 from mbox.plans import Draft
 from mbox.reservations import Wanted
@@ -654,6 +668,21 @@ def test_reject(w: World) -> None:
     assert w.verb("reject", RAE, task_id)["already"]
     answer = w.claim(ANN, task_id)
     assert (answer["round"], answer["reason"]) == (2, "no tests")
+
+
+def test_reject_again_for_another_reason(w: World) -> None:
+    """A repeated rejection changes nothing; that its reason was not kept is said, with the one that was."""
+    said: list[str] = []
+    w.store.say = said.append
+    task_id = bring(w, "review")
+    w.verb("review", RAE, task_id)
+    w.verb("reject", RAE, task_id)
+    assert w.verb("reject", RAE, task_id)["already"] is True
+    assert said == []
+    assert reviews.reject(w.store, RAE, task_id, "too slow")["already"] is True
+    assert len(said) == 1
+    assert f"{task_id} was rejected before, for 'no tests': this reason was not kept" in said[0]
+    assert w.doc(task_id)["reason"] == "no tests"
 
 
 def test_review_picks(w: World) -> None:

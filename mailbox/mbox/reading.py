@@ -201,7 +201,7 @@ def _ack(tx: Transaction, agent: str, msg_id: str, token: int | None) -> Documen
     if doc:
         gone = lost(tx, doc, token)
         if gone:
-            raise NotYours(f"{msg_id}: {gone}; `mbox read {msg_id}` takes it again")
+            raise NotYours(f"{msg_id}: {gone}; `mbox read {msg_id}` shows it again, with its token")
         archive(tx, agent, doc, "acked")
         return {"msg_id": msg_id, "state": "acked"}
     doc = tx.read(places.new(agent, msg_id)) or letters.archived(tx, agent, msg_id)
@@ -226,7 +226,9 @@ def lost(tx: Transaction, doc: Document, token: int | None) -> str:
     if lease.left(tx.store.host) <= 0:
         return "its read lease ran out"
     if token is not None and lease.token and token != lease.token:
-        return f"it was read again since, under token {lease.token}"
+        if token < lease.token and doc["deliveries"] > 1:
+            return f"it was read again since, under token {lease.token}"
+        return f"token {token} is not its read lease's"
     if lease.incarnation and lease.incarnation != tx.actor.incarnation:
         return f"it was read by incarnation {lease.incarnation} of {tx.actor.name}, you are {tx.actor.incarnation}"
     return ""
