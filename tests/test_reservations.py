@@ -406,6 +406,8 @@ def test_only_the_holder_gives_back(store: OpenStore) -> None:
     with pytest.raises(NotYours, match="of ann"):
         reservations.release(store, BOB, [], ["src/**"])
     with pytest.raises(NotFound, match=rf"did you mean {rid}\?"):
+        reservations.release(store, ANN, [f"x{rid[1:]}"], [])
+    with pytest.raises(NotFound, match=f"no reservation {rid}5$"):
         reservations.release(store, ANN, [f"{rid}5"], [])
     with pytest.raises(NotFound, match="docs"):
         reservations.release(store, ANN, [], ["docs"])

@@ -420,7 +420,9 @@ def test_claim_by_id(w: World) -> None:
     gpu = w.add("gpu", requires=("gpu",))
     held = bring(w, "held")
     done = bring(w, "done")
-    with pytest.raises(NotFound, match="did you mean"):
+    with pytest.raises(NotFound, match=f"did you mean {first}"):
+        w.claim(BOB, "x" + first[1:])
+    with pytest.raises(NotFound, match="task list --all"):
         w.claim(BOB, "t" + first[1:] + "9")
     w.claim(ANN, first)
     with pytest.raises(NotYours, match=f"{first} is held by ann"):

@@ -156,9 +156,9 @@ def imported(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_ex
 
 def _unknown(tx: Transaction, unknown: list[tuple[Draft, str]], drafts: Sequence[Draft]) -> Usage:
     draft, dep = unknown[0]
-    from .errors import did_you_mean
+    from .errors import meant_id
 
-    hint = did_you_mean(dep, [other.id for other in drafts if other.id]) or tasks.nearest(tx.store, dep)
+    hint = meant_id(dep, [other.id for other in drafts if other.id]) or tasks.nearest(tx.store, dep)
     more = f" ({len(unknown) - 1} more like it)" if len(unknown) > 1 else ""
     return Usage(f"{draft.where}: depends on {dep}, which is neither in the plan nor a task{hint}{more}")
 

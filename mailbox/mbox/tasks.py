@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import agents, places, reservations
 from .documents import Document
-from .errors import NotFound, NotYours, Refused, did_you_mean
+from .errors import NotFound, NotYours, Refused, meant_id
 from .lease import Lease
 from .transaction import Actor, Transaction
 
@@ -57,8 +57,8 @@ def missing(store: Store, task_id: str) -> NotFound:
 def nearest(store: Store, task_id: str) -> str:
     """``; did you mean …?`` for the ids that are nearest to one that is not there."""
     ids = (name[:-5] for name in store.names(places.TASKS) if name.endswith(".json"))
-    close = [name for name in ids if name[0] == task_id[0] and abs(len(name) - len(task_id)) < 3]
-    return did_you_mean(task_id, close[:5000]) or "; `task list --all` shows them"
+    close = [name for name in ids if abs(len(name) - len(task_id)) < 3 and (name[0] == task_id[0] or places.number(name))]
+    return meant_id(task_id, close[:5000]) or "; `task list --all` shows them"
 
 
 def acting(tx: Transaction) -> None:
