@@ -154,6 +154,22 @@ def _named(tx: Transaction, agent: str, msg_id: str) -> Document:
     raise letters.missing(tx, agent, msg_id)
 
 
+def pending(store: Store, agent: str) -> dict[str, str]:
+    """What ``agent`` has read and not acknowledged, oldest first: id → time left to do it, or ``expired``.
+
+    Without the lock.  What is expired comes back with the next command that writes; reading it again takes it anew.
+    """
+    from .reservations import span
+
+    names = [name[:-5] for name in store.names(places.cur_folder(agent)) if name.endswith(".json")]
+    found = {}
+    for msg_id in sorted(names, key=places.number):
+        lease = store.load_lease(places.read_lease(agent, msg_id))
+        left = lease.left(store.host) if lease else cast("OpenStore", store).config.read_lease
+        found[msg_id] = span(left) if left > 0 else "expired"
+    return found
+
+
 def finish(store: Store, actor: Actor, docs: Iterable[Document]) -> None:
     """Acknowledge what `read` returned and the caller now has, but for what wants an explicit `ack`.
 
