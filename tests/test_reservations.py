@@ -1073,6 +1073,17 @@ def test_an_expanded_pattern_is_noticed(made: Path, run: Run) -> None:
     assert run("reserve", "src/a.py", "src/b.py", cwd=made, env=env, check=True).stderr == ""
 
 
+def test_a_verb_that_is_misspelt_is_noticed(made: Path, run: Run) -> None:
+    """`reserve chek x` reserves two files, and says which verb is near; not where such a file is there."""
+    env = {"MBOX_AGENT": "ann"}
+    done = run("reserve", "chek", "x", cwd=made, env=env, check=True)
+    assert told(done.stdout)["patterns"] == ["chek", "x"]
+    assert done.stderr == "chek is taken as a file, which is not there (yet); the verb is `reserve check`\n"
+    (made / "relase").write_text("")
+    for word in ("relase", "notes", "src/chek"):
+        assert run("reserve", word, cwd=made, env=env, check=True).stderr == ""
+
+
 def test_check_answers_with_its_status(made: Path, run: Run) -> None:
     """0 free or own, 1 held by somebody else; ``--mine``: 1 unless all are the caller's; ``-`` is stdin."""
     run("reserve", "src/**", "--as", "ann", "--reason", "rename", cwd=made, check=True)
