@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -847,7 +848,7 @@ def test_import_is_all_or_nothing(w: World, tmp_path: Path) -> None:
     """One task that is wrong, there already, or depends on nothing known, and none is imported."""
     w.add("there", id="docs")
     before = tree(tmp_path)
-    with pytest.raises(Usage, match=r"task 3: task docs is there already"):
+    with pytest.raises(Usage, match=r"task 3: task docs is there already; --skip-existing passes it over"):
         planning.import_drafts(w.store, USER, drafts())
     with pytest.raises(Usage, match=r"task 2: depends on pars.*did you mean parse"):
         planning.import_drafts(w.store, USER, drafts(PLAN.replace("[parse, docs]", "[pars]")), skip_existing=True)
@@ -856,6 +857,8 @@ def test_import_is_all_or_nothing(w: World, tmp_path: Path) -> None:
     assert tree(tmp_path) == before
     answer = planning.import_drafts(w.store, USER, drafts(), skip_existing=True)
     assert (answer["imported"], answer["skipped"]) == (2, 1)
+    with pytest.raises(Usage, match=r"task 1: task parse and 1 more are there already; --skip-existing passes them"):
+        planning.import_drafts(w.store, USER, drafts())
     answer = planning.import_drafts(w.store, USER, drafts("tasks: [{id: parse, title: x}]"), skip_existing=True)
     assert (answer["imported"], answer["skipped"]) == (0, 1)
 
@@ -863,7 +866,7 @@ def test_import_is_all_or_nothing(w: World, tmp_path: Path) -> None:
 def test_import_cycle(w: World) -> None:
     """A cycle is refused with its members named; --drop-cycles drops what closes it and says so."""
     text = PLAN.replace("labels: [text]", "depends_on: [parse]").replace("stage: impl", "depends_on: [docs]")
-    with pytest.raises(Refused, match="docs → parse → docs"):
+    with pytest.raises(Refused, match=r"plan.yaml: task \d is in a cycle: docs → parse → docs"):
         planning.import_drafts(w.store, USER, drafts(text))
     assert w.records() == len(journaled(w.store))
     answer = planning.import_drafts(w.store, USER, drafts(text), drop_cycles=True)
@@ -1425,12 +1428,35 @@ def test_command_line_refuses(task: Any, repo: Path) -> None:
         (("checkpoint", "t4", "--state", "-", "--as", "ann"), "over 262144 bytes, checkpoint_limit is 16384"),
         (("claim", "t4", "--stage", "x", "--as", "ann"), "not both"),
     ):
-        status, out, err = task(*words)
+        status, out, err = task(*words, stdin='"' + "x" * 300_000 + '"')
         assert (status, out) == (2, ""), (words, err)
         assert hint in err, (words, err)
         assert err.count("\n") == 1, err
     assert task("show", "t44")[0] == 3
     assert task("checkpoint", "t44", "--state", "{", "--as", "ann")[0] == 2
+
+
+def test_what_the_log_and_me_say(task: Any, repo: Path, run: Run) -> None:
+    """A start that is none names all three kinds; what was read and not acknowledged says how long it may be."""
+    done = run("mbox", "log", "--since", "yesterday", cwd=repo)
+    known = "a duration (2h), a sequence (1200) or a time (2026-01-02T03:04:05Z)"
+    assert (done.returncode, done.stderr) == (2, f"mbox: --since 'yesterday' is none of {known}\n")
+    config = repo / places.CONFIG
+    config.write_text("read_lease: 1s\n")
+    ids = []
+    for wait in (1.1, 0.0):
+        sent = run("mbox", "send", "bob", "--as", "ann", "--body", "x", "--needs-ack", cwd=repo, check=True)
+        ids.append(json.loads(sent.stdout)["msg_id"])
+        run("mbox", "read", ids[-1], "--as", "bob", cwd=repo, check=True)
+        time.sleep(wait)
+        config.write_text("read_lease: 10m\n")
+        if wait:
+            me = json.loads(run("mbox", "me", "--as", "bob", cwd=repo, check=True).stdout)
+            assert me["unacknowledged"] == {ids[0]: "expired"}
+            assert me["next"] == [f"mbox read {ids[0]}"]
+    me = json.loads(run("mbox", "me", "--as", "bob", cwd=repo, check=True).stdout)
+    assert me["unacknowledged"] == {ids[1]: "10m"}
+    assert me["next"] == [f"mbox ack {ids[1]}", "mbox read"]
 
 
 def test_wait_wakes_for_real(task: Any, repo: Path, run: Run) -> None:
