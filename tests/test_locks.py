@@ -93,6 +93,25 @@ def test_too_late_names_the_holder(made: Path, backend: str, run: Run) -> None:
     assert holder.end() == 0
 
 
+def test_the_holder_is_named(store: OpenStore, run: Run) -> None:
+    """By agent and program, without arguments or environment; and only where the line is that of who holds it."""
+    path = Path(store.absolute(places.named_lock("port")))
+    with locks.held(store, "port", agent="ann", runs="make"):
+        fd = os.open(path, os.O_RDWR)
+        try:
+            assert locks._holder(fd) == f"held by pid {os.getpid()} (ann runs make)"
+            assert set(json.loads(path.read_text())) == {"pid", "pidns", "start", "since", "agent", "runs"}
+            os.pwrite(fd, b'{"pid": 1, "agent": "bob"}'.ljust(locks.LINE), 0)
+            assert locks._holder(fd) == f"held by pid {os.getpid()}"
+            os.pwrite(fd, b"no line at all".ljust(locks.LINE), 0)
+            assert locks._holder(fd) == f"held by pid {os.getpid()}"
+        finally:
+            os.close(fd)
+    with locks.held(store, "port", agent="a" * 70, runs="\u2028" * 70):
+        assert len(path.read_bytes()) == locks.LINE
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
 def test_who_waits_long_is_told_for_whom(
     store: OpenStore, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +126,7 @@ def test_who_waits_long_is_told_for_whom(
 
     with locks.held(store, "port", say=say):
         pass
-    assert said == [f"lock port: waiting, held by pid {holder.process.pid}"]
+    assert said == [f"lock port: waiting, held by pid {holder.process.pid} (runs sh)"]
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -9 $$", 137)])

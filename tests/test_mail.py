@@ -11,7 +11,7 @@ import pytest
 
 from kit import FakeHost, FaultyDisk, Killed, journaled, make, tree
 from mailkit import ANN, BOB, CYD, ORC, USER, Row, configure, last, office, opened, said, send, take, unread
-from mbox import agents, asks, deadletters, documents, letters, mail, places, reading
+from mbox import agents, asks, deadletters, documents, errors, letters, mail, places, reading
 from mbox.errors import NotFound, NotYours, Refused, Usage
 from mbox.letters import Wanted
 from mbox.mail import Draft
@@ -404,6 +404,47 @@ def test_a_lost_lease_acknowledges_nothing(store: OpenStore, host: FakeHost) -> 
     assert mail.acknowledge(store, BOB, [msg_id], new)[0]["state"] == "acked"
 
 
+def test_a_token_that_never_was_is_not_an_older_one(store: OpenStore) -> None:
+    """Read once: a wrong token, lower or higher, is not told that the message was read again."""
+    msg_id = send(store, ANN, "bob", needs_ack=True)
+    take(store, BOB)
+    for token in (1, 999):
+        with pytest.raises(NotYours, match=f"{msg_id}: token {token} is not its read lease's; `mbox read {msg_id}`"):
+            mail.acknowledge(store, BOB, [msg_id], token)
+
+
+def test_what_is_not_acknowledged_says_how_long_it_may_be(store: OpenStore, host: FakeHost) -> None:
+    """As for tasks: the time left, or expired; without a lease file the time that a first look would give."""
+    first, second = (send(store, ANN, "bob", needs_ack=True) for _ in range(2))
+    reading.read_many(store, BOB, 2)
+    Path(store.absolute(places.read_lease("bob", second))).unlink()
+    host.advance(540)
+    assert reading.pending(store, "bob") == {first: "60s", second: "10m"}
+    host.advance(60)
+    assert reading.pending(store, "bob") == {first: "expired", second: "10m"}
+
+
+def test_another_number_is_not_what_was_meant(store: OpenStore) -> None:
+    """An id is suggested for another case or letter, or a missing one; never another number."""
+    sent = [send(store, ANN, "bob") for _ in range(12)]
+    with pytest.raises(NotFound) as wrong:
+        letters.find(store, sent[0][:-1] + "99", "bob")
+    assert "did you mean" not in str(wrong.value)
+    for near in (sent[3][1:], f"t{sent[3][1:]}"):
+        with pytest.raises(NotFound, match=rf"did you mean {sent[3]}\?$"):
+            letters.find(store, near)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("r1", ""), ("18", "m18"), ("M18", "m18"), ("t18", "m18"), ("x", ""), ("m1", ""), ("pars", "parse"), ("mm18", "m18")],
+)
+def test_the_id_that_was_meant(word: str, meant: str) -> None:
+    """Ids that the toolkit gave out are never suggested for another number; names are, as before."""
+    said = errors.meant_id(word, ["m18", "m11", "r14", "r11", "parse"])
+    assert said == (f"; did you mean {meant}?" if meant else "")
+
+
 def test_finishing_what_came_back_is_no_error(store: OpenStore, host: FakeHost) -> None:
     """The reader was too slow: its acknowledgement changes nothing, and the message is there to be read again."""
     msg_id = send(store, ANN, "bob")
@@ -745,7 +786,8 @@ def test_expired_mail_is_archived_with_its_reason(store: OpenStore, host: FakeHo
     assert unread(store, "bob") == [msg_id]
     host.advance(1)
     records = len(journaled(store))
-    assert letters.inbox(store, "bob")[0][0]["state"] == "expired"
+    assert letters.inbox(store, "bob") == ([], 0)
+    assert letters.inbox(store, "bob", everything=True)[0][0]["state"] == "expired"
     assert letters.show(store, msg_id)["receivers"] == {"bob": "expired"}
     assert unread(store, "bob") == []
     assert len(journaled(store)) == records
@@ -834,6 +876,7 @@ def test_a_large_inbox_is_listed_by_priority(store: OpenStore, monkeypatch: pyte
     for _ in range(4):
         send(store, ANN, "bob", priority=9, ttl=1)
     store.host.advance(2)  # type: ignore[attr-defined]
+    assert [row["msg_id"] for row in letters.inbox(store, "bob", 3)[0]] == [sent[9], sent[8], sent[7]]
     assert [doc["msg_id"] for doc in letters.unread(store, "bob", limit=2)] == [sent[8], sent[7]]
 
 

@@ -193,7 +193,8 @@ def test_a_field_that_does_not_fit_is_named_with_its_entry(fields: str, said: st
         ("tasks: [{title: a, payload: !!int ''}]", "line 1: '' is no int"),
         ("tasks: [{title: a}]\nname: x", "no field 'name': a plan has tasks and nothing else"),
         ("tasks: []", "no task in it"),
-        ("", "a plan is {tasks: [...]}"),
+        ("", "empty; a plan is {tasks: [...]}"),
+        (" \n", "empty; a plan is {tasks: [...]}"),
         ("- title: a", "a plan is {tasks: [...]}"),
         ("tasks:\n\t- a", "line 2: not YAML: "),
         ("tasks: [{title: a}]\n---\ntasks: []", "line 2: a second document"),
@@ -226,7 +227,7 @@ def test_a_yaml_file_that_does_not_fit_is_refused(text: str, said: str) -> None:
         ('{"title":"a"}\n{"titel":"b"}', "p.jsonl", "line 2: no field 'titel'; did you mean title?"),
         ('{"title":"a","id":"x"}\n{"title":"b","id":"x"}', "p.jsonl", "line 2: id x is taken by line 1"),
         ('{"title":"a"}\n7', "p.jsonl", "line 2: a task is a mapping"),
-        ("\n\n", "p.jsonl", "no task in it"),
+        ("\n\n", "p.jsonl", "empty; a plan is"),
     ],
 )
 def test_a_json_file_that_does_not_fit_is_refused(text: str, name: str, said: str) -> None:
@@ -241,7 +242,7 @@ def test_bytes_that_are_no_text_are_named_by_line() -> None:
 
 def test_the_name_of_a_file_cannot_break_the_line() -> None:
     """A newline or an escape in the file's name is shown in the message, not obeyed."""
-    with pytest.raises(Usage, match=r"^a\\nb\\x1b: a plan is"):
+    with pytest.raises(Usage, match=r"^a\\nb\\x1b: empty; a plan is"):
         plans.parse_plan(b"", "a\nb\x1b")
 
 

@@ -406,6 +406,8 @@ def test_only_the_holder_gives_back(store: OpenStore) -> None:
     with pytest.raises(NotYours, match="of ann"):
         reservations.release(store, BOB, [], ["src/**"])
     with pytest.raises(NotFound, match=rf"did you mean {rid}\?"):
+        reservations.release(store, ANN, [f"x{rid[1:]}"], [])
+    with pytest.raises(NotFound, match=f"no reservation {rid}5$"):
         reservations.release(store, ANN, [f"{rid}5"], [])
     with pytest.raises(NotFound, match="docs"):
         reservations.release(store, ANN, [], ["docs"])
@@ -1069,6 +1071,17 @@ def test_an_expanded_pattern_is_noticed(made: Path, run: Run) -> None:
     assert "quote it: './*'" in said
     (made / "src/c.py").write_text("")
     assert run("reserve", "src/a.py", "src/b.py", cwd=made, env=env, check=True).stderr == ""
+
+
+def test_a_verb_that_is_misspelt_is_noticed(made: Path, run: Run) -> None:
+    """`reserve chek x` reserves two files, and says which verb is near; not where such a file is there."""
+    env = {"MBOX_AGENT": "ann"}
+    done = run("reserve", "chek", "x", cwd=made, env=env, check=True)
+    assert told(done.stdout)["patterns"] == ["chek", "x"]
+    assert done.stderr == "chek is taken as a file, which is not there (yet); the verb is `reserve check`\n"
+    (made / "relase").write_text("")
+    for word in ("relase", "notes", "src/chek"):
+        assert run("reserve", word, cwd=made, env=env, check=True).stderr == ""
 
 
 def test_check_answers_with_its_status(made: Path, run: Run) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -12,7 +13,21 @@ import pytest
 
 from conftest import Run
 from kit import journaled, tree
-from mbox import agents, claims, documents, mail, notes, places, planning, plans, ready, reservations, selections, tasks
+from mbox import (
+    agents,
+    claims,
+    documents,
+    mail,
+    notes,
+    places,
+    planning,
+    plans,
+    ready,
+    reservations,
+    reviews,
+    selections,
+    tasks,
+)
 from mbox.beads import parse_beads
 from mbox.drafts import Draft
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused, TimedOut, Usage
@@ -294,9 +309,77 @@ def test_claim_what_one_can(w: World) -> None:
     gpu, impl, labelled = w.add("gpu", requires=("gpu",)), w.add("b", stage="impl"), w.add("c", labels=("ui",))
     assert w.claim(BOB, stage="impl")["task_id"] == impl
     assert w.claim(BOB, label="ui")["task_id"] == labelled
-    with pytest.raises(Nothing, match="2 running, 1 blocked"):
+    with pytest.raises(Nothing, match="2 in work, 1 incapable"):
         w.claim(BOB)
     assert w.claim(ANN)["task_id"] == gpu
+
+
+def test_claim_says_what_does_not_fit(w: World) -> None:
+    """Ready tasks of another stage or label are counted as such, with theirs; a stage that no task has is named."""
+    w.add("a", stage="design", labels=("ui",))
+    impl = w.add("b", stage="impl")
+    w.add("c", stage="test", after=[impl])
+
+    def said(**wish: Any) -> str:
+        with pytest.raises(Nothing) as none:
+            w.claim(BOB, **wish)
+        return str(none.value)
+
+    assert said(stage="nope") == "nothing ready: no task has stage 'nope'; stages are design, impl, test"
+    assert said(label="nope") == "nothing ready: no task has label 'nope'; labels are ui"
+    assert said(stage="test") == "nothing ready: 2 ready do not fit (stage design, impl), 1 waiting"
+    assert said(stage="impl", label="ui") == "nothing ready: 2 ready do not fit (stage design), 1 waiting"
+    w.claim(BOB, stage="impl")
+    assert said(stage="impl") == "nothing ready: 1 ready does not fit (stage design), 1 in work, 1 waiting"
+    w.claim(BOB, stage="design")
+    w.verb("submit", BOB, impl)
+    w.verb("cancel", USER, impl)
+    assert said(stage="impl") == "nothing ready: 1 in work, 1 blocked", "a stage that a final task has is no mistake"
+
+
+def test_claim_counts_as_explain_does(w: World) -> None:
+    """The refusal of a claim has the words and numbers of `ready --explain`; a task in review is in work."""
+    for state in ("claimed", "running", "review", "held", "done"):
+        w.add("waits", after=[bring(w, state)])
+    w.add("gpu", requires=("gpu",))
+    while True:
+        try:
+            w.claim(BOB)
+        except Nothing as error:
+            said = str(error)
+            break
+    rows = ready.explain(w.store, "bob")
+    assert said == "nothing ready: " + ", ".join(f"{row['count']} {row['reason']}" for row in rows)
+    with pytest.raises(Nothing, match="no task is open"):
+        selections.cancel(w.store, USER, where=selections.Filter())
+        w.claim(BOB)
+
+
+def test_why_a_task_is_not_yours(w: World) -> None:
+    """Never claimed is not lost; a token that never was is not an older one; in review says what is next."""
+    task_id = w.add()
+    with pytest.raises(NotYours, match=f"{task_id} is queued: you have not claimed it; `task claim {task_id}`"):
+        w.verb("done", BOB, task_id)
+    old = w.claim(BOB, task_id)["token"]
+    for never in (old - 1, 999):
+        with pytest.raises(NotYours, match=f"token {never} is not its lease's; use the one that the claim printed"):
+            w.verb("done", BOB, task_id, never)
+    w.verb("release", BOB, task_id)
+    with pytest.raises(NotYours, match="you hold it no longer"):
+        w.verb("submit", BOB, task_id)
+    with pytest.raises(NotYours, match="you have not claimed it"):
+        w.verb("submit", ANN, task_id)
+    token = w.claim(BOB, task_id)["token"]
+    with pytest.raises(NotYours, match=f"token {old} is not its lease's; it was taken again since"):
+        w.verb("done", BOB, task_id, old)
+    w.verb("submit", BOB, task_id, token)
+    with pytest.raises(NotYours, match=f"in review; somebody else than bob takes that: `task review {task_id}`"):
+        w.verb("done", BOB, task_id)
+    w.verb("review", RAE, task_id)
+    with pytest.raises(NotYours, match="in review; rae approves or rejects it"):
+        w.verb("done", BOB, task_id)
+    with pytest.raises(NotYours, match=f"in review, by you; `task approve {task_id}`"):
+        w.verb("done", RAE, task_id)
 
 
 def test_claim_takes_all_at_once(w: World) -> None:
@@ -339,7 +422,9 @@ def test_claim_by_id(w: World) -> None:
     gpu = w.add("gpu", requires=("gpu",))
     held = bring(w, "held")
     done = bring(w, "done")
-    with pytest.raises(NotFound, match="did you mean"):
+    with pytest.raises(NotFound, match=f"did you mean {first}"):
+        w.claim(BOB, "x" + first[1:])
+    with pytest.raises(NotFound, match="task list --all"):
         w.claim(BOB, "t" + first[1:] + "9")
     w.claim(ANN, first)
     with pytest.raises(NotYours, match=f"{first} is held by ann"):
@@ -416,7 +501,7 @@ def test_dead_dependency_blocks(w: World, end: str) -> None:
     """A dependency that ends failed, dead or cancelled blocks its dependents, and the explanation says so."""
     first = bring(w, end)
     second = w.add("second", after=[first])
-    with pytest.raises(Nothing, match="0 running, 1 blocked"):
+    with pytest.raises(Nothing, match=r"nothing ready: 1 blocked$"):
         w.claim(ANN)
     assert w.exit_of("claim", ANN, second) == 1
     rows = {row["reason"]: row for row in ready.explain(w.store)}
@@ -523,7 +608,7 @@ def test_many_parked(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reservations.reserve(w.store, BOB, Wanted(["src"], 600))
     assert claims.claim(w.store, ANN, claims.Wish(), dry_run=True)["task_id"] == free
     assert w.claim(ANN)["task_id"] == free
-    with pytest.raises(Nothing, match="1 running, 30 blocked"):
+    with pytest.raises(Nothing, match="1 in work, 30 reserved"):
         w.claim(ANN)
 
 
@@ -587,6 +672,21 @@ def test_reject(w: World) -> None:
     assert w.verb("reject", RAE, task_id)["already"]
     answer = w.claim(ANN, task_id)
     assert (answer["round"], answer["reason"]) == (2, "no tests")
+
+
+def test_reject_again_for_another_reason(w: World) -> None:
+    """A repeated rejection changes nothing; that its reason was not kept is said, with the one that was."""
+    said: list[str] = []
+    w.store.say = said.append
+    task_id = bring(w, "review")
+    w.verb("review", RAE, task_id)
+    w.verb("reject", RAE, task_id)
+    assert w.verb("reject", RAE, task_id)["already"] is True
+    assert said == []
+    assert reviews.reject(w.store, RAE, task_id, "too slow")["already"] is True
+    assert len(said) == 1
+    assert f"{task_id} was rejected before, for 'no tests': this reason was not kept" in said[0]
+    assert w.doc(task_id)["reason"] == "no tests"
 
 
 def test_review_picks(w: World) -> None:
@@ -749,7 +849,7 @@ def test_import_is_all_or_nothing(w: World, tmp_path: Path) -> None:
     """One task that is wrong, there already, or depends on nothing known, and none is imported."""
     w.add("there", id="docs")
     before = tree(tmp_path)
-    with pytest.raises(Usage, match=r"task 3: task docs is there already"):
+    with pytest.raises(Usage, match=r"task 3: task docs is there already; --skip-existing passes it over"):
         planning.import_drafts(w.store, USER, drafts())
     with pytest.raises(Usage, match=r"task 2: depends on pars.*did you mean parse"):
         planning.import_drafts(w.store, USER, drafts(PLAN.replace("[parse, docs]", "[pars]")), skip_existing=True)
@@ -758,6 +858,8 @@ def test_import_is_all_or_nothing(w: World, tmp_path: Path) -> None:
     assert tree(tmp_path) == before
     answer = planning.import_drafts(w.store, USER, drafts(), skip_existing=True)
     assert (answer["imported"], answer["skipped"]) == (2, 1)
+    with pytest.raises(Usage, match=r"task 1: task parse and 1 more are there already; --skip-existing passes them"):
+        planning.import_drafts(w.store, USER, drafts())
     answer = planning.import_drafts(w.store, USER, drafts("tasks: [{id: parse, title: x}]"), skip_existing=True)
     assert (answer["imported"], answer["skipped"]) == (0, 1)
 
@@ -765,7 +867,7 @@ def test_import_is_all_or_nothing(w: World, tmp_path: Path) -> None:
 def test_import_cycle(w: World) -> None:
     """A cycle is refused with its members named; --drop-cycles drops what closes it and says so."""
     text = PLAN.replace("labels: [text]", "depends_on: [parse]").replace("stage: impl", "depends_on: [docs]")
-    with pytest.raises(Refused, match="docs → parse → docs"):
+    with pytest.raises(Refused, match=r"plan.yaml: task \d is in a cycle: docs → parse → docs"):
         planning.import_drafts(w.store, USER, drafts(text))
     assert w.records() == len(journaled(w.store))
     answer = planning.import_drafts(w.store, USER, drafts(text), drop_cycles=True)
@@ -957,6 +1059,19 @@ def test_graph(w: World) -> None:
     assert ready.graph(w.store, "mermaid").startswith("graph TD")
 
 
+def test_graph_as_data(w: World) -> None:
+    """Nodes are rows of tasks, edges each say who depends on what; what is not shown as a node may end an edge."""
+    done = bring(w, "done")
+    first = w.add("first", after=[done], stage="impl")
+    second = w.add("second", after=[first])
+    found = ready.nodes(w.store)
+    row = {"task_id": first, "status": "queued", "stage": "impl", "priority": 5, "title": "first"}
+    assert found["nodes"] == [row, {"task_id": second, "status": "queued", "priority": 5, "title": "second"}]
+    edges = [{"task_id": first, "depends_on": done}, {"task_id": second, "depends_on": first}]
+    assert found["edges"] == edges
+    assert [node["task_id"] for node in ready.nodes(w.store, everything=True)["nodes"]] == [done, first, second]
+
+
 # -- notes -------------------------------------------------------------------------------------------------------------
 
 
@@ -1135,7 +1250,7 @@ def test_wait_times_out(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Time that runs out is exit 4, after the time and not before."""
     bring(w, "held")
     start = w.host.mono()
-    with pytest.raises(TimedOut, match="0 running, 1 blocked"):
+    with pytest.raises(TimedOut, match=r"nothing ready: 1 held \(after 60s\)"):
         waiting(w, monkeypatch, 60, None)
     assert w.host.mono() - start == 60
 
@@ -1267,14 +1382,16 @@ def test_command_line(task: Any, repo: Path) -> None:
     assert (answer["status"], answer["next"]["task_id"]) == ("done", "docs")
     status, answer, err = task("done", "docs", "--as", "ann", "--next")
     assert (status, answer["status"]) == (0, "done")
-    assert "1 running, 1 blocked" in err
+    assert "1 in work, 1 waiting" in err
     status, _, err = task("claim", "--as", "ann")
-    assert (status, err) == (1, "task: nothing ready: 1 running, 1 blocked\n")
+    assert (status, err) == (1, "task: nothing ready: 1 in work, 1 waiting\n")
     assert task("submit", "parse", "--to", "rae", "--as", "bob")[1]["reviewer"] == "rae"
     assert task("approve", "parse", "--as", "bob")[0] == 5
     assert task("approve", "parse", "--as", "rae")[1]["unblocked"]
     assert task("approve", "parse", "--as", "rae")[1]["already"] is True
     assert {row["status"] for row in task("list", "--all")[1]} == {"done", "queued"}
+    assert set(task("graph", "-o", "json")[1]) == {"nodes", "edges"}
+    assert task("graph", text=True)[1].startswith("[ ] ")
 
 
 def test_command_line_several(task: Any) -> None:
@@ -1306,14 +1423,41 @@ def test_command_line_refuses(task: Any, repo: Path) -> None:
         (("import", "-", "--from", "jira"), "beads"),
         (("update", "t4"), "what is to change"),
         (("graph", "--format", "png"), "mermaid"),
+        (("graph", "--format", "dot", "-o", "json"), "not both"),
+        (("graph", "-o", "env"), "json"),
+        (("list", "--limit", "x"), "--limit: 'x' is no number of rows"),
+        (("checkpoint", "t4", "--state", "-", "--as", "ann"), "over 262144 bytes, checkpoint_limit is 16384"),
         (("claim", "t4", "--stage", "x", "--as", "ann"), "not both"),
     ):
-        status, out, err = task(*words)
+        status, out, err = task(*words, stdin='"' + "x" * 300_000 + '"')
         assert (status, out) == (2, ""), (words, err)
         assert hint in err, (words, err)
         assert err.count("\n") == 1, err
     assert task("show", "t44")[0] == 3
     assert task("checkpoint", "t44", "--state", "{", "--as", "ann")[0] == 2
+
+
+def test_what_the_log_and_me_say(task: Any, repo: Path, run: Run) -> None:
+    """A start that is none names all three kinds; what was read and not acknowledged says how long it may be."""
+    done = run("mbox", "log", "--since", "yesterday", cwd=repo)
+    known = "a duration (2h), a sequence (1200) or a time (2026-01-02T03:04:05Z)"
+    assert (done.returncode, done.stderr) == (2, f"mbox: --since 'yesterday' is none of {known}\n")
+    config = repo / places.CONFIG
+    config.write_text("read_lease: 1s\n")
+    ids = []
+    for wait in (1.1, 0.0):
+        sent = run("mbox", "send", "bob", "--as", "ann", "--body", "x", "--needs-ack", cwd=repo, check=True)
+        ids.append(json.loads(sent.stdout)["msg_id"])
+        run("mbox", "read", ids[-1], "--as", "bob", cwd=repo, check=True)
+        time.sleep(wait)
+        config.write_text("read_lease: 10m\n")
+        if wait:
+            me = json.loads(run("mbox", "me", "--as", "bob", cwd=repo, check=True).stdout)
+            assert me["unacknowledged"] == {ids[0]: "expired"}
+            assert me["next"] == [f"mbox read {ids[0]}"]
+    me = json.loads(run("mbox", "me", "--as", "bob", cwd=repo, check=True).stdout)
+    assert me["unacknowledged"] == {ids[1]: "10m"}
+    assert me["next"] == [f"mbox ack {ids[1]}", "mbox read"]
 
 
 def test_wait_wakes_for_real(task: Any, repo: Path, run: Run) -> None:

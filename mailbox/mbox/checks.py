@@ -20,6 +20,11 @@ from collections.abc import Callable, Sequence
 from .errors import Usage
 from .places import is_name
 
+
+class TooLong(Usage):
+    """A text has more bytes than its field may."""
+
+
 BODY = 256 * 1024
 """The most bytes of a body, payload, description or result."""
 
@@ -260,7 +265,7 @@ def text(field: str, value: str | bytes, limit: int = BODY) -> str:
     try:
         data = value if isinstance(value, bytes) else value.encode()
         if len(data) > limit:
-            raise Usage(f"{field} is over {limit} bytes: put it in a file and send the path")
+            raise TooLong(f"{field} is over {limit} bytes: put it in a file and send the path")
         said = data.decode()
     except UnicodeError:
         raise Usage(f"{field} is not UTF-8: convert it, or put it in a file and send the path") from None

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .journal import Tail
     from .opening import OpenStore
     from .patterns import Pattern
+    from .store import Store
 
 PARKED = 512
 """Tasks that one transaction looks at and parks before it gives up the lock and goes on in the next."""
@@ -58,12 +59,37 @@ class Draining(Nothing):
     """The claimer's team takes no new tasks."""
 
 
+class NoneReady(Nothing):
+    """No task can be claimed; ``open`` are the tasks that are not final, which `told` looks at for the reasons."""
+
+    def __init__(self, wish: Wish, open_tasks: list[str]) -> None:
+        super().__init__("nothing ready")
+        self.wish = wish
+        self.open = open_tasks
+
+
 class NotNow(Nothing):
     """The task cannot be claimed before something else happens: a dependency, a hold."""
 
 
 def claim(store: OpenStore, actor: Actor, wish: Wish, dry_run: bool = False) -> Answer:
     """Take the next ready task; `Nothing` with the counts if there is none."""
+    try:
+        return claim_next(store, actor, wish, dry_run)
+    except NoneReady as error:
+        raise told(store, actor, error) from None
+
+
+def told(store: Store, actor: Actor, error: NoneReady) -> Nothing:
+    """``error`` with the reasons why nothing is ready, looked up without the lock."""
+    from . import ready
+
+    wish = error.wish
+    return Nothing(f"nothing ready: {ready.why_none(store, actor.name, error.open, wish.stage, wish.label)}")
+
+
+def claim_next(store: OpenStore, actor: Actor, wish: Wish, dry_run: bool = False) -> Answer:
+    """Take the next ready task; `NoneReady`, which says no reasons yet, if there is none."""
     while True:
         parked: list[tuple[str, str]] = []
         answer = store.transact(lambda tx: _claim_next(store, tx, wish, parked, dry_run), actor, dry_run)  # noqa: B023
@@ -97,7 +123,7 @@ def _claim_next(store: OpenStore, tx: Transaction, wish: Wish, parked: list[tupl
         return _take(store, tx, found, wish)
     if (len(parked) >= PARKED or _more_to_sweep(tx)) and not dry_run:
         return None
-    raise Nothing(f"nothing ready: {_counts(tx)}")
+    raise NoneReady(wish, tx.index.tasks_where())
 
 
 def _refuse_draining(tx: Transaction, agent: Document) -> None:
@@ -127,11 +153,6 @@ def _more_to_sweep(tx: Transaction) -> bool:
     """Whether something has run out that this command did not come to (a command sweeps so many and no more)."""
     due = tx.index.next_due()
     return due is not None and due <= tx.mono and tx.store.sweep is not None
-
-
-def _counts(tx: Transaction) -> str:
-    active, queued = tx.index.open_counts()
-    return f"{active} running, {queued} blocked"
 
 
 def claim_id(store: OpenStore, actor: Actor, task_id: str, wish: Wish, token: int | None = None,
@@ -273,7 +294,7 @@ def wait(store: OpenStore, attempt: Callable[[], Answer], actor: Actor, seconds:
                     why: MboxError = error
                 except Nothing as error:
                     if by_id or not sum(_state(store, actor)[:2]):
-                        raise
+                        raise _final(store, actor, error) from None
                     why = error
                 except NotYours as error:
                     if not by_id:
@@ -282,9 +303,14 @@ def wait(store: OpenStore, attempt: Callable[[], Answer], actor: Actor, seconds:
                 seen = store.tail
                 due = _state(store, actor)[2]
                 if not _sleep(store, watcher, seen, until, due):
-                    raise TimedOut(f"{why} (after {seconds:g}s)")
+                    raise TimedOut(f"{_final(store, actor, why)} (after {seconds:g}s)")
                 if store.end().segment != segment:
                     break
+
+
+def _final(store: OpenStore, actor: Actor, why: MboxError) -> MboxError:
+    """What a claim that waited in vain is told: the reasons are looked up once, not at each try."""
+    return told(store, actor, why) if isinstance(why, NoneReady) else why
 
 
 def _state(store: OpenStore, actor: Actor) -> tuple[int, int, float | None]:

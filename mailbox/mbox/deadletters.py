@@ -12,7 +12,7 @@ from typing import Any
 
 from . import agents, places
 from .documents import Document
-from .errors import NotFound, Usage, did_you_mean
+from .errors import NotFound, Usage, meant_id
 from .letters import Reader, is_expired
 from .store import Actor, Store, Transaction
 
@@ -71,7 +71,7 @@ def _named(reader: Reader, ident: str) -> list[tuple[str, Document]]:
         if name == ident or (is_mail(envelope) and envelope["original"]["msg_id"] == ident)
     ]
     if not found:
-        raise NotFound(f"no dead letter {ident}{did_you_mean(ident, [name for name, _ in every])}")
+        raise NotFound(f"no dead letter {ident}{meant_id(ident, [name for name, _ in every])}")
     return found
 
 

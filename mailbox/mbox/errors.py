@@ -7,6 +7,11 @@ the mend.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class MboxError(Exception):
     """Something the caller must know; ``exit`` is the process's exit status."""
@@ -82,6 +87,24 @@ def nearest(word: str, choices: list[str], most: int = 3) -> list[str]:
     from difflib import get_close_matches
 
     return get_close_matches(word, choices, n=most, cutoff=0.5)
+
+
+def meant_id(word: str, ids: Iterable[str]) -> str:
+    """As `did_you_mean`, of ids: of those that the toolkit gave out (``m12``) never one with another number.
+
+    For ``M12``, ``12`` or ``t12`` that is ``m12``, if it is there, and nothing else: the nearest numbers are other
+    things, not this one misspelt.
+    """
+    digits = "".join(filter(str.isdecimal, word))
+    same = [one for one in ids if one != word and (not _is_given_out(one) or one[1:] == digits)]
+    if digits and len(word) - len(digits) < 2 and word.endswith(digits):
+        close = [one for one in same if _is_given_out(one)][:3]
+        return f"; did you mean {', '.join(close)}?" if close else ""
+    return did_you_mean(word, same)
+
+
+def _is_given_out(ident: str) -> bool:
+    return ident[:1].isalpha() and ident[1:].isdecimal()
 
 
 def did_you_mean(word: str, choices: list[str]) -> str:

@@ -16,7 +16,7 @@ from itertools import takewhile
 
 from . import patterns, places
 from .documents import Document
-from .errors import NotFound, StoreError, did_you_mean
+from .errors import NotFound, StoreError, meant_id
 from .index import Held
 from .patterns import Pattern
 from .reservations import (
@@ -69,7 +69,7 @@ def show(store: Store, rid: str) -> Document:
     if doc is None:
         record = ended(store, rid)
         known = [places.ident(name) for name in store.names(places.RESERVATIONS)]
-        how = told(record) if record else f"is no reservation{did_you_mean(rid, known)}"
+        how = told(record) if record else f"is no reservation{meant_id(rid, known)}"
         raise NotFound(f"{rid} {how}")
     return doc
 

@@ -62,8 +62,9 @@ def since(text: str, wall: float, duration: Callable[[str], float]) -> Filter:
         return Filter(since_time=_time(text))
     try:
         return Filter(since_time=stamp(wall - duration(text)))
-    except ValueError as error:
-        raise Usage(f"--since {text!r}: a sequence, a duration such as 2h, or a time: {error}") from None
+    except ValueError:
+        known = "a duration (2h), a sequence (1200) or a time (2026-01-02T03:04:05Z)"
+        raise Usage(f"--since {text!r} is none of {known}") from None
 
 
 def _time(text: str) -> str:

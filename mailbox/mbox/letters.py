@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from . import places
 from .documents import Document, compact
-from .errors import MboxError, NotFound, did_you_mean
+from .errors import MboxError, NotFound, meant_id
 from .host import seconds, stamp
 from .journal import Record, Tail, decode
 from .store import Store
@@ -92,7 +92,7 @@ def find(reader: Reader, msg_id: str, agent: str | None = None) -> Document:
     doc = copy(reader, agent, msg_id) if agent else None
     doc = doc or sent(reader, msg_id)
     if doc is None:
-        raise NotFound(f"no message {msg_id}{meant(msg_id, standing(reader, agent) if agent else [])}")
+        raise NotFound(f"no message {msg_id}{_nearest(reader, msg_id, agent)}")
     return doc
 
 
@@ -104,12 +104,21 @@ def missing(reader: Reader, agent: str, msg_id: str) -> MboxError:
         return NotFound(f"{msg_id} is in the dead letters; `mbox deadletter retry {msg_id}` delivers it again")
     if sent(reader, msg_id):
         return NotFound(f"{msg_id} was not sent to {agent}; `mbox show {msg_id}` shows it")
-    return NotFound(f"no message {msg_id} in the inbox of {agent}{meant(msg_id, standing(reader, agent))}")
+    return NotFound(f"no message {msg_id} in the inbox of {agent}{_nearest(reader, msg_id, agent)}")
+
+
+def _nearest(reader: Reader, msg_id: str, agent: str | None) -> str:
+    """The messages that may have been meant: one of that number anywhere, or what stands in the agent's inbox."""
+    known = standing(reader, agent) if agent else []
+    other = f"m{msg_id[not msg_id[0].isdecimal():]}"
+    if other != msg_id and places.number(other) and other not in known and sent(reader, other):
+        known = [*known, other]
+    return meant(msg_id, known)
 
 
 def meant(ident: str, known: list[str]) -> str:
-    """As `did_you_mean`, of a number of ids that can be compared in no time."""
-    return did_you_mean(ident, known) if len(known) < FEW else ""
+    """As `meant_id`, of a number of ids that can be compared in no time."""
+    return meant_id(ident, known) if len(known) < FEW else ""
 
 
 def standing(reader: Reader, agent: str) -> list[str]:
@@ -224,12 +233,21 @@ def rank(doc: Document) -> tuple[int, int]:
 def inbox(store: Store, agent: str, limit: int = 20, everything: bool = False) -> tuple[list[Document], int]:
     """Headers of what stands in the inbox, by priority, then age, and how many were left out.
 
-    ``everything``: behind them what is archived, newest first.  0 is no limit.
+    ``everything``: also what has expired, and behind all that what is archived, newest first.  0 is no limit.
     """
     since = (store.read(places.agent(agent)) or {}).get("incarnation_since") or ""
+    now = stamp(store.host.wall())
     ids = standing(store, agent)
+
+    def look(some: list[str]) -> list[Document]:
+        docs = sorted(_documents(store, agent, some), key=rank)
+        return docs if everything else [doc for doc in docs if state(doc, now) != "expired"]
+
     shown = _foremost(store, agent, ids, limit) if 0 < limit < len(ids) > FEW else ids
-    docs = sorted(_documents(store, agent, shown), key=rank)
+    docs = look(shown)
+    if len(docs) < limit and len(shown) < len(ids):
+        shown = ids
+        docs = look(shown)
     left = len(ids) - len(shown)
     if everything:
         older = archive(store, agent)
@@ -237,7 +255,6 @@ def inbox(store: Store, agent: str, limit: int = 20, everything: bool = False) -
         docs, left = docs + [doc for path in older[:room] if (doc := store.read(path))], left + len(older[room:])
     if limit and len(docs) > limit:
         docs, left = docs[:limit], left + len(docs) - limit
-    now = stamp(store.host.wall())
     return [header(doc, now, since) for doc in docs], left
 
 

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
+from typing import Any
 
 from . import flock, places
 from .errors import MboxError, Refused, TimedOut
@@ -30,8 +31,11 @@ from .store import Store
 PATIENCE = 2.0
 """Seconds of waiting after which it is said for whom."""
 
-LINE = 128
+LINE = 256
 """Bytes of the line that names the holder."""
+
+LONGEST = 64
+"""Characters of an agent or a program in that line."""
 
 
 @contextmanager
@@ -41,15 +45,20 @@ def held(
     shared: bool = False,
     wait: float = inf,
     say: Callable[[str], None] = lambda text: None,
+    agent: str = "",
+    runs: str = "",
 ) -> Iterator[None]:
-    """Hold the lock ``name``; `TimedOut`, naming the holder, if it is not had within ``wait`` seconds."""
+    """Hold the lock ``name``; `TimedOut`, naming the holder, if it is not had within ``wait`` seconds.
+
+    ``agent`` and ``runs``, the name of a program without its arguments, tell others who has it.
+    """
     end = time.monotonic() + wait
 
     def take(fd: int) -> None:
         _take(fd, name, shared, end, _is_portable(store), say)
 
     with _locked(store, places.named_lock(name), take) as fd:
-        _sign(store, fd)
+        _sign(store, fd, agent, runs)
         yield
 
 
@@ -124,9 +133,12 @@ def _is_at(fd: int, path: str) -> bool:
 # -- who holds it ------------------------------------------------------------------------------------------
 
 
-def _sign(store: Store, fd: int) -> None:
+def _sign(store: Store, fd: int, agent: str, runs: str) -> None:
     """Write into the lock's file who has it.  Only for people, so a full disk does not matter."""
-    line = json.dumps({**store.host.process(), "since": round(store.host.wall(), 3)})
+    said = {**store.host.process(), "since": round(store.host.wall(), 3)}
+    line = json.dumps({**said, "agent": agent[:LONGEST], "runs": runs[:LONGEST]})
+    if len(line) >= LINE:  # a program's name of characters that JSON escapes
+        line = json.dumps({**said, "agent": agent[:LONGEST]})
     try:
         store.disk.pwrite(fd, line.ljust(LINE - 1).encode() + b"\n", 0)
     except OSError:
@@ -146,19 +158,31 @@ def _holders(fd: int) -> list[int]:
     if found:
         return found
     try:
-        said = json.loads(os.pread(fd, LINE, 0))
+        said = _said(fd)
         return [said["pid"]] if start_ticks(said["pid"]) == said["start"] else []
-    except (ValueError, LookupError, TypeError):
+    except (LookupError, TypeError):
         return []
 
 
+def _said(fd: int) -> dict[str, Any]:
+    """What the last who took the lock wrote into its file; nothing where that cannot be read."""
+    try:
+        said = json.loads(os.pread(fd, LINE, 0))
+    except (ValueError, OSError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
 def _holder(fd: int) -> str:
+    """``held by pid 77 (ann runs git)``, for people."""
     pids = _holders(fd)
-    return (
-        f"held by pid {', '.join(map(str, pids))}"
-        if pids
-        else "held by a process that cannot be seen from here"
-    )
+    if not pids:
+        return "held by a process that cannot be seen from here"
+    said = _said(fd)
+    agent, runs = (str(said.get(field) or "")[:LONGEST] for field in ("agent", "runs"))
+    words = " ".join(word for word in (agent, f"runs {runs}" if runs else "") if word)
+    known = f" ({words})" if words and said.get("pid") in pids else ""
+    return f"held by pid {', '.join(map(str, pids))}{known}"
 
 
 def _refuse_own(fd: int, name: str) -> None:

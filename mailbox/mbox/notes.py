@@ -42,9 +42,9 @@ def add(store: Store, actor: Actor, task_id: str, text: str, dry_run: bool = Fal
 def checkpoint(store: OpenStore, actor: Actor, task_id: str, state: Any, token: int | None = None,
                dry_run: bool = False) -> Answer:  # fmt: skip
     """Save the state of the work, by the task's live holder."""
-    size, limit = len(documents.compact(state).encode()), store.config.checkpoint_limit
-    if size > limit:
-        raise Refused(f"the state has {size} bytes, checkpoint_limit is {limit}: put it in a file and save the path")
+    size = len(documents.compact(state).encode())
+    if size > store.config.checkpoint_limit:
+        raise too_large(store, str(size))
 
     def decide(tx: Transaction) -> Answer:
         doc = tasks.held(tx, task_id, token)
@@ -58,6 +58,12 @@ def checkpoint(store: OpenStore, actor: Actor, task_id: str, state: Any, token: 
         return tasks.said(doc, notes=len(entries))
 
     return store.transact(decide, actor, dry_run)
+
+
+def too_large(store: OpenStore, size: str) -> Refused:
+    """That a state of so many bytes is over the limit of a checkpoint."""
+    limit = store.config.checkpoint_limit
+    return Refused(f"the state has {size} bytes, checkpoint_limit is {limit}: put it in a file and save the path")
 
 
 def last(store: Store, task_id: str, count: int) -> list[Document]:

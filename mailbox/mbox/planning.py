@@ -104,7 +104,8 @@ def import_drafts(store: OpenStore, actor: Actor, drafts: Sequence[Draft], drop_
     dropped: list[tuple[str, str]] = []
     if circle := cycle_of(drafts):
         if not drop_cycles:
-            raise Refused(f"the plan has a cycle: {' → '.join(circle)}; mend it, or --drop-cycles")
+            where = next(draft.where for draft in drafts if draft.id == circle[0])
+            raise Refused(f"{where} is in a cycle: {' → '.join(circle)}; mend it, or --drop-cycles")
         drafts, dropped = without_cycles(drafts)
     answer = store.transact(lambda tx: imported(store, tx, drafts, skip_existing, hold_missing), actor, dry_run)
     if dropped:
@@ -125,8 +126,10 @@ def imported(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_ex
     if len(fresh) < len(drafts) and not skip_existing:
         new = {draft.id for draft in fresh}
         there = [draft for draft in drafts if draft.id not in new]
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise Usage(f"{there[0].where}: task {there[0].id}{more} is there already; --skip-existing passes them over")
+        first, more = there[0], len(there) - 1
+        they = f"{first.id} and {more} more are there already; --skip-existing passes them over"
+        it = f"{first.id} is there already; --skip-existing passes it over"
+        raise Usage(f"{first.where}: task {they if more else it}")
     unknown = [(draft, dep) for draft, dep in outside(fresh) if tx.read(places.task(dep)) is None]
     if unknown and hold_missing:
         from .beads import hold_for
@@ -158,9 +161,9 @@ def imported(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_ex
 
 def _unknown(tx: Transaction, unknown: list[tuple[Draft, str]], drafts: Sequence[Draft]) -> Usage:
     draft, dep = unknown[0]
-    from .errors import did_you_mean
+    from .errors import meant_id
 
-    hint = did_you_mean(dep, [other.id for other in drafts if other.id]) or tasks.nearest(tx.store, dep)
+    hint = meant_id(dep, [other.id for other in drafts if other.id]) or tasks.nearest(tx.store, dep)
     more = f" ({len(unknown) - 1} more like it)" if len(unknown) > 1 else ""
     return Usage(f"{draft.where}: depends on {dep}, which is neither in the plan nor a task{hint}{more}")
 

@@ -64,6 +64,8 @@ _FIELDS: dict[str, Callable[[str, Any], Any]] = {
 
 
 def _entries(text: str, file: str) -> list[Entry]:
+    if not text.strip():
+        raise Usage(f"{file}: empty; a plan is {{tasks: [...]}}, or one task a line in JSON Lines")
     form = _form(text, file)
     if form == "lines":
         return json_lines(text, file, "task")

@@ -154,6 +154,22 @@ def _named(tx: Transaction, agent: str, msg_id: str) -> Document:
     raise letters.missing(tx, agent, msg_id)
 
 
+def pending(store: Store, agent: str) -> dict[str, str]:
+    """What ``agent`` has read and not acknowledged, oldest first: id → time left to do it, or ``expired``.
+
+    Without the lock.  What is expired comes back with the next command that writes; reading it again takes it anew.
+    """
+    from .reservations import span
+
+    names = [name[:-5] for name in store.names(places.cur_folder(agent)) if name.endswith(".json")]
+    found = {}
+    for msg_id in sorted(names, key=places.number):
+        lease = store.load_lease(places.read_lease(agent, msg_id))
+        left = lease.left(store.host) if lease else cast("OpenStore", store).config.read_lease
+        found[msg_id] = span(left) if left > 0 else "expired"
+    return found
+
+
 def finish(store: Store, actor: Actor, docs: Iterable[Document]) -> None:
     """Acknowledge what `read` returned and the caller now has, but for what wants an explicit `ack`.
 
@@ -205,7 +221,7 @@ def _ack(tx: Transaction, agent: str, msg_id: str, token: int | None) -> Documen
     if doc:
         gone = lost(tx, doc, token)
         if gone:
-            raise NotYours(f"{msg_id}: {gone}; `mbox read {msg_id}` takes it again")
+            raise NotYours(f"{msg_id}: {gone}; `mbox read {msg_id}` shows it again, with its token")
         archive(tx, agent, doc, "acked")
         return {"msg_id": msg_id, "state": "acked"}
     doc = tx.read(places.new(agent, msg_id)) or letters.archived(tx, agent, msg_id)
@@ -230,7 +246,9 @@ def lost(tx: Transaction, doc: Document, token: int | None) -> str:
     if lease.left(tx.store.host) <= 0:
         return "its read lease ran out"
     if token is not None and lease.token and token != lease.token:
-        return f"it was read again since, under token {lease.token}"
+        if token < lease.token and doc["deliveries"] > 1:
+            return f"it was read again since, under token {lease.token}"
+        return f"token {token} is not its read lease's"
     if lease.incarnation and lease.incarnation != tx.actor.incarnation:
         return f"it was read by incarnation {lease.incarnation} of {tx.actor.name}, you are {tx.actor.incarnation}"
     return ""

@@ -40,12 +40,14 @@ class Why(NamedTuple):
 
 def every(store: Store) -> dict[str, Document]:
     """Every task's document by id; one that cannot be read is said and passed over."""
+    return _documents(store, (name[:-5] for name in store.names(places.TASKS) if name.endswith(".json")))
+
+
+def _documents(store: Store, ids: Iterable[str]) -> dict[str, Document]:
     found = {}
-    for name in store.names(places.TASKS):
-        if not name.endswith(".json"):
-            continue
+    for task_id in ids:
         try:
-            doc = store.read(f"{places.TASKS}/{name}")
+            doc = store.read(places.task(task_id))
         except MboxError as error:
             store.say(str(error))
             continue
@@ -158,12 +160,16 @@ class Standing:
 
 
 class View:
-    """All tasks, agents' capabilities and reservations as they stand now, seen by ``agent`` (None: by anybody)."""
+    """All tasks, agents' capabilities and reservations as they stand now, seen by ``agent`` (None: by anybody).
 
-    def __init__(self, store: Store, agent: str | None = None) -> None:
+    With ``ids`` only these tasks, and what they depend on as far as it is asked for.
+    """
+
+    def __init__(self, store: Store, agent: str | None = None, ids: Iterable[str] | None = None) -> None:
         self.store = store
         self.agent = agent
-        self.tasks = every(store)
+        self.tasks = every(store) if ids is None else _documents(store, ids)
+        self.others: dict[str, Document] | None = None if ids is None else {}
         self.able = self._able()
         self.standing = Standing(store, agent)
 
@@ -174,7 +180,12 @@ class View:
         return {word for doc in docs if not doc["retired_at"] for word in doc["capabilities"]}
 
     def _read(self, path: str) -> Document | None:
-        return self.tasks.get(places.ident(path))
+        ident = places.ident(path)
+        if self.others is None or ident in self.tasks:
+            return self.tasks.get(ident)
+        if ident not in self.others:
+            self.others.update(_documents(self.store, [ident]))
+        return self.others.get(ident)
 
     def why(self, doc: Document) -> Iterator[Why]:
         """Every reason why the task cannot be claimed."""
@@ -222,17 +233,70 @@ def explain(store: Store, agent: str | None = None) -> list[Answer]:
 
     A task that has several reasons counts for the first of them.
     """
-    view = View(store, agent)
-    found: dict[str, list[str]] = {reason: [] for reason in REASONS}
-    for doc in by_rank(view.tasks.values()):
-        if doc["status"] not in FINAL:
-            why = next(view.why(doc), Why("ready", ""))
-            found[why.kind].append(f"{doc['task_id']}: {why.text}" if why.text else doc["task_id"])
+    found = {
+        reason: [f"{doc['task_id']}: {why}" if why else doc["task_id"] for doc, why in those]
+        for reason, those in _by_reason(View(store, agent)).items()
+    }
     return [
         {"reason": reason, "count": len(examples), "examples": examples[:EXAMPLES]}
         for reason, examples in found.items()
-        if examples
     ]
+
+
+def _by_reason(view: View) -> dict[str, list[tuple[Document, str]]]:
+    """The tasks that are not final by the first reason of each, in the order of `REASONS`, each with its words."""
+    found: dict[str, list[tuple[Document, str]]] = {reason: [] for reason in REASONS}
+    for doc in by_rank(view.tasks.values()):
+        if doc["status"] not in FINAL:
+            why = next(view.why(doc), Why("ready", ""))
+            found[why.kind].append((doc, why.text))
+    return {reason: those for reason, those in found.items() if those}
+
+
+def why_none(store: Store, agent: str, ids: Iterable[str], stage: str | None = None, label: str | None = None) -> str:
+    """Why ``agent`` finds none of the open tasks ``ids`` to claim, in the words of `explain`, on one line.
+
+    A task that is ready is counted as one that does not fit the ``stage`` or ``label`` that was asked for, with its
+    own; a stage or label that no task has at all is named.
+    """
+    found = _by_reason(View(store, agent, ids))
+    if not found:
+        return "no task is open"
+    counts = [f"{len(those)} {reason}" for reason, those in found.items() if reason != "ready"]
+    free = [doc for doc, _ in found.get("ready", ())]
+    others = [doc for doc in free if stage not in (None, doc["stage"]) or label not in (None, *doc["labels"])]
+    if (stage or label) and (unknown := _unknown(store, stage, label)):
+        return unknown
+    if others:
+        counts.insert(0, f"{len(others)} ready {'do' if len(others) > 1 else 'does'} not fit ({_theirs(others, stage)})")
+    if len(free) > len(others):
+        counts.insert(0, f"{len(free) - len(others)} ready by now: claim again")
+    return ", ".join(counts)
+
+
+def _unknown(store: Store, stage: str | None, label: str | None) -> str:
+    """That no task, open or final, has the stage, or the label; with those that there are."""
+    docs = every(store).values()
+    for what, plural, asked, there in (
+        ("stage", "stages", stage, {doc["stage"] for doc in docs if doc["stage"]}),
+        ("label", "labels", label, {word for doc in docs for word in doc["labels"]}),
+    ):
+        if asked and asked not in there:
+            known = f"{plural} are {_few(there)}" if there else f"no task has a {what}"
+            return f"no task has {what} '{asked}'; {known}"
+    return ""
+
+
+def _theirs(docs: Sequence[Document], stage: str | None) -> str:
+    """The other stages of tasks that do not fit, or their labels where it is not for the stage."""
+    if stages := {doc["stage"] or "none" for doc in docs} - {stage} if stage is not None else None:
+        return f"stage {_few(stages)}"
+    return f"label {_few({word for doc in docs for word in doc['labels'] or ['none']})}"
+
+
+def _few(words: set[str], most: int = 8) -> str:
+    listed = sorted(words)
+    return ", ".join(listed[:most]) + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
 def explain_one(store: Store, task_id: str, agent: str | None = None) -> Answer:
@@ -243,6 +307,16 @@ def explain_one(store: Store, task_id: str, agent: str | None = None) -> Answer:
         raise tasks.missing(store, task_id)
     why = [reason.text for reason in view.why(doc)]
     return {"task_id": task_id, "status": doc["status"], "ready": not why, "why": why}
+
+
+def nodes(store: Store, everything: bool = False) -> Answer:
+    """The graph of `graph` as data: ``nodes``, a row a task, and ``edges``, each a task and one that it depends on."""
+    docs = by_rank(doc for doc in every(store).values() if everything or doc["status"] not in FINAL)
+    rows = [{**_row(store, doc), "hold": doc["hold"]} for doc in docs]
+    return {
+        "nodes": [{name: value for name, value in row.items() if value not in (None, "")} for row in rows],
+        "edges": [{"task_id": doc["task_id"], "depends_on": dep} for doc in docs for dep in doc["depends_on"]],
+    }
 
 
 def graph(store: Store, fmt: str, everything: bool = False) -> str:

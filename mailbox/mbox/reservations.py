@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from . import agents, documents, patterns, places
 from .documents import Document
-from .errors import MboxError, NotFound, NotYours, Usage, did_you_mean
+from .errors import MboxError, NotFound, NotYours, Usage, meant_id
 from .host import stamp
 from .index import Held
 from .lease import Lease
@@ -345,7 +345,7 @@ def _require_task(tx: Transaction, task_id: str) -> None:
     doc = tx.read(places.task(task_id))
     if doc is None:
         known = [places.ident(name) for name in tx.names(places.TASKS) if name.endswith(".json")]
-        raise NotFound(f"no task {task_id}{did_you_mean(task_id, known)}")
+        raise NotFound(f"no task {task_id}{meant_id(task_id, known)}")
     mine = (doc["owner"], doc["incarnation"]) == (tx.actor.name, tx.actor.incarnation)
     leased = doc["status"] in ("claimed", "running") and tx.live(places.task_lease(task_id), doc["token"])
     if not (mine and leased):
@@ -388,7 +388,7 @@ def _own(tx: Transaction, rid: str) -> Document:
     doc = tx.read(places.reservation(rid))
     if doc is None:
         known = [places.ident(name) for name in tx.names(places.RESERVATIONS)]
-        raise Gone(rid, f"no reservation {rid}{did_you_mean(rid, known)}")
+        raise Gone(rid, f"no reservation {rid}{meant_id(rid, known)}")
     left = time_left(tx.store, doc, tx.lease(places.lease(rid)))
     if doc["agent"] != tx.actor.name:
         held = Held(rid, doc["agent"], doc["mode"] == SHARED, doc["task_id"], ", ".join(doc["patterns"]))

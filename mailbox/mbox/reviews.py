@@ -127,11 +127,17 @@ def reject(store: Store, actor: Actor, task_id: str, reason: str, token: int | N
         tx.record("task.reject", [task_id], reason)
         return tasks.said(doc, round=number, owner=owner, msg_id=told)
 
-    return _by_reviewer(store, actor, task_id, token, "task.reject", change, dry_run)
+    def again(tx: Transaction, doc: Document) -> None:
+        if doc["reason"] != reason:
+            kept = f", for {doc['reason']!r}" if doc["reason"] else ""
+            tx.warn(f"{task_id} was rejected before{kept}: this reason was not kept; `task note {task_id} …` adds to it")
+
+    return _by_reviewer(store, actor, task_id, token, "task.reject", change, dry_run, again)
 
 
 def _by_reviewer(store: Store, actor: Actor, task_id: str, token: int | None, op: str,
-                 change: Callable[[Transaction, Document], Answer], dry_run: bool) -> Answer:  # fmt: skip
+                 change: Callable[[Transaction, Document], Answer], dry_run: bool,
+                 again: Callable[[Transaction, Document], None] = lambda tx, doc: None) -> Answer:  # fmt: skip
     """Run ``change`` if ``actor`` is the live reviewer; ``already`` if it made ``op`` before; else `NotYours`."""
 
     def decide(tx: Transaction) -> Answer:
@@ -140,6 +146,7 @@ def _by_reviewer(store: Store, actor: Actor, task_id: str, token: int | None, op
         if is_reviewer(tx, doc, token):
             return change(tx, doc)
         if tx.index.made(task_id, actor.name, actor.incarnation, token, op):
+            again(tx, doc)
             return tasks.said(doc, already=True)
         raise NotYours(_why_not(tx, doc, token))
 

@@ -44,7 +44,7 @@ _TYPES: dict[str, Document] = {
     **_all("seq token round attempt_count incarnation records written removed mended count dead_letters", _COUNT),
     **_all("imported skipped held done line", _COUNT),
     **_all("to capabilities patterns touched_paths released kept on examples unblocked changed task_ids", _STRS),
-    **_all("dropped missing unacknowledged to_answer next waits_for", _STRS),
+    **_all("dropped missing to_answer next waits_for", _STRS),
     **_all("created_at expires_at retired_at first_at ts", _TIME),
     **_all("value payload result original", {}),
     "asks": _map(_STRS),
@@ -63,6 +63,7 @@ _TYPES: dict[str, Document] = {
     "of_note": _enum("note", "checkpoint"),
     "of_path": _enum("free", "own", "held"),
     "of_team": _enum("up", "draining", "down"),
+    "unacknowledged": _map({"type": "string"}),
     "texts": _map({"type": "string"}),
     "of_tasks": _map(_COUNT, _enum(*TASK_STATES)),
     "only_expired": _enum("expired"),
@@ -89,6 +90,8 @@ _NESTED = {
     "findings": ("many", "kind path? problem bad"),
     "claims": ("many", "task_id status holder? left? title"),
     "holdings": ("many", _HELD),
+    "nodes": ("many", "task_id status stage? owner? priority title expired? hold?"),
+    "edges": ("many", "task_id depends_on"),
     "mine": ("many", "task_id status token left title note? checkpoint?"),
     "mail": ("many", _MESSAGE_ROW),
     "handed_over": ("one", "to=str msg_id messages=int"),
@@ -160,6 +163,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "task list": (MANY, "task_id status stage? owner? priority title expired?"),
     "task show": (ONE, "@task left? expired? waits_for? notes?"),
     "task ready": (EITHER, "task_id stage? priority title"),
+    "task graph": (ONE, "nodes? edges?"),
     "task claim": (ONE, _NESTED["next_claim"][1] + " already?"),
     "task renew": (ONE, _TASK + "token left"),
     "task start": (ONE, _TASK + _ALREADY),
@@ -189,7 +193,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
 """What each command prints: one object, many rows or either, and its fields: ``name``, or ``name=type`` where the type
 is not that of its name; ``?`` where it may be missing; ``@kind``: all fields of that document, the empty left out."""
 
-TEXT = frozenset(["lock", "completion", "task graph", "run", "team attach"])
+TEXT = frozenset(["lock", "completion", "run", "team attach"])
 """Commands that print text, or what another command prints."""
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import agents, places, reservations
 from .documents import Document
-from .errors import NotFound, NotYours, Refused, did_you_mean
+from .errors import NotFound, NotYours, Refused, meant_id
 from .lease import Lease
 from .transaction import Actor, Transaction
 
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 
 ACTIVE = frozenset(["claimed", "running"])
 """States in which a task has a holder."""
+
+_ANY = 1 << 62
+"""A token above all others."""
+
+_PRINTED = "use the one that the claim printed"
 
 Answer = dict[str, Any]
 Change = Callable[[Transaction, Document], Answer]
@@ -52,8 +57,8 @@ def missing(store: Store, task_id: str) -> NotFound:
 def nearest(store: Store, task_id: str) -> str:
     """``; did you mean …?`` for the ids that are nearest to one that is not there."""
     ids = (name[:-5] for name in store.names(places.TASKS) if name.endswith(".json"))
-    close = [name for name in ids if name[0] == task_id[0] and abs(len(name) - len(task_id)) < 3]
-    return did_you_mean(task_id, close[:5000]) or "; `task list --all` shows them"
+    close = [name for name in ids if abs(len(name) - len(task_id)) < 3 and (name[0] == task_id[0] or places.number(name))]
+    return meant_id(task_id, close[:5000]) or "; `task list --all` shows them"
 
 
 def acting(tx: Transaction) -> None:
@@ -89,15 +94,28 @@ def why_not(tx: Transaction, doc: Document, token: int | None) -> str:
     mine = (doc["owner"], doc["incarnation"]) == tx.actor
     if status == "cancelled":
         return f"{ident} was cancelled: {doc['reason']}"
-    if status in ACTIVE and mine and token not in (None, doc["token"]):
-        return f"{ident}: token {token} is not its lease's; it was taken again since"
+    had = tx.index.held_before(ident, tx.actor.name, doc["token"] or _ANY)
+    if status in ACTIVE and mine and token is not None and token != doc["token"]:
+        since = had and token < doc["token"]
+        return f"{ident}: token {token} is not its lease's; {'it was taken again since' if since else _PRINTED}"
     if status in ACTIVE and mine:
         return f"{ident}: your lease has run out"
     if status in ACTIVE:
         return f"{ident} is held by {holder(tx, doc)}"
     if status == "queued":
-        return f"{ident} is queued: a lease on it ran out or was given back; `task claim {ident}` takes it"
-    return f"{ident} is {'in review' if status == 'review' else status}"
+        why = "you hold it no longer (it ran out, was given back or rejected)" if had else "you have not claimed it"
+        return f"{ident} is queued: {why}; `task claim {ident}` takes it"
+    return f"{ident} is {_in_review(tx, doc) if status == 'review' else status}"
+
+
+def _in_review(tx: Transaction, doc: Document) -> str:
+    """``in review``, with who is to go on, and how."""
+    ident, reviewer = doc["task_id"], doc["reviewer"]
+    if reviewer == tx.actor.name:
+        return f"in review, by you; `task approve {ident}` or `task reject {ident} --reason …` ends that"
+    if reviewer:
+        return f"in review; {reviewer} approves or rejects it"
+    return f"in review; somebody else than {doc['owner'] or 'its owner'} takes that: `task review {ident}`"
 
 
 def holder(tx: Transaction, doc: Document) -> str:

@@ -141,7 +141,8 @@ def up(store: OpenStore, by: Actor, spec: Team, drafts: Sequence[Draft], trees: 
     agents are new, which changed, which are no longer in the file, and what was imported.
     """
     if circle := cycle_of(drafts):
-        raise Refused(f"the plan has a cycle: {' → '.join(circle)}; mend it")
+        where = next(draft.where for draft in drafts if draft.id == circle[0])
+        raise Refused(f"{where} is in a cycle: {' → '.join(circle)}; mend it")
     given = spec
 
     def decide(tx: Transaction) -> Answer:

@@ -69,9 +69,12 @@ def bell_at(context: Context, agent: str) -> Bell:
 
 @command(examples=["mbox inbox", "mbox inbox --all --limit 50"], exits={3: "you are not registered"})
 @lists(20)
-@option("--all", "every", is_flag=True, help="also what is acknowledged or expired")
+@option("--all", "every", is_flag=True, help="also what is archived (acknowledged) or expired")
 def inbox(context: Context, every: bool) -> None:
-    """List unread and unacknowledged mail by priority, then age. Changes nothing."""
+    """List unread and unacknowledged mail by priority, then age. Changes nothing.
+
+    --all also lists what has expired and, behind all that, what is archived, newest first.
+    """
     from mbox import letters
 
     agent, store = context.actor().name, context.store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import inf
 
 from mbox.cli.context import Context
@@ -31,5 +32,8 @@ def lock(context: Context, lock: str, wait: float | None, shared: bool) -> int:
 
     if not context.tail:
         raise Usage(f"which command? mbox lock {lock} -- CMD...")
-    with locks.held(context.store, lock, shared, inf if wait is None else wait, context.say):
+    runs = os.path.basename(context.tail[0])
+    with locks.held(
+        context.store, lock, shared, inf if wait is None else wait, context.say, context.agent or "", runs
+    ):
         return child.run(context.tail)

@@ -166,6 +166,12 @@ def _duration(word: str, what: str, context: Context) -> float:
     return int(seconds) if seconds.is_integer() else seconds
 
 
+def _count(word: str, what: str, context: Context) -> int:
+    if not (word.isascii() and word.isdecimal() and len(word) < 10):
+        raise Usage(f"{what}: {checks.quoted(word)} is no number of rows: say 20, or 0 for all")
+    return int(word)
+
+
 def _priority(word: str, what: str, context: Context) -> int:
     if word == "urgent":
         return 8
@@ -237,7 +243,7 @@ EVERY = (
 )
 DRY_RUN = _shared("--dry-run", is_flag=True)
 FULL = _shared("--full", is_flag=True)
-LIMIT = _shared("--limit", metavar="N", type=click.IntRange(min=0))
+LIMIT = _shared("--limit", metavar="N", type=Value("n", _count))
 
 WORDS = {
     "--as": 1,

@@ -261,13 +261,23 @@ def ready(context: Context, explain: str | None) -> None:
         context.emit(looking.explain(context.store, context.agent))
 
 
-@command(examples=["task graph", "task graph --format mermaid", "task graph --format svg >graph.svg"])
-@option("--format", "form", metavar="F", default="text", help="text, mermaid, dot or svg (by Graphviz)")
+@command(
+    examples=["task graph", "task graph --format mermaid", "task graph --format svg >graph.svg", "task graph -o json"],
+)
+@option("--format", "form", metavar="F", help="text (unless said), mermaid, dot or svg (by Graphviz)")
 @option("--all", "everything", is_flag=True, help="final ones too")
-def graph(context: Context, form: str, everything: bool) -> None:
-    """Draw what depends on what."""
+def graph(context: Context, form: str | None, everything: bool) -> None:
+    """Draw what depends on what; -o json, jsonl and yaml give nodes and edges as data, -o id the tasks' ids."""
     from mbox import ready
 
-    if form not in ("text", "mermaid", "dot", "svg"):
+    if form not in (None, "text", "mermaid", "dot", "svg"):
         raise Usage(f"--format {checks.quoted(form)}: text, mermaid, dot or svg")
-    context.write(ready.graph(context.store, form, everything))
+    if context.output in ("auto", "table"):
+        context.write(ready.graph(context.store, form or "text", everything))
+        return
+    if form is not None:
+        raise Usage(f"--format draws, -o {context.output} gives data: not both")
+    if context.output == "env":
+        raise Usage("-o env: a graph is no variables; json, jsonl and yaml give it as data")
+    found = ready.nodes(context.store, everything)
+    context.emit(found["nodes"] if context.output == "id" else found)

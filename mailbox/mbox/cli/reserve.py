@@ -55,6 +55,7 @@ def add(
         raise Usage("--ttl: a reservation needs some time; say 90s, 15m or 2h")
     actor, config = context.actor(), context.store.config
     _hint_at_shell(context, wanted)
+    _hint_at_verb(context, wanted[0])
     by_hand = config.renewed_lease if context.tail else config.reservation_ttl
     seconds = ttl or agents.lease_time(context.store, actor, by_hand)
     asked = Wanted(context.patterns(wanted), seconds, shared, reason or "", task_id, bool(context.tail))
@@ -100,6 +101,19 @@ def _quoted(text: str) -> str:
     from shlex import quote
 
     return quote(text)
+
+
+def _hint_at_verb(context: Context, word: str) -> None:
+    """Say that a word which is nearly a verb of `reserve`, and no file, is reserved as a file."""
+    places = (context.cwd, context.store.root)
+    if not word.isalpha() or any(os.path.lexists(f"{folder}/{word}") for folder in places):
+        return
+    from difflib import get_close_matches
+
+    from mbox.cli.main import TABLES
+
+    for verb in get_close_matches(word.lower(), TABLES["reserve"], 1, 0.75):
+        context.say(f"{word} is taken as a file, which is not there (yet); the verb is `reserve {verb}`")
 
 
 def _hint_at_shell(context: Context, wanted: Sequence[str]) -> None:

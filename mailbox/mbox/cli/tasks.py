@@ -75,8 +75,10 @@ def claim(context: Context, task_id: str | None, stage: str | None, label: str |
     wish = claims.Wish(stage, label, _time("--lease", lease), not no_reserve, start)
 
     if task_id is None:
-        attempt = partial(claims.claim, store, actor, wish, dry_run)
-        answer = claims.wait(store, attempt, actor, wait) if wait and not dry_run else attempt()
+        if wait and not dry_run:
+            answer = claims.wait(store, partial(claims.claim_next, store, actor, wish), actor, wait)
+        else:
+            answer = claims.claim(store, actor, wish, dry_run)
     elif wait and not dry_run:
         answer = _in_line(context, task_id, wish, token, wait)
     else:
@@ -194,13 +196,17 @@ def note(context: Context, task_id: str, text: str) -> None:
 @command(examples=["task checkpoint t45 --state '{\"step\":3,\"next\":\"write the tests\"}'"], exits=HELD)
 @changes
 @task_id
-@option("--state", type=JSON, metavar="JSON", required=True, help="at most 16 KiB; - and @FILE too")
+@option("--state", metavar="JSON", required=True, help="at most 16 KiB (config: checkpoint_limit); - and @FILE too")
 @token
-def checkpoint(context: Context, task_id: str, state: Any, token: int | None) -> None:
+def checkpoint(context: Context, task_id: str, state: str, token: int | None) -> None:
     """Save where the work stands, so that it can go on after a crash or a lost context.  The last one counts."""
     from mbox import notes
 
-    context.emit(notes.checkpoint(context.store, context.actor(), task_id, state, token, context.dry_run))
+    try:
+        value = JSON.read(state, "--state", context)
+    except checks.TooLong:
+        raise notes.too_large(context.store, f"over {checks.BODY}") from None
+    context.emit(notes.checkpoint(context.store, context.actor(), task_id, value, token, context.dry_run))
 
 
 # -- review ------------------------------------------------------------------------------------------------------------
