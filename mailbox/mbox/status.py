@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from . import agents, history, letters, notes, places, questions, ready, reservations
+from . import agents, history, letters, notes, places, questions, reading, ready, reservations
 from .documents import FINAL, Document, compact, defaults
 from .history import age
 from .host import stamp
@@ -227,7 +227,7 @@ def me(store: OpenStore, who: Actor) -> Answer:
     tasks = [task for task in every if who.name in (task["owner"], task["reviewer"])]
     now = stamp(store.host.wall())
     unread = letters.unread(store, who.name, limit=5)
-    pending = [f[:-5] for f in store.names(places.cur_folder(who.name)) if f.endswith(".json")]
+    pending = reading.pending(store, who.name)
     held = [_mine(store, task) for task in ready.by_rank(tasks) if _is_mine(task, who.name)]
     own = [_reservation(store, d) for d in store.documents(places.RESERVATIONS) if d["agent"] == who.name]
     count = sum(1 for name in store.names(places.new_folder(who.name)) if name.endswith(".json"))
@@ -242,7 +242,7 @@ def me(store: OpenStore, who: Actor) -> Answer:
         "reservations": own,
         "unread": count,
         "mail": [_brief(letters.header(message, now, doc["incarnation_since"] or ""), "message") for message in unread],
-        "unacknowledged": sorted(pending, key=places.number),
+        "unacknowledged": pending,
         "to_answer": unread_questions + to_answer,
         "asks": open_asks,
         "next": _next(held, count, pending, to_answer, open_asks),
@@ -270,7 +270,7 @@ def _mine(store: Store, task: Document) -> Answer:
 
 
 def _next(
-    tasks: list[Answer], unread: int, pending: list[str], to_answer: list[str], asks: dict[str, list[str]]
+    tasks: list[Answer], unread: int, pending: dict[str, str], to_answer: list[str], asks: dict[str, list[str]]
 ) -> list[str]:
     """The next command for each thing that waits for this agent."""
     commands = []
@@ -281,8 +281,9 @@ def _next(
         verb = {"claimed": "start", "running": "done", "review": "approve"}[task["status"]]
         commands.append(f"task {verb} {task['task_id']} --token {task['token']}")
     commands += [f"mbox reply {ident} --body TEXT" for ident in to_answer[:2]]
-    if pending:
-        commands.append(f"mbox ack {' '.join(sorted(pending, key=places.number)[:5])}")
+    late = [ident for ident, left in pending.items() if left == "expired"]
+    timely = [ident for ident in pending if ident not in late]
+    commands += [f"mbox {verb} {' '.join(ids[:5])}" for verb, ids in (("read", late), ("ack", timely)) if ids]
     if unread:
         commands.append("mbox read")
     commands += [f"mbox gather {thread}" for thread in list(asks)[:2]]

@@ -50,30 +50,7 @@ def me(context: Context) -> None:
     next command for each."""
     from mbox.status import me as look
 
-    actor = context.actor()
-    answer = look(context.store, actor)
-    if answer["unacknowledged"]:
-        _tell_time_left(context, actor.name, answer)
-    context.emit(answer)
-
-
-def _tell_time_left(context: Context, agent: str, answer: dict[str, Any]) -> None:
-    """What is read and not acknowledged with the time that is left; what has expired is to be read again instead."""
-    from mbox.documents import compact
-    from mbox.reading import pending
-    from mbox.status import ME
-
-    left = pending(context.store, agent)
-    late = [msg_id for msg_id, time in left.items() if time == "expired"]
-    timely = [msg_id for msg_id in left if msg_id not in late]
-    steps = [f"mbox {verb} {' '.join(ids[:5])}" for verb, ids in (("read", late), ("ack", timely)) if ids]
-    answer["next"] = [
-        one for said in answer["next"] for one in (steps if said.startswith("mbox ack ") else [said])
-    ]
-    answer["unacknowledged"] = left
-    while left and len(compact(answer).encode()) > ME - 40:
-        left.popitem()
-        answer["more"] = True
+    context.emit(look(context.store, context.actor()))
 
 
 @command(
