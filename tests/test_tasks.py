@@ -355,6 +355,19 @@ def test_claim_counts_as_explain_does(w: World) -> None:
         w.claim(BOB)
 
 
+def test_many_open_tasks_are_counted_and_not_looked_at(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that asks again and again does not read ten thousand documents each time."""
+    first = w.add("first")
+    for name in ("second", "third"):
+        w.add(name, depends_on=[first])
+    w.claim(ANN)
+    monkeypatch.setattr(claims, "LOOKED", 2)
+    monkeypatch.setattr(ready, "why_none", None)
+    with pytest.raises(Nothing, match="^nothing ready: 1 in work, 2 queued; `task ready --explain` says why$"):
+        w.claim(BOB)
+
+
+
 def test_why_a_task_is_not_yours(w: World) -> None:
     """Never claimed is not lost; a token that never was is not an older one; in review says what is next."""
     task_id = w.add()

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .patterns import Pattern
     from .store import Store
 
+LOOKED = 1000
+"""Open tasks that are looked at one by one to say why none of them can be claimed."""
+
 PARKED = 512
 """Tasks that one transaction looks at and parks before it gives up the lock and goes on in the next."""
 
@@ -60,12 +63,18 @@ class Draining(Nothing):
 
 
 class NoneReady(Nothing):
-    """No task can be claimed; ``open`` are the tasks that are not final, which `told` looks at for the reasons."""
+    """No task can be claimed; ``open`` are the tasks that are not final, which `told` looks at for the reasons.
 
-    def __init__(self, wish: Wish, open_tasks: list[str]) -> None:
-        super().__init__("nothing ready")
+    Where there are more than `LOOKED` of them, the index's counts have to do.
+    """
+
+    def __init__(self, tx: Transaction, wish: Wish) -> None:
+        active, queued = tx.index.open_counts()
+        few = active + queued <= LOOKED
+        said = "" if few else f": {active} in work, {queued} queued; `task ready --explain` says why"
+        super().__init__(f"nothing ready{said}")
         self.wish = wish
-        self.open = open_tasks
+        self.open = tx.index.tasks_where() if few else None
 
 
 class NotNow(Nothing):
@@ -85,6 +94,8 @@ def told(store: Store, actor: Actor, error: NoneReady) -> Nothing:
     from . import ready
 
     wish = error.wish
+    if error.open is None:
+        return error
     return Nothing(f"nothing ready: {ready.why_none(store, actor.name, error.open, wish.stage, wish.label)}")
 
 
@@ -123,7 +134,7 @@ def _claim_next(store: OpenStore, tx: Transaction, wish: Wish, parked: list[tupl
         return _take(store, tx, found, wish)
     if (len(parked) >= PARKED or _more_to_sweep(tx)) and not dry_run:
         return None
-    raise NoneReady(wish, tx.index.tasks_where())
+    raise NoneReady(tx, wish)
 
 
 def _refuse_draining(tx: Transaction, agent: Document) -> None:

@@ -265,7 +265,9 @@ def why_none(store: Store, agent: str, ids: Iterable[str], stage: str | None = N
     counts = [f"{len(those)} {reason}" for reason, those in found.items() if reason != "ready"]
     free = [doc for doc, _ in found.get("ready", ())]
     others = [doc for doc in free if stage not in (None, doc["stage"]) or label not in (None, *doc["labels"])]
-    if (stage or label) and (unknown := _unknown(store, stage, label)):
+    every_open = [doc for those in found.values() for doc, _ in those]
+    known = [doc for doc in every_open if stage in (None, doc["stage"]) and label in (None, *doc["labels"])]
+    if not known and (unknown := _unknown(store, stage, label)):
         return unknown
     if others:
         counts.insert(0, f"{len(others)} ready {'do' if len(others) > 1 else 'does'} not fit ({_theirs(others, stage)})")
