@@ -363,7 +363,7 @@ def test_many_open_tasks_are_counted_and_not_looked_at(w: World, monkeypatch: py
     w.claim(ANN)
     monkeypatch.setattr(claims, "LOOKED", 2)
     monkeypatch.setattr(ready, "why_none", None)
-    with pytest.raises(Nothing, match="^nothing ready: 1 in work, 2 queued; `task ready --explain` says why$"):
+    with pytest.raises(Nothing, match=r"^nothing ready: 1 in work, 2 queued; `task ready --explain` says why$"):
         w.claim(BOB)
 
 
