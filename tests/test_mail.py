@@ -11,7 +11,7 @@ import pytest
 
 from kit import FakeHost, FaultyDisk, Killed, journaled, make, tree
 from mailkit import ANN, BOB, CYD, ORC, USER, Row, configure, last, office, opened, said, send, take, unread
-from mbox import agents, asks, deadletters, documents, errors, letters, mail, places, reading
+from mbox import agents, asks, deadletters, documents, errors, letters, mail, places, reading, status
 from mbox.errors import NotFound, NotYours, Refused, Usage
 from mbox.letters import Wanted
 from mbox.mail import Draft
@@ -920,3 +920,19 @@ def test_a_thread_in_order(store: OpenStore) -> None:
     rows = letters.thread(store, two)
     assert [row["msg_id"] for row in rows] == [first, one, two, three]
     assert [row["from"] for row in rows] == ["ann", "bob", "ann", "cyd"]
+
+
+def test_me_says_how_long_what_was_read_may_be_acknowledged(tmp_path: Path) -> None:
+    """What is timely is to be acknowledged, what has expired to be read again; nothing is written by looking."""
+    host = FakeHost()
+    store = office(tmp_path, host)
+    ident = send(store, ANN, "bob", needs_ack=True)
+    take(store, BOB)
+    host.advance(store.config.read_lease - 1)
+    before = store.end()
+    me = status.me(store, BOB)
+    assert (me["unacknowledged"], me["next"]) == ({ident: "1s"}, [f"mbox ack {ident}"])
+    host.advance(1)
+    me = status.me(store, BOB)
+    assert (me["unacknowledged"], me["next"]) == ({ident: "expired"}, [f"mbox read {ident}"])
+    assert store.end() == before
