@@ -110,7 +110,7 @@ def missing(reader: Reader, agent: str, msg_id: str) -> MboxError:
 def _nearest(reader: Reader, msg_id: str, agent: str | None) -> str:
     """The messages that may have been meant: one of that number anywhere, or what stands in the agent's inbox."""
     known = standing(reader, agent) if agent else []
-    other = f"m{msg_id[not msg_id[0].isdecimal():]}"
+    other = f"m{msg_id if msg_id.isdecimal() else msg_id[1:]}"  # 12, M12 and t12 may mean m12
     if other != msg_id and places.number(other) and other not in known and sent(reader, other):
         known = [*known, other]
     return meant(msg_id, known)

@@ -112,7 +112,7 @@ def _redo(store: Store, mark: Mark) -> Mark:
             store.check_writer(place.segment)
         at = tail.offset if place.segment == tail.segment else 0
         if place.seq <= tail.seq:
-            _set_aside(store, place, at, tail)
+            _keep_aside(store, place, at, tail)
             break
         with at_place(store.journal, place.segment, at):
             places.check_record(record)
@@ -126,7 +126,7 @@ def _redo(store: Store, mark: Mark) -> Mark:
     return store._mark
 
 
-def _set_aside(store: Store, place: Tail, at: int, tail: Tail) -> None:
+def _keep_aside(store: Store, place: Tail, at: int, tail: Tail) -> None:
     """Keep the journal's last record, which is to be cut, beside it; `Corrupt` unless its number was the one before's.
 
     Its writer lost the lock file between its last look at it and the write, and was told that the outcome is unknown.
