@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import documents, places
-from .documents import Document, Unfit
-from .errors import NotFound, NotYours, Refused, Usage, did_you_mean
-from .host import pid_namespace, start_ticks
-from .processes import Identity, is_running
-from .store import Actor, Store, Transaction
+from mbox import documents, places
+from mbox.documents import Document, Unfit
+from mbox.errors import NotFound, NotYours, Refused, Usage, did_you_mean
+from mbox.host import pid_namespace, start_ticks
+from mbox.processes import Identity, is_running
+from mbox.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
+    from mbox.opening import OpenStore
 
 ROLES = ("worker", "orchestrator", "reviewer")
 """Roles the toolkit knows something about; any other word is a role too."""
@@ -119,7 +119,7 @@ def retire(store: Store, by: Actor, name: str, dry_run: bool = False) -> Documen
 
     Refused while it holds tasks.
     """
-    from . import reservations
+    from mbox import reservations
 
     def decide(tx: Transaction) -> Document:
         if by.incarnation:

@@ -14,15 +14,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from . import letters, mail, places, reading
-from .documents import Document
-from .errors import NotFound, Usage
-from .host import stamp
-from .journal import Tail
-from .letters import ANY, Wanted
-from .mail import Draft
-from .store import Actor, Store
-from .watch import BACKOFF, Watcher
+from mbox import letters, mail, places, reading
+from mbox.documents import Document
+from mbox.errors import NotFound, Usage
+from mbox.host import stamp
+from mbox.journal import Tail
+from mbox.letters import ANY, Wanted
+from mbox.mail import Draft
+from mbox.store import Actor, Store
+from mbox.watch import BACKOFF, Watcher
 
 T = TypeVar("T")
 

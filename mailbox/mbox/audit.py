@@ -23,15 +23,15 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from . import documents, places
-from .delta import Delta, blocks
-from .documents import Document
-from .errors import Corrupt, Refused, StoreError, Usage, WentBack
-from .git import Blobs, Git, Objects, Trees, nested
-from .host import stamp
-from .journal import Tail
-from .opening import OpenStore
-from .reminder import Reminder
+from mbox import documents, places
+from mbox.delta import Delta, blocks
+from mbox.documents import Document
+from mbox.errors import Corrupt, Refused, StoreError, Usage, WentBack
+from mbox.git import Blobs, Git, Objects, Trees, nested
+from mbox.host import stamp
+from mbox.journal import Tail
+from mbox.opening import OpenStore
+from mbox.reminder import Reminder
 
 PERSONS = (places.CONFIG, f"{places.MAILBOX}/hosts.yaml")
 """The files that a person writes: put on the ref as they are."""

@@ -22,10 +22,10 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from . import checks, fields, graph
-from .drafts import TITLE, Draft
-from .errors import Usage
-from .notation import decoded, entry_of, json_lines, shown
+from mbox import checks, fields, graph
+from mbox.drafts import TITLE, Draft
+from mbox.errors import Usage
+from mbox.notation import decoded, entry_of, json_lines, shown
 
 _DONE = frozenset(["closed", "completed", "complete", "tombstone"])
 _PRIORITIES = (9, 7, 5, 3, 1)

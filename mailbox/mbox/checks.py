@@ -17,8 +17,8 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-from .errors import Usage
-from .places import is_name
+from mbox.errors import Usage
+from mbox.places import is_name
 
 
 class TooLong(Usage):
@@ -128,7 +128,7 @@ def pattern(
     letter, an existing path (``app/[id]/page.tsx``) means that path and comes back escaped, and so does the
     folder that a leading ``./`` or ``../`` stands for.
     """
-    from .patterns import escape
+    from mbox.patterns import escape
 
     ground = _Ground(root, cwd, worktrees, exists)
     folder, rest = ground.split("pattern", text)

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from .errors import MboxError
+from mbox.errors import MboxError
 
 PASSED = frozenset(
     getattr(signal, name)

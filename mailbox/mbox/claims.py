@@ -17,19 +17,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import agents, places, reservations, tasks
-from .documents import FINAL, Document
-from .errors import MboxError, Nothing, NotYours, TimedOut, Usage
-from .notes import last_checkpoint, shown
-from .tasks import Answer
-from .transaction import Actor, Transaction
+from mbox import agents, places, reservations, tasks
+from mbox.documents import FINAL, Document
+from mbox.errors import MboxError, Nothing, NotYours, TimedOut, Usage
+from mbox.notes import last_checkpoint, shown
+from mbox.tasks import Answer
+from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from .index import Held
-    from .journal import Tail
-    from .opening import OpenStore
-    from .patterns import Pattern
-    from .store import Store
+    from mbox.index import Held
+    from mbox.journal import Tail
+    from mbox.opening import OpenStore
+    from mbox.patterns import Pattern
+    from mbox.store import Store
 
 LOOKED = 1000
 """Open tasks that are looked at one by one to say why none of them can be claimed."""
@@ -91,7 +91,7 @@ def claim(store: OpenStore, actor: Actor, wish: Wish, dry_run: bool = False) -> 
 
 def told(store: Store, actor: Actor, error: NoneReady) -> Nothing:
     """``error`` with the reasons why nothing is ready, looked up without the lock."""
-    from . import ready
+    from mbox import ready
 
     wish = error.wish
     if error.open is None:
@@ -140,7 +140,7 @@ def _claim_next(store: OpenStore, tx: Transaction, wish: Wish, parked: list[tupl
 def _refuse_draining(tx: Transaction, agent: Document) -> None:
     if agent["team"] is None:
         return
-    from . import teams
+    from mbox import teams
 
     if team := teams.draining(tx.read, agent):
         raise Draining(f"draining: team {team} takes no new tasks")
@@ -289,7 +289,7 @@ def wait(store: OpenStore, attempt: Callable[[], Answer], actor: Actor, seconds:
     `Nothing` at once where nothing is queued or in work any more.  ``by_id``: the claim of a given task, which waits
     for its holder and for reservations too.
     """
-    from .watch import Watcher
+    from mbox.watch import Watcher
 
     until = store.host.mono() + seconds
     while True:

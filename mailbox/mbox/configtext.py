@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .errors import StoreError, did_you_mean
-from .settings import NAMES, OPTIONS, TABLE, Option, Shown, Text
+from mbox.errors import StoreError, did_you_mean
+from mbox.settings import NAMES, OPTIONS, TABLE, Option, Shown, Text
 
 if TYPE_CHECKING:
     from yaml.nodes import Node

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from . import agents, places
-from .documents import Document
-from .errors import NotFound, Usage, meant_id
-from .letters import Reader, is_expired
-from .store import Actor, Store, Transaction
+from mbox import agents, places
+from mbox.documents import Document
+from mbox.errors import NotFound, Usage, meant_id
+from mbox.letters import Reader, is_expired
+from mbox.store import Actor, Store, Transaction
 
 
 def _envelopes(reader: Reader) -> Iterator[tuple[str, Document]]:

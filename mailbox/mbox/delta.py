@@ -15,10 +15,10 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from . import documents
-from .documents import Document
-from .errors import Corrupt
-from .journal import Journal, Tail, decode
+from mbox import documents
+from mbox.documents import Document
+from mbox.errors import Corrupt
+from mbox.journal import Journal, Tail, decode
 
 BLOCK = 4 << 20
 """The most bytes of the journal that are read at once, a longer record apart."""

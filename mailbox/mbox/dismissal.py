@@ -9,13 +9,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from . import estate, history, places, session, teams, worktrees
-from .documents import Document
-from .errors import MboxError
-from .transaction import SWEEP
+from mbox import estate, history, places, session, teams, worktrees
+from mbox.documents import Document
+from mbox.errors import MboxError
+from mbox.transaction import SWEEP
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
+    from mbox.opening import OpenStore
 
 STEP = 0.1
 """Seconds between two looks at members that are to end."""

@@ -16,16 +16,16 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from . import documents, places, publishing
-from .disk import TEMP
-from .documents import Newer, Unfit
-from .errors import Corrupt, MboxError, Refused, StoreError
-from .files import is_folder
-from .fold import Fold, fold
-from .journal import Record, Tail
-from .lock import Lock
-from .mending import envelop
-from .store import Actor, Store, Transaction
+from mbox import documents, places, publishing
+from mbox.disk import TEMP
+from mbox.documents import Newer, Unfit
+from mbox.errors import Corrupt, MboxError, Refused, StoreError
+from mbox.files import is_folder
+from mbox.fold import Fold, fold
+from mbox.journal import Record, Tail
+from mbox.lock import Lock
+from mbox.mending import envelop
+from mbox.store import Actor, Store, Transaction
 
 BATCH = 200
 """Documents mended in one record at most."""

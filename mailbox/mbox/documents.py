@@ -16,7 +16,7 @@ from datetime import datetime
 from json.encoder import encode_basestring as _quote
 from typing import Any, NamedTuple
 
-from .errors import StoreError
+from mbox.errors import StoreError
 
 FORMAT = 1
 """The format this version writes, and the highest it reads."""
@@ -154,7 +154,7 @@ def is_strs(value: Any) -> bool:
 
 def _is_rows(value: list[Any]) -> bool:
     """Whether ``value`` is a list of members, each with its name."""
-    from .places import is_name
+    from mbox.places import is_name
 
     return all(isinstance(row, dict) and isinstance(row.get("name"), str) and is_name(row["name"]) for row in value)
 

@@ -35,12 +35,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
-from . import locks, places
-from .documents import Document
-from .errors import TimedOut
-from .hosts import Host
-from .store import Store
-from .tmux import Gone, Tmux
+from mbox import locks, places
+from mbox.documents import Document
+from mbox.errors import TimedOut
+from mbox.hosts import Host
+from mbox.store import Store
+from mbox.tmux import Gone, Tmux
 
 LINE = "mbox: there is mail for you. Run: mbox read"
 """What is typed: always this, never anything of a message."""

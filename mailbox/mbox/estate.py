@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from . import places, reading, reservations, tasks
-from .lease import Lease
-from .transaction import Transaction
+from mbox import places, reading, reservations, tasks
+from mbox.lease import Lease
+from mbox.transaction import Transaction
 
 END = "agent.end"
 """The operation of a wrapper that saw its program end."""

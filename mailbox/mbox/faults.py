@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from .errors import StoreError
+from mbox.errors import StoreError
 
 MENDS = {
     errno.ENOSPC: "free some space on that file system",

@@ -12,13 +12,13 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from . import documents, places
-from .disk import NO_DOCUMENT, TEMP, Disk, is_link, read_bytes
-from .documents import Document, Newer, Unfit
-from .errors import Corrupt, MboxError, StoreError
-from .faults import failure
-from .host import Host
-from .lease import Lease
+from mbox import documents, places
+from mbox.disk import NO_DOCUMENT, TEMP, Disk, is_link, read_bytes
+from mbox.documents import Document, Newer, Unfit
+from mbox.errors import Corrupt, MboxError, StoreError
+from mbox.faults import failure
+from mbox.host import Host
+from mbox.lease import Lease
 
 TICK, COARSE = 0.1, 2.0
 """Seconds after which a change to a file shows in its time: ten ticks of a kernel's clock, or FAT's two seconds."""

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from . import places
-from .documents import Document
-from .errors import Corrupt
-from .journal import LAST, BadLine, Journal, Record, Tail, Unsound, decode, sound
+from mbox import places
+from mbox.documents import Document
+from mbox.errors import Corrupt
+from mbox.journal import LAST, BadLine, Journal, Record, Tail, Unsound, decode, sound
 
 
 class Fold:

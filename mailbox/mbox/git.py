@@ -20,9 +20,9 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
-from . import root as roots
-from .disk import Disk
-from .errors import Refused, StoreError
+from mbox import root as roots
+from mbox.disk import Disk
+from mbox.errors import Refused, StoreError
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess, Popen

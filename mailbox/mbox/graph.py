@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from .errors import MboxError, TimedOut, Usage
+from mbox.errors import MboxError, TimedOut, Usage
 
 Edges = Mapping[str, Iterable[str]]
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
-from . import patterns, places
-from .documents import Document
-from .errors import NotFound, StoreError, meant_id
-from .index import Held
-from .patterns import Pattern
-from .reservations import (
+from mbox import patterns, places
+from mbox.documents import Document
+from mbox.errors import NotFound, StoreError, meant_id
+from mbox.index import Held
+from mbox.patterns import Pattern
+from mbox.reservations import (
     SHARED,
     covered,
     ended,
@@ -33,7 +33,7 @@ from .reservations import (
     time_left,
     told,
 )
-from .store import Actor, Store
+from mbox.store import Actor, Store
 
 _WILD = frozenset("*?[{\\")
 

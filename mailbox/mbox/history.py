@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from .documents import compact
-from .errors import Usage
-from .host import seconds
-from .journal import Record, Tail, decode
-from .store import Store
+from mbox.documents import compact
+from mbox.errors import Usage
+from mbox.host import seconds
+from mbox.journal import Record, Tail, decode
+from mbox.store import Store
 
 
 class Filter(NamedTuple):
@@ -54,7 +54,7 @@ class Filter(NamedTuple):
 
 def since(text: str, wall: float, duration: Callable[[str], float]) -> Filter:
     """A filter that starts at a sequence (``1200``), a duration ago (``2h``), or a UTC time (``2026-01-02T03:04:05Z``)."""
-    from .host import stamp
+    from mbox.host import stamp
 
     if text.isdecimal():
         return Filter(since_seq=int(text))
@@ -70,7 +70,7 @@ def since(text: str, wall: float, duration: Callable[[str], float]) -> Filter:
 def _time(text: str) -> str:
     from datetime import UTC, datetime
 
-    from .host import stamp
+    from mbox.host import stamp
 
     try:
         when = datetime.fromisoformat(text.replace("Z", "+00:00"))

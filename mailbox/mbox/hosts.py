@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from .errors import Usage, did_you_mean
+from mbox.errors import Usage, did_you_mean
 
 
 class Host(NamedTuple):

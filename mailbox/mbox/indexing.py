@@ -11,16 +11,16 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from . import documents, places
-from .documents import Document
-from .errors import Corrupt, StoreError
-from .files import folders_in
-from .host import stamp
-from .index import Damaged
-from .journal import Record
+from mbox import documents, places
+from mbox.documents import Document
+from mbox.errors import Corrupt, StoreError
+from mbox.files import folders_in
+from mbox.host import stamp
+from mbox.index import Damaged
+from mbox.journal import Record
 
 if TYPE_CHECKING:
-    from .store import Store
+    from mbox.store import Store
 
 CATCH_UP = 50_000
 """Numbers by which an index may be behind before building it anew is cheaper."""

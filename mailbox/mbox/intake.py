@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 
-from . import places
-from .database import UNFIT, Damaged, Database
-from .documents import Document
-from .host import Host, seconds
-from .lease import Lease
+from mbox import places
+from mbox.database import UNFIT, Damaged, Database
+from mbox.documents import Document
+from mbox.host import Host, seconds
+from mbox.lease import Lease
 
 SEND_OPS = ("mail.send", "mail.reply", "mail.ask", "mail.broadcast")
 """Operations that count against a sender's rate."""

@@ -25,9 +25,9 @@ from contextlib import contextmanager
 from types import NoneType
 from typing import Any, BinaryIO, NamedTuple
 
-from .disk import Disk, exists, open_regular
-from .documents import compact, is_time
-from .errors import Corrupt, StoreError, Unknown, WentBack
+from mbox.disk import Disk, exists, open_regular
+from mbox.documents import compact, is_time
+from mbox.errors import Corrupt, StoreError, Unknown, WentBack
 
 WRITER = 1
 """The format of records this version writes; a segment whose ``writer_min`` is higher is refused."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .host import Host
+from mbox.host import Host
 
 
 class Lease(NamedTuple):

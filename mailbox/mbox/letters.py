@@ -12,12 +12,12 @@ import os
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from . import places
-from .documents import Document, compact
-from .errors import MboxError, NotFound, meant_id
-from .host import seconds, stamp
-from .journal import Record, Tail, decode
-from .store import Store
+from mbox import places
+from mbox.documents import Document, compact
+from mbox.errors import MboxError, NotFound, meant_id
+from mbox.host import seconds, stamp
+from mbox.journal import Record, Tail, decode
+from mbox.store import Store
 
 FEW = 500
 """An inbox of up to this many messages is sorted by reading them all; a larger one by the index, if that is current."""
@@ -98,7 +98,7 @@ def find(reader: Reader, msg_id: str, agent: str | None = None) -> Document:
 
 def missing(reader: Reader, agent: str, msg_id: str) -> MboxError:
     """Why ``agent`` has no copy of a message that it asked for."""
-    from .deadletters import holds
+    from mbox.deadletters import holds
 
     if holds(reader, agent, msg_id):
         return NotFound(f"{msg_id} is in the dead letters; `mbox deadletter retry {msg_id}` delivers it again")
@@ -264,7 +264,7 @@ def _foremost(store: Store, agent: str, ids: list[str], limit: int) -> list[str]
     ``ids`` is all that is unread, with or without what is read.  What was delivered since the index was brought up to
     date, a few messages at most, is looked at in the files.
     """
-    from .index import Damaged, Index
+    from mbox.index import Damaged, Index
 
     mark = store.mark()
     index = Index(store.absolute(places.INDEX), store.host, store.prefix)
@@ -284,7 +284,7 @@ def _foremost(store: Store, agent: str, ids: list[str], limit: int) -> list[str]
 
 def _by_priority(store: Store, agent: str, ids: list[str]) -> list[str]:
     """``ids`` sorted as `rank` does, each priority found by its line: no body is parsed."""
-    from .indexing import priority
+    from mbox.indexing import priority
 
     found = []
     for msg_id in ids:

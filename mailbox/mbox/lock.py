@@ -20,12 +20,12 @@ import signal
 import sys
 from typing import Any
 
-from . import flock, mark
-from .disk import Disk, check_regular
-from .documents import compact
-from .errors import LockTimeout, WentBack
-from .host import Host
-from .mark import Mark
+from mbox import flock, mark
+from mbox.disk import Disk, check_regular
+from mbox.documents import compact
+from mbox.errors import LockTimeout, WentBack
+from mbox.host import Host
+from mbox.mark import Mark
 
 HOLDER_SIZE = 256
 

@@ -23,10 +23,10 @@ from contextlib import contextmanager
 from math import inf
 from typing import Any
 
-from . import flock, places
-from .errors import MboxError, Refused, TimedOut
-from .host import start_ticks
-from .store import Store
+from mbox import flock, places
+from mbox.errors import MboxError, Refused, TimedOut
+from mbox.host import start_ticks
+from mbox.store import Store
 
 PATIENCE = 2.0
 """Seconds of waiting after which it is said for whom."""

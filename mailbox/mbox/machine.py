@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from . import places, root
-from .doctor import Finding
-from .opening import OpenStore
+from mbox import places, root
+from mbox.doctor import Finding
+from mbox.opening import OpenStore
 
 
 def look(store: OpenStore) -> list[Finding]:

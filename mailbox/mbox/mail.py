@@ -18,16 +18,16 @@ from binascii import crc32
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from . import agents, documents, letters, places
-from .documents import Document
-from .errors import NotFound, Refused, Usage
-from .host import stamp
-from .reading import acknowledge, archive, config_of, expire, finish, lease_ran_out, lost, read
-from .store import Actor, Store, Transaction
+from mbox import agents, documents, letters, places
+from mbox.documents import Document
+from mbox.errors import NotFound, Refused, Usage
+from mbox.host import stamp
+from mbox.reading import acknowledge, archive, config_of, expire, finish, lease_ran_out, lost, read
+from mbox.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
-    from .index import Key
-    from .opening import OpenStore
+    from mbox.index import Key
+    from mbox.opening import OpenStore
 
 __all__ = [
     "Draft", "acknowledge", "broadcast", "expire", "finish", "lease_ran_out", "read", "reply", "send", "system",

@@ -14,8 +14,8 @@ from binascii import crc32
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from .documents import compact
-from .journal import Tail
+from mbox.documents import compact
+from mbox.journal import Tail
 
 SIZE = 512
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import documents, places
-from .files import Damage
-from .journal import Journal, Tail
-from .transaction import SWEEP, Transaction
+from mbox import documents, places
+from mbox.files import Damage
+from mbox.journal import Journal, Tail
+from mbox.transaction import SWEEP, Transaction
 
 if TYPE_CHECKING:
-    from .store import Store
+    from mbox.store import Store
 
 
 def last_state(journal: Journal, path: str, end: Tail) -> tuple[bool, Any]:

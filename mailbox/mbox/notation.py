@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from . import checks, graph
-from .errors import Usage
+from mbox import checks, graph
+from mbox.errors import Usage
 
 LARGEST = 64 * 1024 * 1024
 """The most bytes of a file."""

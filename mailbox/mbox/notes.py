@@ -11,15 +11,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import documents, places, tasks
-from .documents import Document
-from .errors import NotYours, Refused
-from .tasks import Answer
-from .transaction import Actor, Transaction
+from mbox import documents, places, tasks
+from mbox.documents import Document
+from mbox.errors import NotYours, Refused
+from mbox.tasks import Answer
+from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
-    from .store import Store
+    from mbox.opening import OpenStore
+    from mbox.store import Store
 
 LARGEST = 256 * 1024
 """Bytes of one task's notes."""

@@ -9,16 +9,16 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from . import config as configuration
-from . import documents, places, root
-from .disk import Disk, read_bytes
-from .errors import MboxError, Refused, StoreError, Usage
-from .files import Damage, every_document
-from .host import Host
-from .journal import WINDOW, Journal, Record
-from .lock import held_back
-from .settings import Config
-from .store import Actor, Settings, Store, Transaction
+from mbox import config as configuration
+from mbox import documents, places, root
+from mbox.disk import Disk, read_bytes
+from mbox.errors import MboxError, Refused, StoreError, Usage
+from mbox.files import Damage, every_document
+from mbox.host import Host
+from mbox.journal import WINDOW, Journal, Record
+from mbox.lock import held_back
+from mbox.settings import Config
+from mbox.store import Actor, Settings, Store, Transaction
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ def _audit_due(store: OpenStore) -> tuple[int, str]:
         due = store.config.audit_every
     if store.tail.seq < due:
         return due, ""
-    from .reminder import remind
+    from mbox.reminder import remind
 
     return remind(store)
 
@@ -118,7 +118,7 @@ class Prefix:
         return self._fold
 
     def __call__(self, pattern: str) -> str:
-        from . import patterns
+        from mbox import patterns
 
         try:
             return patterns.parse(pattern, self.fold).prefix
@@ -130,7 +130,7 @@ def _sweep(tx: Transaction) -> bool:
     due = tx.index.due(1)
     if not due:
         return False
-    from .sweep import sweep
+    from mbox.sweep import sweep
 
     return sweep(tx)
 
@@ -162,7 +162,7 @@ def init(
     _folders(folder, disk)
     fresh = not Journal(f"{folder}/{places.LOGS}", disk).is_begun()
     if not os.path.lexists(f"{folder}/{places.CONFIG}"):
-        from .configtext import default_text
+        from mbox.configtext import default_text
 
         disk.replace(f"{folder}/{places.CONFIG}", default_text().encode())
     config = configuration.load(f"{folder}/{places.MAILBOX}", disk)
@@ -271,7 +271,7 @@ def _number(store: Store, path: str) -> int:
 
 def _quarantine(tx: Transaction, path: str, detail: str) -> None:
     """Move what is no document, and is in no journal, to the dead letters."""
-    from .mending import envelop
+    from mbox.mending import envelop
 
     try:
         data = tx.store.bytes_of(path)

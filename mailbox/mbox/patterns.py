@@ -41,7 +41,7 @@ from itertools import groupby, takewhile
 from posixpath import commonpath
 from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import Usage
+from mbox.errors import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from .errors import Corrupt, Usage
+from mbox.errors import Corrupt, Usage
 
 MAILBOX = ".mailbox"
 TASKS = ".tasks"

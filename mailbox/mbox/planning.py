@@ -14,16 +14,16 @@ from binascii import crc32
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import documents, graph, places, reservations, tasks
-from .documents import FINAL, Document
-from .drafts import Draft, cycle_of, outside, without_cycles
-from .errors import NotFound, Refused, Usage
-from .host import stamp
-from .tasks import Answer
-from .transaction import Actor, Transaction
+from mbox import documents, graph, places, reservations, tasks
+from mbox.documents import FINAL, Document
+from mbox.drafts import Draft, cycle_of, outside, without_cycles
+from mbox.errors import NotFound, Refused, Usage
+from mbox.host import stamp
+from mbox.tasks import Answer
+from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
+    from mbox.opening import OpenStore
 
 NAMED = 100
 """Ids that the answer of an import names at most; more are in the journal."""
@@ -132,7 +132,7 @@ def imported(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_ex
         raise Usage(f"{first.where}: task {they if more else it}")
     unknown = [(draft, dep) for draft, dep in outside(fresh) if tx.read(places.task(dep)) is None]
     if unknown and hold_missing:
-        from .beads import hold_for
+        from mbox.beads import hold_for
 
         fresh = hold_for(fresh, {dep for _, dep in unknown})
     elif unknown:
@@ -161,7 +161,7 @@ def imported(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_ex
 
 def _unknown(tx: Transaction, unknown: list[tuple[Draft, str]], drafts: Sequence[Draft]) -> Usage:
     draft, dep = unknown[0]
-    from .errors import meant_id
+    from mbox.errors import meant_id
 
     hint = meant_id(dep, [other.id for other in drafts if other.id]) or tasks.nearest(tx.store, dep)
     more = f" ({len(unknown) - 1} more like it)" if len(unknown) > 1 else ""

@@ -12,10 +12,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from . import checks, fields
-from .drafts import Draft
-from .errors import Usage, did_you_mean
-from .notation import Entry, decoded, entry_of, json_lines, json_value, shown, yaml_value
+from mbox import checks, fields
+from mbox.drafts import Draft
+from mbox.errors import Usage, did_you_mean
+from mbox.notation import Entry, decoded, entry_of, json_lines, json_value, shown, yaml_value
 
 
 def parse_plan(data: bytes, name: str) -> list[Draft]:

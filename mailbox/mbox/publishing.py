@@ -10,11 +10,11 @@ import errno
 import os
 from typing import Any
 
-from . import documents, places
-from .disk import temporary
-from .files import Files
-from .journal import Record
-from .lease import Lease
+from mbox import documents, places
+from mbox.disk import temporary
+from mbox.files import Files
+from mbox.journal import Record
+from mbox.lease import Lease
 
 
 def check_documents(record: Record) -> None:

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import agents, places
-from .documents import Document
-from .errors import MboxError
-from .store import Store
+from mbox import agents, places
+from mbox.documents import Document
+from mbox.errors import MboxError
+from mbox.store import Store
 
 LOOKED = 200
 """Files looked at, of the newest, in each of outbox, unread, read and archived mail."""

@@ -17,16 +17,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
-from . import agents, documents, letters, places
-from .documents import Document
-from .errors import NotYours, StoreError, Usage
-from .lease import Lease
-from .letters import Wanted
-from .store import Actor, Store, Transaction
+from mbox import agents, documents, letters, places
+from mbox.documents import Document
+from mbox.errors import NotYours, StoreError, Usage
+from mbox.lease import Lease
+from mbox.letters import Wanted
+from mbox.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
-    from .settings import Config
+    from mbox.opening import OpenStore
+    from mbox.settings import Config
 
 BATCH = 64
 """Messages read or acknowledged in one record at most."""
@@ -159,7 +159,7 @@ def pending(store: Store, agent: str) -> dict[str, str]:
 
     Without the lock.  What is expired comes back with the next command that writes; reading it again takes it anew.
     """
-    from .reservations import span
+    from mbox.reservations import span
 
     names = [name[:-5] for name in store.names(places.cur_folder(agent)) if name.endswith(".json")]
     found = {}

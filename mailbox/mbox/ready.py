@@ -10,13 +10,13 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import agents, guard, notes, places, reservations, tasks
-from .documents import FINAL, Document
-from .errors import MboxError
-from .tasks import Answer
+from mbox import agents, guard, notes, places, reservations, tasks
+from mbox.documents import FINAL, Document
+from mbox.errors import MboxError
+from mbox.tasks import Answer
 
 if TYPE_CHECKING:
-    from .store import Store
+    from mbox.store import Store
 
 EXAMPLES = 5
 """Tasks that `explain` names for each reason."""
@@ -323,7 +323,7 @@ def nodes(store: Store, everything: bool = False) -> Answer:
 
 def graph(store: Store, fmt: str, everything: bool = False) -> str:
     """The dependency graph of the tasks that are not final (``everything``: of all), drawn as ``fmt``."""
-    from . import graph as drawing
+    from mbox import graph as drawing
 
     docs = [doc for doc in every(store).values() if everything or doc["status"] not in FINAL]
     edges = {doc["task_id"]: doc["depends_on"] for doc in docs}

@@ -25,15 +25,15 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from . import places
-from .documents import Unfit
-from .errors import Corrupt, StoreError, WentBack
-from .journal import Journal, Tail
-from .mark import Mark
-from .publishing import check_documents, publish
+from mbox import places
+from mbox.documents import Unfit
+from mbox.errors import Corrupt, StoreError, WentBack
+from mbox.journal import Journal, Tail
+from mbox.mark import Mark
+from mbox.publishing import check_documents, publish
 
 if TYPE_CHECKING:
-    from .store import Store
+    from mbox.store import Store
 
 FRESH = 60.0
 """Seconds for which a mark of another machine counts as that of a living one."""
@@ -54,7 +54,7 @@ def recover(store: Store) -> Mark:
         return _redo(store, mark)
     if mark and mark.machine != store.host.machine:
         _refuse_two_kernels(store, mark)
-    from .replay import replay
+    from mbox.replay import replay
 
     return replay(store, mark)
 
@@ -136,7 +136,7 @@ def _keep_aside(store: Store, place: Tail, at: int, tail: Tail) -> None:
     before = [journal.decoded(*found)["seq"] for found in islice(journal.backwards(tail), 2)]
     if not is_last or place.seq <= before[-1]:
         raise journal.corrupt(place.segment, at, f"number {place.seq} does not follow {tail.seq}")
-    from .replay import keep_cut
+    from mbox.replay import keep_cut
 
     keep_cut(store, place.segment, at, f"holds a record without a number of its own at byte {at}")
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .delta import blocks
-from .disk import read_bytes
-from .errors import StoreError
-from .git import repository
-from .journal import Tail
-from .opening import AUDITED, OpenStore
+from mbox.delta import blocks
+from mbox.disk import read_bytes
+from mbox.errors import StoreError
+from mbox.git import repository
+from mbox.journal import Tail
+from mbox.opening import AUDITED, OpenStore
 
 
 class Reminder(NamedTuple):

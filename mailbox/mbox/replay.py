@@ -13,21 +13,21 @@ import os
 from binascii import crc32
 from typing import TYPE_CHECKING
 
-from . import documents, places
-from .errors import Corrupt
-from .files import every_document
-from .fold import Fold, fold
-from .host import seconds
-from .journal import WINDOW, Journal, Tail, decode
-from .lease import Lease
-from .mark import Mark
-from .mending import envelop
-from .publishing import remove, unlink, write
-from .recovery import at_place, cut, none_left, went_back
-from .transaction import SWEEP, Transaction
+from mbox import documents, places
+from mbox.errors import Corrupt
+from mbox.files import every_document
+from mbox.fold import Fold, fold
+from mbox.host import seconds
+from mbox.journal import WINDOW, Journal, Tail, decode
+from mbox.lease import Lease
+from mbox.mark import Mark
+from mbox.mending import envelop
+from mbox.publishing import remove, unlink, write
+from mbox.recovery import at_place, cut, none_left, went_back
+from mbox.transaction import SWEEP, Transaction
 
 if TYPE_CHECKING:
-    from .store import Store
+    from mbox.store import Store
 
 
 def replay(store: Store, mark: Mark | None) -> Mark:

@@ -13,16 +13,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from . import history, places
-from .documents import Document
-from .history import Filter
-from .host import seconds
-from .intake import SEND_OPS
-from .journal import Record
-from .reservations import span
+from mbox import history, places
+from mbox.documents import Document
+from mbox.history import Filter
+from mbox.host import seconds
+from mbox.intake import SEND_OPS
+from mbox.journal import Record
+from mbox.reservations import span
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
+    from mbox.opening import OpenStore
 
 COUNTED = {
     "task.claim": "claimed", "task.done": "done", "task.approve": "done", "task.submit": "submitted",

@@ -21,14 +21,14 @@ from math import ceil
 from os.path import isdir, isfile
 from typing import Any, NamedTuple
 
-from . import agents, documents, patterns, places
-from .documents import Document
-from .errors import MboxError, NotFound, NotYours, Usage, meant_id
-from .host import stamp
-from .index import Held
-from .lease import Lease
-from .patterns import Pattern
-from .store import Actor, Store, Transaction
+from mbox import agents, documents, patterns, places
+from mbox.documents import Document
+from mbox.errors import MboxError, NotFound, NotYours, Usage, meant_id
+from mbox.host import stamp
+from mbox.index import Held
+from mbox.lease import Lease
+from mbox.patterns import Pattern
+from mbox.store import Actor, Store, Transaction
 
 EXCLUSIVE, SHARED = "exclusive", "shared"
 
@@ -450,7 +450,7 @@ def _shrunk(tx: Transaction, doc: Document, gone: list[str]) -> Document:
 
 def ended(store: Store, rid: str) -> Document | None:
     """The journal's record that ended ``rid``, or None.  Reads the journal from its end; for errors only."""
-    from . import journal
+    from mbox import journal
 
     path = places.reservation(rid)
     needle = documents.compact(path).encode()

@@ -22,19 +22,19 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from . import audit, documents, opening, places, publishing, root
-from . import config as configuration
-from .disk import Disk
-from .documents import Document
-from .errors import Corrupt, NoStore, Nothing, Refused, StoreError
-from .fold import Fold
-from .git import Git, Objects
-from .journal import WINDOW, WRITER, Journal, Record, Tail, decode, encode, segment_name
-from .lease import Lease
-from .mark import Mark
-from .opening import OpenStore
-from .reminder import Reminder
-from .store import Actor, Settings, Transaction
+from mbox import audit, documents, opening, places, publishing, root
+from mbox import config as configuration
+from mbox.disk import Disk
+from mbox.documents import Document
+from mbox.errors import Corrupt, NoStore, Nothing, Refused, StoreError
+from mbox.fold import Fold
+from mbox.git import Git, Objects
+from mbox.journal import WINDOW, WRITER, Journal, Record, Tail, decode, encode, segment_name
+from mbox.lease import Lease
+from mbox.mark import Mark
+from mbox.opening import OpenStore
+from mbox.reminder import Reminder
+from mbox.store import Actor, Settings, Transaction
 
 SHADOW = f"{places.MAILBOX}/cache/restore"
 Say = Callable[[str], None]

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from . import agents, places, reservations, tasks
-from .documents import Document
-from .errors import Nothing, NotYours, Refused
-from .tasks import Answer
-from .transaction import Actor, Transaction
+from mbox import agents, places, reservations, tasks
+from mbox.documents import Document
+from mbox.errors import Nothing, NotYours, Refused
+from mbox.tasks import Answer
+from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
-    from .store import Store
+    from mbox.opening import OpenStore
+    from mbox.store import Store
 
 
 def take(store: OpenStore, actor: Actor, task_id: str | None = None, seconds: float | None = None,
@@ -117,7 +117,7 @@ def reject(store: Store, actor: Actor, task_id: str, reason: str, token: int | N
     """review → queued, in the next round, with the reason on the task and as mail to who did it."""
 
     def change(tx: Transaction, doc: Document) -> Answer:
-        from . import mail
+        from mbox import mail
 
         owner, number, told = doc["owner"], doc["round"] + 1, ""
         if owner:

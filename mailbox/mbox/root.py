@@ -20,8 +20,8 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .disk import Disk
-from .errors import NoStore, Refused, StoreError, Usage
+from mbox.disk import Disk
+from mbox.errors import NoStore, Refused, StoreError, Usage
 
 MAILBOX = ".mailbox"
 FOLDERS = (MAILBOX, ".tasks")

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import documents
-from .documents import KINDS, MESSAGE_STATES, TASK_STATES, Document
+from mbox import documents
+from mbox.documents import KINDS, MESSAGE_STATES, TASK_STATES, Document
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -18,11 +18,11 @@ from binascii import crc32
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import places
-from .documents import Document, compact
-from .errors import Corrupt, StoreError, Usage
-from .journal import Tail, decode
-from .store import Store
+from mbox import places
+from mbox.documents import Document, compact
+from mbox.errors import Corrupt, StoreError, Usage
+from mbox.journal import Tail, decode
+from mbox.store import Store
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

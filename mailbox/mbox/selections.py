@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import places, tasks
-from .documents import FINAL, Document
-from .errors import MboxError, NotFound, Nothing, NotYours, Refused
-from .tasks import Answer
-from .transaction import Actor, Transaction
+from mbox import places, tasks
+from mbox.documents import FINAL, Document
+from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused
+from mbox.tasks import Answer
+from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from .store import Store
+    from mbox.store import Store
 
 BATCH = 256
 """Tasks changed in one record at most."""

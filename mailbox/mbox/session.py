@@ -30,14 +30,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from . import agents, hosts, locks, places, processes, tmux
-from .documents import Document
-from .errors import MboxError, Refused, TimedOut
-from .processes import Identity
-from .tmux import Tmux
+from mbox import agents, hosts, locks, places, processes, tmux
+from mbox.documents import Document
+from mbox.errors import MboxError, Refused, TimedOut
+from mbox.processes import Identity
+from mbox.tmux import Tmux
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
+    from mbox.opening import OpenStore
 
 PER_WINDOW = 6
 """Panes of one window; more members get more windows."""
@@ -221,7 +221,7 @@ def wait_down(store: OpenStore, names: Sequence[str], seconds: float) -> list[st
 
 def kill(store: OpenStore, name: str) -> None:
     """End a member's wrapper and its program's group at once, and see them dead."""
-    from . import wrapper
+    from mbox import wrapper
 
     beat = agents.heartbeat(store, name)
     if beat is None or beat["machine"] != store.host.machine:
@@ -261,7 +261,7 @@ def last_words(store: OpenStore, name: str) -> str:
 
 def screen_state(store: OpenStore, name: str, host: str) -> str:
     """``busy``, ``idle``, … by the agent's own hooks, else by what its pane shows; ``ended`` or empty if unknown."""
-    from . import doorbell
+    from mbox import doorbell
 
     doc = agents.status(store, name)
     if doc is None:

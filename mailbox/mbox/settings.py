@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .errors import Usage, did_you_mean
+from mbox.errors import Usage, did_you_mean
 
 Text = str | list[str]
 """A value as the file spells it: one word or phrase, or a list of them."""

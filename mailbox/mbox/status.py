@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from . import agents, history, letters, notes, places, questions, reading, ready, reservations
-from .documents import FINAL, Document, compact, defaults
-from .history import age
-from .host import stamp
+from mbox import agents, history, letters, notes, places, questions, reading, ready, reservations
+from mbox.documents import FINAL, Document, compact, defaults
+from mbox.history import age
+from mbox.host import stamp
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
-    from .store import Actor, Store
+    from mbox.opening import OpenStore
+    from mbox.store import Actor, Store
 
 Answer = dict[str, Any]
 
@@ -60,7 +60,7 @@ def status(store: OpenStore) -> Answer:
 
 def _watchdog(store: OpenStore) -> str:
     """Whether one is alive, and when it last looked."""
-    from . import locks, watchdog
+    from mbox import locks, watchdog
 
     doc = watchdog.last(store)
     when = f", last scan {reservations.span(age(store, doc['scan_at']))} ago" if doc and doc.get("scan_at") else ""
@@ -182,7 +182,7 @@ def _unanswered(store: OpenStore) -> list[str]:
 
 def _left_alone(store: OpenStore) -> list[str]:
     """Agents that the watchdog has given up on."""
-    from . import watchdog
+    from mbox import watchdog
 
     doc = watchdog.last(store) or {}
     lines = [f"{name} is broken: {why}" for name, why in doc.get("broken", {}).items()]

@@ -33,20 +33,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
-from . import documents, places, publishing, recovery
-from .disk import Disk, exists, temporary
-from .documents import Newer
-from .errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
-from .faults import failure, said
-from .files import Damage, Files, is_folder
-from .host import Host, stamp
-from .index import Damaged, Index
-from .intake import LAG, can_wait
-from .journal import WINDOW, WRITER, Journal, Moved, Record, Tail
-from .lease import Lease
-from .lock import Lock, held_back
-from .mark import Mark
-from .transaction import SWEEP, Actor, Transaction
+from mbox import documents, places, publishing, recovery
+from mbox.disk import Disk, exists, temporary
+from mbox.documents import Newer
+from mbox.errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
+from mbox.faults import failure, said
+from mbox.files import Damage, Files, is_folder
+from mbox.host import Host, stamp
+from mbox.index import Damaged, Index
+from mbox.intake import LAG, can_wait
+from mbox.journal import WINDOW, WRITER, Journal, Moved, Record, Tail
+from mbox.lease import Lease
+from mbox.lock import Lock, held_back
+from mbox.mark import Mark
+from mbox.transaction import SWEEP, Actor, Transaction
 
 __all__ = ["SWEEP", "Actor", "Settings", "Store", "Transaction"]
 
@@ -278,7 +278,7 @@ class Store(Files):
                     if tx.header and not dry_run:
                         self.commit(tx)
                 except Damage as damage:
-                    from .mending import mend
+                    from mbox.mending import mend
 
                     mend(self, damage, warnings)
                     continue
@@ -302,7 +302,7 @@ class Store(Files):
         if self._behind:  # an index built now would be made of documents that do not follow
             raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
         if index.seq != self.tail.seq:
-            from .indexing import bring_index
+            from mbox.indexing import bring_index
 
             bring_index(self)
             self._mark = self.ahead._replace(indexed=self.tail.seq)

@@ -8,8 +8,8 @@ is given the default time from now, the first look (design, "Leases").
 
 from __future__ import annotations
 
-from . import mail, places, reservations, tasks
-from .store import Store, Transaction
+from mbox import mail, places, reservations, tasks
+from mbox.store import Store, Transaction
 
 
 def sweep(tx: Transaction) -> bool:

@@ -16,15 +16,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import agents, places, reservations
-from .documents import Document
-from .errors import NotFound, NotYours, Refused, meant_id
-from .lease import Lease
-from .transaction import Actor, Transaction
+from mbox import agents, places, reservations
+from mbox.documents import Document
+from mbox.errors import NotFound, NotYours, Refused, meant_id
+from mbox.lease import Lease
+from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
-    from .store import Store
+    from mbox.opening import OpenStore
+    from mbox.store import Store
 
 ACTIVE = frozenset(["claimed", "running"])
 """States in which a task has a holder."""
@@ -275,7 +275,7 @@ def submit(store: OpenStore, actor: Actor, task_id: str, to: str | None = None, 
         doc.update(status="review", result=result, reviewer=to or None)
         answer = said(doc)
         if reviewer:
-            from . import mail
+            from mbox import mail
 
             body = f"task show {task_id}\ntask approve {task_id}\ntask reject {task_id} --reason …"
             subject = f"review {task_id}: {doc['title']}"

@@ -34,10 +34,10 @@ from collections.abc import Callable
 from io import StringIO
 from typing import Any, NamedTuple
 
-from . import places
-from .agents import RESERVED
-from .errors import Usage, did_you_mean
-from .settings import seconds
+from mbox import places
+from mbox.agents import RESERVED
+from mbox.errors import Usage, did_you_mean
+from mbox.settings import seconds
 
 LARGEST = 1 << 20
 MOST = 100

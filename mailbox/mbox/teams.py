@@ -28,16 +28,16 @@ from binascii import crc32
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import agents, documents, places, planning
-from .documents import Document
-from .drafts import Draft, cycle_of
-from .errors import NotFound, Refused, Usage, did_you_mean
-from .teamfile import Member, Team
-from .transaction import Actor, Transaction
+from mbox import agents, documents, places, planning
+from mbox.documents import Document
+from mbox.drafts import Draft, cycle_of
+from mbox.errors import NotFound, Refused, Usage, did_you_mean
+from mbox.teamfile import Member, Team
+from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
-    from .store import Store
+    from mbox.opening import OpenStore
+    from mbox.store import Store
 
 Answer = dict[str, Any]
 Read = Callable[[str], Document | None]
@@ -385,14 +385,14 @@ def hand_over(store: OpenStore, by: Actor, name: str) -> Answer | None:
         tx.record("mail.send", [ident], key=[key, fingerprint])
         return {**answer, "msg_id": ident}
 
-    from . import mail
+    from mbox import mail
 
     return store.transact(decide, by)
 
 
 def _unread(tx: Transaction, agent: str) -> list[str]:
     """A line for each unread message, the first to be read first."""
-    from . import letters
+    from mbox import letters
 
     paths = [places.new(agent, name[:-5]) for name in tx.names(places.new_folder(agent)) if name.endswith(".json")]
     docs = [doc for doc in map(tx.read, paths) if doc and doc["state"] == "unread" and not letters.is_expired(doc, tx.now)]

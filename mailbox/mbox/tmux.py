@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from .errors import MboxError, NotFound
+from mbox.errors import MboxError, NotFound
 
 FEATURES: tuple[tuple[str, str, str], ...] = (
     ("-S socket-path", "1.0", "the server that a pane belongs to"),

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import documents, places
-from .documents import Document
-from .errors import MboxError, Usage
-from .host import stamp
-from .index import Index
-from .journal import WRITER, Record
-from .lease import Lease
+from mbox import documents, places
+from mbox.documents import Document
+from mbox.errors import MboxError, Usage
+from mbox.host import stamp
+from mbox.index import Index
+from mbox.journal import WRITER, Record
+from mbox.lease import Lease
 
 if TYPE_CHECKING:
-    from .store import Store
+    from mbox.store import Store
 
 
 DEEPEST = documents.DEEPEST - 10

@@ -30,16 +30,16 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from . import places
-from .errors import MboxError, Refused, TimedOut
-from .guard import is_held
-from .host import start_ticks
-from .index import Held
-from .reservations import Blocked, Wanted, blockers, canonical, reserve, span
-from .store import Actor, Store, Transaction
+from mbox import places
+from mbox.errors import MboxError, Refused, TimedOut
+from mbox.guard import is_held
+from mbox.host import start_ticks
+from mbox.index import Held
+from mbox.reservations import Blocked, Wanted, blockers, canonical, reserve, span
+from mbox.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
+    from mbox.opening import OpenStore
 
 LOOK = 20.0
 """Seconds after which a waiter looks again, whatever it is told."""
@@ -146,7 +146,7 @@ class Line:
         host = self.store.host
         end = host.mono() + seconds
         if self._watch is None:
-            from .watch import Watcher
+            from mbox.watch import Watcher
 
             store, folder = self.store, self.store.absolute(places.RESERVATIONS)
             self._watch = Watcher([folder], store.watch_backend, store.config.poll, store.say)

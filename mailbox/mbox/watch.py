@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from .errors import StoreError, Usage
+from mbox.errors import StoreError, Usage
 
 BACKENDS = ("auto", "inotify", "watchfiles", "poll")
 BACKOFF = (1.0, 2.0, 4.0, 5.0)
@@ -149,7 +149,7 @@ def _choice(paths: list[str], backend: str) -> tuple[str, str]:
     """The back end to use, and why it is polling although nobody asked for that."""
     if backend != "auto":
         return backend, ""
-    from .root import filesystem, is_network
+    from mbox.root import filesystem, is_network
 
     for path in paths:
         kind = filesystem(path)

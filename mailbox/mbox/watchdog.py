@@ -36,16 +36,16 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from . import agents, bells, estate, locks, mail, places
-from .bells import Bell
-from .documents import Document, compact
-from .errors import MboxError, NoStore, NotYours, Refused, WentBack
-from .host import stamp, start_ticks
-from .reservations import span
-from .transaction import SWEEP, Transaction
+from mbox import agents, bells, estate, locks, mail, places
+from mbox.bells import Bell
+from mbox.documents import Document, compact
+from mbox.errors import MboxError, NoStore, NotYours, Refused, WentBack
+from mbox.host import stamp, start_ticks
+from mbox.reservations import span
+from mbox.transaction import SWEEP, Transaction
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
+    from mbox.opening import OpenStore
 
 KEPT = 50
 """How many of the last deeds are kept."""
@@ -394,7 +394,7 @@ def alone(store: OpenStore) -> AbstractContextManager[int]:
 
 def serve(store: OpenStore, dog: Watchdog, pause: Callable[[float], object] = time.sleep) -> None:
     """Scan, and sleep until something happens or is due; ends only by an exception, such as a store that is gone."""
-    from .watch import Watcher
+    from mbox.watch import Watcher
 
     host = store.host
     due = 0.0

@@ -17,8 +17,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from .disk import Disk
-from .errors import Refused, StoreError
+from mbox.disk import Disk
+from mbox.errors import Refused, StoreError
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -144,7 +144,7 @@ def _git(root: str, *words: str) -> str | None:
 def _run(root: str, *words: str) -> CompletedProcess[str]:
     import subprocess
 
-    from .git import environment
+    from mbox.git import environment
 
     try:
         return subprocess.run(

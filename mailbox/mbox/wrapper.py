@@ -43,16 +43,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import agents, documents, estate, locks, places, processes
-from .child import CannotRun
-from .errors import LockTimeout, MboxError, NotYours, Usage
-from .host import stamp
-from .processes import Identity
-from .reservations import span
-from .transaction import Actor, Transaction
+from mbox import agents, documents, estate, locks, places, processes
+from mbox.child import CannotRun
+from mbox.errors import LockTimeout, MboxError, NotYours, Usage
+from mbox.host import stamp
+from mbox.processes import Identity
+from mbox.reservations import span
+from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from .opening import OpenStore
+    from mbox.opening import OpenStore
 
 PASSED = (signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 STOPPING = (signal.SIGTERM, signal.SIGHUP)
