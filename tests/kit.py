@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mbox import documents, places
-from mbox.disk import Disk
-from mbox.host import Host
+from mbox.system.disk import Disk
+from mbox.system.host import Host
 from mbox.store import Actor, Settings, Store, Transaction
 
 ANN = Actor("ann", 1)

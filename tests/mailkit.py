@@ -7,7 +7,7 @@ from typing import Any
 
 from kit import FakeHost, journaled, make
 from mbox import agents, letters, mail
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.mail import Draft
 from mbox.opening import OpenStore, assemble
 from mbox.root import Root

@@ -7,7 +7,7 @@ from typing import Any
 
 from kit import ANN, BOB, USER, FakeHost, journaled, make
 from mbox import agents, claims, places, planning, reviews, selections, tasks
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.documents import Document
 from mbox.drafts import Draft
 from mbox.errors import MboxError

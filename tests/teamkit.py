@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mbox import places
-from mbox.watch import Watcher
+from mbox.system.watch import Watcher
 
 BIN = Path(sys.executable).parent
 HAVE_TMUX = shutil.which("tmux") is not None

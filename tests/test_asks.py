@@ -21,7 +21,7 @@ from mbox.mail import Draft
 from mbox.opening import OpenStore
 from mbox.status import me, status
 from mbox.store import Actor
-from mbox.watch import Watcher
+from mbox.system.watch import Watcher
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from kit import ANN, USER, FaultyDisk, Killed, bodies, journaled, read, register, send, tree
 from mbox import audit, delta, doctor, documents, git, journal, opening, places, reminder, restore
 from mbox import config as configuration
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import Corrupt, MboxError, Nothing, Refused, StoreError, Usage, WentBack
 from mbox.fold import Fold
 from mbox.journal import WINDOW, Journal, Tail

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbox import config, configtext, settings
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import StoreError, Usage
 from mbox.settings import Config
 
@@ -273,7 +273,7 @@ def test_the_second_load_reads_the_cache_and_imports_no_yaml(store: Store) -> No
     store.write("lease: 2h\nrequire_reservation: [impl]\n")
     first = store.load()
     script = (
-        "import sys; from mbox import config; from mbox.disk import Disk; "
+        "import sys; from mbox import config; from mbox.system.disk import Disk; "
         "c = config.load(sys.argv[1], Disk()); print(c.shown()); "
         "print([m for m in ('yaml', 'ruamel', 'ruamel.yaml', 'hashlib', 'pathlib') if m in sys.modules])"
     )

@@ -134,7 +134,7 @@ def test_under_a_live_wrapper_leases_are_short(world: World) -> None:
     """A heartbeat that names a program of this incarnation: 60 s instead of 30 m; without one, or a stale one, not."""
     import os
 
-    from mbox.processes import identity
+    from mbox.system.processes import identity
 
     store = world.store
     assert agents.lease_time(store, ANN, 1800) == 1800

@@ -11,7 +11,7 @@ import pytest
 
 from kit import ANN, make, reopen, send
 from mbox import history
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.journal import BadLine, Journal, Moved, Record, Tail, Unsound, decode
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from conftest import Run
 from mbox import places
-from mbox.processes import Identity, is_running
+from mbox.system.processes import Identity, is_running
 from teamkit import BIN, end_all, environment, until
 
 CONFIG = """

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mbox import opening, root, watch
+from mbox import opening, root
+from mbox.system import watch
 from mbox.errors import StoreError
 
 TABLES = Path(__file__).parent / "mounts"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mbox.processes import Identity, carries, end_group, group_members, identity, is_running
+from mbox.system.processes import Identity, carries, end_group, group_members, identity, is_running
 from teamkit import ended
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc: start times are not known here")

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from conftest import Run
 from kit import ANN, BOB, USER, FakeHost, journaled, make, register
 from mbox import agents, documents, guard, patterns, places, reservations, waits
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import Corrupt, NotFound, NotYours, Refused, TimedOut
 from mbox.opening import OpenStore, assemble, init, open_store
 from mbox.reservations import Blocked, Wanted

@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from kit import USER, FakeHost, journaled, make, register
 from mbox import agents, doctor, guard, reservations
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import NotFound, NotYours
 from mbox.opening import assemble
 from mbox.reservations import Blocked, Wanted

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mbox import root
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import NoStore, Refused, StoreError, Usage
 
 Git = Callable[..., str]

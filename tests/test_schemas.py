@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from conftest import Run
 from mbox import documents, places, schemas
 from mbox.cli import main
-from mbox.host import Host
+from mbox.system.host import Host
 from teamkit import end_all
 
 TIME = "2026-01-02T03:04:05.000006Z"

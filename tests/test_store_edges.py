@@ -18,7 +18,7 @@ from mailkit import ANN, BOB, configure, office, opened, take
 from mailkit import send as post
 from mbox import claims, doctor, documents, letters, mail, mark, places, planning
 from mbox.claims import Wish
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import Corrupt, Unknown
 from mbox.index import Index
 from mbox.opening import OpenStore

@@ -12,7 +12,7 @@ import pytest
 
 from kit import ANN, USER, FakeHost, bodies, journaled, make, read, reopen, send, tree
 from mbox import doctor, documents, files, history, places
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import Corrupt, StoreError
 from mbox.journal import Tail, encode
 from mbox.store import Store, Transaction

@@ -19,9 +19,9 @@ import pytest
 
 from kit import ANN, USER, bodies, journaled, make, read, register, reopen, send
 from mbox import doctor, places
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import LockTimeout, StoreError, Unknown, WentBack
-from mbox.host import Host
+from mbox.system.host import Host
 from mbox.lock import Lock
 from mbox.store import Settings, Store, Transaction
 from teamkit import until
@@ -34,8 +34,8 @@ from pathlib import Path
 from kit import send, read
 from mbox import documents, places
 from mbox.errors import MboxError
-from mbox.host import Host
-from mbox.disk import Disk
+from mbox.system.host import Host
+from mbox.system.disk import Disk
 from mbox.store import Actor, Settings, Store
 
 root, out, name, seed, backend = sys.argv[1:6]

@@ -12,7 +12,7 @@ import pytest
 
 from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, tree
 from mbox import doctor, documents, opening, places, replay
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import Corrupt, StoreError, Usage
 from mbox.store import Store, Transaction
 

@@ -17,7 +17,7 @@ from mbox import agents, letters, mail, places
 from mbox.mail import Draft
 from mbox.opening import OpenStore, init, open_store
 from mbox.store import Actor, Transaction
-from mbox.watch import Watcher
+from mbox.system.watch import Watcher
 
 ANSWERER = """
 import os, sys

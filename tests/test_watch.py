@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from mbox import root, watch
+from mbox import root
+from mbox.system import watch
 from mbox.errors import StoreError, Usage
-from mbox.watch import Watcher
+from mbox.system.watch import Watcher
 
 QUICK = (0.01, 0.02)
 """A backoff for tests that poll a real folder."""
@@ -269,7 +270,7 @@ def test_nothing_is_left_after_closing(backend: str, folder: Path) -> None:
 
 CHILD = """
 import os, signal, sys, threading
-from mbox.watch import Watcher
+from mbox.system.watch import Watcher
 def leave(number, frame):
     raise SystemExit(42)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests in the background ignores it

@@ -19,7 +19,7 @@ from mbox import agents, doctor, documents, mail, places, watchdog
 from mbox.documents import Document
 from mbox.errors import Refused, StoreError
 from mbox.mail import Draft
-from mbox.processes import Identity, identity, is_running
+from mbox.system.processes import Identity, identity, is_running
 from mbox.watchdog import Watchdog
 from taskkit import ANN, BOB, USER, World
 from teamkit import end_all, until

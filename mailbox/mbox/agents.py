@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from mbox import documents, places
 from mbox.documents import Document, Unfit
 from mbox.errors import NotFound, NotYours, Refused, Usage, did_you_mean
-from mbox.host import pid_namespace, start_ticks
-from mbox.processes import Identity, is_running
+from mbox.system.host import pid_namespace, start_ticks
+from mbox.system.processes import Identity, is_running
 from mbox.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:

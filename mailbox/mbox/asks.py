@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 from mbox import letters, mail, places, reading
 from mbox.documents import Document
 from mbox.errors import NotFound, Usage
-from mbox.host import stamp
+from mbox.system.host import stamp
 from mbox.journal import Tail
 from mbox.letters import ANY, Wanted
 from mbox.mail import Draft
 from mbox.store import Actor, Store
-from mbox.watch import BACKOFF, Watcher
+from mbox.system.watch import BACKOFF, Watcher
 
 T = TypeVar("T")
 

@@ -28,7 +28,7 @@ from mbox.delta import Delta, blocks
 from mbox.documents import Document
 from mbox.errors import Corrupt, Refused, StoreError, Usage, WentBack
 from mbox.git import Blobs, Git, Objects, Trees, nested
-from mbox.host import stamp
+from mbox.system.host import stamp
 from mbox.journal import Tail
 from mbox.opening import OpenStore
 from mbox.reminder import Reminder

@@ -289,7 +289,7 @@ def wait(store: OpenStore, attempt: Callable[[], Answer], actor: Actor, seconds:
     `Nothing` at once where nothing is queued or in work any more.  ``by_id``: the claim of a given task, which waits
     for its holder and for reservations too.
     """
-    from mbox.watch import Watcher
+    from mbox.system.watch import Watcher
 
     until = store.host.mono() + seconds
     while True:

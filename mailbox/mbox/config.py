@@ -19,7 +19,7 @@ import json
 import os
 import time
 
-from mbox.disk import Disk, read_bytes
+from mbox.system.disk import Disk, read_bytes
 from mbox.errors import StoreError, Usage
 from mbox.settings import OPTIONS, Config, Text, Wrong, build, named
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mbox import documents, places, publishing
-from mbox.disk import TEMP
+from mbox.system.disk import TEMP
 from mbox.documents import Newer, Unfit
 from mbox.errors import Corrupt, MboxError, Refused, StoreError
 from mbox.files import is_folder

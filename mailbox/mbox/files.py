@@ -13,11 +13,11 @@ import stat
 from collections.abc import Callable, Iterator
 
 from mbox import documents, places
-from mbox.disk import NO_DOCUMENT, TEMP, Disk, is_link, read_bytes
+from mbox.system.disk import NO_DOCUMENT, TEMP, Disk, is_link, read_bytes
 from mbox.documents import Document, Newer, Unfit
 from mbox.errors import Corrupt, MboxError, StoreError
 from mbox.faults import failure
-from mbox.host import Host
+from mbox.system.host import Host
 from mbox.lease import Lease
 
 TICK, COARSE = 0.1, 2.0

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, NamedTuple, Self
 
 from mbox import root as roots
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import Refused, StoreError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mbox.documents import compact
 from mbox.errors import Usage
-from mbox.host import seconds
+from mbox.system.host import seconds
 from mbox.journal import Record, Tail, decode
 from mbox.store import Store
 
@@ -54,7 +54,7 @@ class Filter(NamedTuple):
 
 def since(text: str, wall: float, duration: Callable[[str], float]) -> Filter:
     """A filter that starts at a sequence (``1200``), a duration ago (``2h``), or a UTC time (``2026-01-02T03:04:05Z``)."""
-    from mbox.host import stamp
+    from mbox.system.host import stamp
 
     if text.isdecimal():
         return Filter(since_seq=int(text))
@@ -70,7 +70,7 @@ def since(text: str, wall: float, duration: Callable[[str], float]) -> Filter:
 def _time(text: str) -> str:
     from datetime import UTC, datetime
 
-    from mbox.host import stamp
+    from mbox.system.host import stamp
 
     try:
         when = datetime.fromisoformat(text.replace("Z", "+00:00"))

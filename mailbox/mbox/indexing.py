@@ -15,7 +15,7 @@ from mbox import documents, places
 from mbox.documents import Document
 from mbox.errors import Corrupt, StoreError
 from mbox.files import folders_in
-from mbox.host import stamp
+from mbox.system.host import stamp
 from mbox.index import Damaged
 from mbox.journal import Record
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from mbox import places
 from mbox.database import UNFIT, Damaged, Database
 from mbox.documents import Document
-from mbox.host import Host, seconds
+from mbox.system.host import Host, seconds
 from mbox.lease import Lease
 
 SEND_OPS = ("mail.send", "mail.reply", "mail.ask", "mail.broadcast")

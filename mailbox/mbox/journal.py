@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from types import NoneType
 from typing import Any, BinaryIO, NamedTuple
 
-from mbox.disk import Disk, exists, open_regular
+from mbox.system.disk import Disk, exists, open_regular
 from mbox.documents import compact, is_time
 from mbox.errors import Corrupt, StoreError, Unknown, WentBack
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from mbox.host import Host
+from mbox.system.host import Host
 
 
 class Lease(NamedTuple):

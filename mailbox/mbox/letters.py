@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from mbox import places
 from mbox.documents import Document, compact
 from mbox.errors import MboxError, NotFound, meant_id
-from mbox.host import seconds, stamp
+from mbox.system.host import seconds, stamp
 from mbox.journal import Record, Tail, decode
 from mbox.store import Store
 

@@ -20,11 +20,12 @@ import signal
 import sys
 from typing import Any
 
-from mbox import flock, mark
-from mbox.disk import Disk, check_regular
+from mbox import mark
+from mbox.system import flock
+from mbox.system.disk import Disk, check_regular
 from mbox.documents import compact
 from mbox.errors import LockTimeout, WentBack
-from mbox.host import Host
+from mbox.system.host import Host
 from mbox.mark import Mark
 
 HOLDER_SIZE = 256

@@ -23,9 +23,10 @@ from contextlib import contextmanager
 from math import inf
 from typing import Any
 
-from mbox import flock, places
+from mbox import places
+from mbox.system import flock
 from mbox.errors import MboxError, Refused, TimedOut
-from mbox.host import start_ticks
+from mbox.system.host import start_ticks
 from mbox.store import Store
 
 PATIENCE = 2.0

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from mbox import agents, documents, letters, places
 from mbox.documents import Document
 from mbox.errors import NotFound, Refused, Usage
-from mbox.host import stamp
+from mbox.system.host import stamp
 from mbox.reading import acknowledge, archive, config_of, expire, finish, lease_ran_out, lost, read
 from mbox.store import Actor, Store, Transaction
 

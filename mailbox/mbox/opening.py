@@ -11,10 +11,10 @@ from typing import NamedTuple, TypeVar
 
 from mbox import config as configuration
 from mbox import documents, places, root
-from mbox.disk import Disk, read_bytes
+from mbox.system.disk import Disk, read_bytes
 from mbox.errors import MboxError, Refused, StoreError, Usage
 from mbox.files import Damage, every_document
-from mbox.host import Host
+from mbox.system.host import Host
 from mbox.journal import WINDOW, Journal, Record
 from mbox.lock import held_back
 from mbox.settings import Config

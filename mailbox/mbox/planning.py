@@ -18,7 +18,7 @@ from mbox import documents, graph, places, reservations, tasks
 from mbox.documents import FINAL, Document
 from mbox.drafts import Draft, cycle_of, outside, without_cycles
 from mbox.errors import NotFound, Refused, Usage
-from mbox.host import stamp
+from mbox.system.host import stamp
 from mbox.tasks import Answer
 from mbox.transaction import Actor, Transaction
 

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from mbox import documents, places
-from mbox.disk import temporary
+from mbox.system.disk import temporary
 from mbox.files import Files
 from mbox.journal import Record
 from mbox.lease import Lease

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mbox.delta import blocks
-from mbox.disk import read_bytes
+from mbox.system.disk import read_bytes
 from mbox.errors import StoreError
 from mbox.git import repository
 from mbox.journal import Tail

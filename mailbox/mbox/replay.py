@@ -17,7 +17,7 @@ from mbox import documents, places
 from mbox.errors import Corrupt
 from mbox.files import every_document
 from mbox.fold import Fold, fold
-from mbox.host import seconds
+from mbox.system.host import seconds
 from mbox.journal import WINDOW, Journal, Tail, decode
 from mbox.lease import Lease
 from mbox.mark import Mark

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mbox import history, places
 from mbox.documents import Document
 from mbox.history import Filter
-from mbox.host import seconds
+from mbox.system.host import seconds
 from mbox.intake import SEND_OPS
 from mbox.journal import Record
 from mbox.reservations import span

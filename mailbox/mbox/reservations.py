@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from mbox import agents, documents, patterns, places
 from mbox.documents import Document
 from mbox.errors import MboxError, NotFound, NotYours, Usage, meant_id
-from mbox.host import stamp
+from mbox.system.host import stamp
 from mbox.index import Held
 from mbox.lease import Lease
 from mbox.patterns import Pattern

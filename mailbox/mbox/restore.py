@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from mbox import audit, documents, opening, places, publishing, root
 from mbox import config as configuration
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.documents import Document
 from mbox.errors import Corrupt, NoStore, Nothing, Refused, StoreError
 from mbox.fold import Fold

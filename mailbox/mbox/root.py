@@ -20,7 +20,7 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import NoStore, Refused, StoreError, Usage
 
 MAILBOX = ".mailbox"

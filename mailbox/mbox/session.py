@@ -30,10 +30,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from mbox import agents, hosts, locks, places, processes, tmux
+from mbox import agents, hosts, locks, places, tmux
+from mbox.system import processes
 from mbox.documents import Document
 from mbox.errors import MboxError, Refused, TimedOut
-from mbox.processes import Identity
+from mbox.system.processes import Identity
 from mbox.tmux import Tmux
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mbox import agents, history, letters, notes, places, questions, reading, ready, reservations
 from mbox.documents import FINAL, Document, compact, defaults
 from mbox.history import age
-from mbox.host import stamp
+from mbox.system.host import stamp
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore

@@ -34,12 +34,12 @@ from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from mbox import documents, places, publishing, recovery
-from mbox.disk import Disk, exists, temporary
+from mbox.system.disk import Disk, exists, temporary
 from mbox.documents import Newer
 from mbox.errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
 from mbox.faults import failure, said
 from mbox.files import Damage, Files, is_folder
-from mbox.host import Host, stamp
+from mbox.system.host import Host, stamp
 from mbox.index import Damaged, Index
 from mbox.intake import LAG, can_wait
 from mbox.journal import WINDOW, WRITER, Journal, Moved, Record, Tail

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mbox import documents, places
 from mbox.documents import Document
 from mbox.errors import MboxError, Usage
-from mbox.host import stamp
+from mbox.system.host import stamp
 from mbox.index import Index
 from mbox.journal import WRITER, Record
 from mbox.lease import Lease

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from mbox import places
 from mbox.errors import MboxError, Refused, TimedOut
 from mbox.guard import is_held
-from mbox.host import start_ticks
+from mbox.system.host import start_ticks
 from mbox.index import Held
 from mbox.reservations import Blocked, Wanted, blockers, canonical, reserve, span
 from mbox.store import Actor, Store, Transaction
@@ -146,7 +146,7 @@ class Line:
         host = self.store.host
         end = host.mono() + seconds
         if self._watch is None:
-            from mbox.watch import Watcher
+            from mbox.system.watch import Watcher
 
             store, folder = self.store, self.store.absolute(places.RESERVATIONS)
             self._watch = Watcher([folder], store.watch_backend, store.config.poll, store.say)

@@ -40,7 +40,7 @@ from mbox import agents, bells, estate, locks, mail, places
 from mbox.bells import Bell
 from mbox.documents import Document, compact
 from mbox.errors import MboxError, NoStore, NotYours, Refused, WentBack
-from mbox.host import stamp, start_ticks
+from mbox.system.host import stamp, start_ticks
 from mbox.reservations import span
 from mbox.transaction import SWEEP, Transaction
 
@@ -394,7 +394,7 @@ def alone(store: OpenStore) -> AbstractContextManager[int]:
 
 def serve(store: OpenStore, dog: Watchdog, pause: Callable[[float], object] = time.sleep) -> None:
     """Scan, and sleep until something happens or is due; ends only by an exception, such as a store that is gone."""
-    from mbox.watch import Watcher
+    from mbox.system.watch import Watcher
 
     host = store.host
     due = 0.0

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from mbox.disk import Disk
+from mbox.system.disk import Disk
 from mbox.errors import Refused, StoreError
 
 if TYPE_CHECKING:

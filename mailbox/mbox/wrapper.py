@@ -43,11 +43,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mbox import agents, documents, estate, locks, places, processes
-from mbox.child import CannotRun
+from mbox import agents, documents, estate, locks, places
+from mbox.system import processes
+from mbox.system.command import CannotRun
 from mbox.errors import LockTimeout, MboxError, NotYours, Usage
-from mbox.host import stamp
-from mbox.processes import Identity
+from mbox.system.host import stamp
+from mbox.system.processes import Identity
 from mbox.reservations import span
 from mbox.transaction import Actor, Transaction
 

@@ -244,7 +244,7 @@ def _run(context: Context, agent: str, row: Document) -> None:
     import os
     import subprocess
 
-    from mbox.child import CannotRun
+    from mbox.system.command import CannotRun
 
     line = output.formatter("jsonl", "message").item(row).encode()
     environment = {**os.environ, "MBOX_AGENT": agent, "MBOX_ROOT": context.store.root}

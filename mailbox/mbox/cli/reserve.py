@@ -76,7 +76,7 @@ def add(
 
 def _run(context: Context, actor: Actor, rid: str, every: float) -> int:
     """Run the command under the reservation ``rid``: renew it in time, release it after."""
-    from mbox import child
+    from mbox.system import command as child
 
     lost: list[MboxError] = []
 

@@ -89,7 +89,7 @@ def log(context: Context, follow: bool, since: str | None, about: str, task: str
 
 def _followed(context: Context, follow: Any, place: Any, wanted: Any) -> Iterator[Record]:
     from mbox import places
-    from mbox.watch import Watcher
+    from mbox.system.watch import Watcher
 
     store = context.store
     folders = [store.absolute(places.LOGS), store.absolute(places.MAILBOX)]

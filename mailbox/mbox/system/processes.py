@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from mbox.host import start_ticks
+from mbox.system.host import start_ticks
 
 PAUSE = 0.02
 """Seconds between two looks at whether a group has ended."""
