@@ -23,7 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mbox import agents, claims, doctor, documents, history, mail, opening, places, planning, plans, reservations
+from mbox import agents, claims, doctor, history, mail, opening, planning, plans, reservations
+from mbox.format import documents
+from mbox.format import places
 from mbox.journal import encode
 from mbox.store import Actor
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mbox import documents, places
+from mbox.format import documents
+from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.system.host import Host
 from mbox.store import Actor, Settings, Store, Transaction

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from kit import ANN, BOB, USER, FakeHost, journaled, make
-from mbox import agents, claims, places, planning, reviews, selections, tasks
+from mbox import agents, claims, planning, reviews, selections, tasks
+from mbox.format import places
 from mbox.system.disk import Disk
-from mbox.documents import Document
+from mbox.format.documents import Document
 from mbox.drafts import Draft
 from mbox.errors import MboxError
 from mbox.opening import OpenStore, assemble

@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from mbox import places
+from mbox.format import places
 from mbox.system.watch import Watcher
 
 BIN = Path(sys.executable).parent

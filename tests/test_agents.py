@@ -13,7 +13,8 @@ import pytest
 
 from conftest import Run
 from kit import ANN, USER, FakeHost, journaled, make
-from mbox import agents, places
+from mbox import agents
+from mbox.format import places
 from mbox.errors import NotFound, NotYours, Refused, Usage
 from mbox.opening import init
 from mbox.reservations import Wanted, reserve
@@ -104,7 +105,7 @@ def test_an_unknown_name_is_3_with_the_nearest(store: Store) -> None:
 
 def test_who_holds_a_task_cannot_retire(store: Store) -> None:
     """Its tasks would be nobody's: refused, with their ids.  Twice is harmless; adding brings it back."""
-    from mbox import documents
+    from mbox.format import documents
     from mbox.transaction import Transaction
 
     def claim(tx: Transaction) -> None:

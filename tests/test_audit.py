@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kit import ANN, USER, FaultyDisk, Killed, bodies, journaled, read, register, send, tree
-from mbox import audit, delta, doctor, documents, git, journal, opening, places, reminder, restore
+from mbox import audit, delta, doctor, git, journal, opening, reminder, restore
+from mbox.format import documents
+from mbox.format import places
 from mbox import config as configuration
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, MboxError, Nothing, Refused, StoreError, Usage, WentBack

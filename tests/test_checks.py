@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mbox import checks
+from mbox.format import checks
 from mbox.errors import Usage
-from mbox.places import is_name
+from mbox.format.places import is_name
 
 ROOT = "/work/repo"
 SUB = f"{ROOT}/src/deep"

@@ -755,7 +755,7 @@ def test_lists_are_limited_and_say_so(put: Any, call: Call) -> None:
 
 def test_formats_reach_the_answer(put: Any, call: Call) -> None:
     """``-o`` chooses for objects, lists and streams; a document of a kind is short unless ``--full``."""
-    from mbox import documents
+    from mbox.format import documents
 
     task = documents.new("task", task_id="t1", title="x", created_at="2026-01-02T03:04:05.000006Z")
     put("show", dummy(lambda context: context.emit(task, "task"), options.shows))

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from conftest import Run
-from mbox import agents, mail, places, reservations
+from mbox import agents, mail, reservations
+from mbox.format import places
 from mbox.mail import Draft
 from mbox.reservations import Wanted
 from taskkit import ANN, BOB, USER, World

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from mbox import agents, doctor, documents, estate, mail, places, reservations
+from mbox import agents, doctor, estate, mail, reservations
+from mbox.format import documents
+from mbox.format import places
 from mbox.mail import Draft
 from mbox.reservations import Wanted
 from mbox.store import Actor

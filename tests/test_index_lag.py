@@ -13,7 +13,9 @@ import pytest
 from kit import ANN, BOB, USER, FakeHost, FaultyDisk, Killed, bodies, make, read, reopen, send
 from mailkit import CYD, configure, office, opened, take, unread
 from mailkit import send as post
-from mbox import agents, claims, doctor, documents, letters, mail, mark, places, planning, reservations
+from mbox import agents, claims, doctor, letters, mail, mark, planning, reservations
+from mbox.format import documents
+from mbox.format import places
 from mbox.claims import Wish
 from mbox.errors import MboxError, NotFound, Refused, StoreError
 from mbox.index import NEVER, Index

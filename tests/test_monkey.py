@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Run
-from mbox import places
+from mbox.format import places
 from mbox.system.processes import Identity, is_running
 from teamkit import BIN, end_all, environment, until
 

@@ -14,7 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from mbox import checks, documents
+from mbox.format import checks
+from mbox.format import documents
 from mbox.cli import output
 
 ODD = "\n\t :#-'\"{}[]&*!|>%@`\\\x85\u2028\u2029\ufeff\x07\x1b\x9b\u202e\r =<~.0e1$"

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mbox import patterns
+from mbox.format import patterns
 from mbox.errors import Usage
-from mbox.patterns import MOST_ALTERNATIVES, contains, escape, has_wildcard, intersect, parse, witness
+from mbox.format.patterns import MOST_ALTERNATIVES, contains, escape, has_wildcard, intersect, parse, witness
 
 # --- what a pattern means
 

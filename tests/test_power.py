@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from kit import ANN, FakeHost, bodies, journaled, make, reopen, send, tree
-from mbox import doctor, places
+from mbox import doctor
+from mbox.format import places
 from teamkit import until
 
 EXT4_IOC_SHUTDOWN = 0x8004587D

@@ -19,7 +19,10 @@ from hypothesis import strategies as st
 
 from conftest import Run
 from kit import ANN, BOB, USER, FakeHost, journaled, make, register
-from mbox import agents, documents, guard, patterns, places, reservations, waits
+from mbox import agents, guard, reservations, waits
+from mbox.format import documents
+from mbox.format import patterns
+from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, NotFound, NotYours, Refused, TimedOut
 from mbox.opening import OpenStore, assemble, init, open_store

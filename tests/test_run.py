@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from mbox import places
+from mbox.format import places
 from teamkit import ended, until
 
 BIN = Path(sys.executable).parent

@@ -16,7 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import Run
-from mbox import documents, places, schemas
+from mbox.format import documents
+from mbox.format import places
+from mbox.format import schemas
 from mbox.cli import main
 from mbox.system.host import Host
 from teamkit import end_all

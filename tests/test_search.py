@@ -15,7 +15,9 @@ import pytest
 from conftest import Run
 from kit import FakeHost, tree
 from mailkit import ANN, BOB, USER, office, opened, said, send, take
-from mbox import documents, mail, places, search
+from mbox import mail, search
+from mbox.format import documents
+from mbox.format import places
 from mbox.errors import Usage
 from mbox.opening import OpenStore
 from mbox.store import Transaction

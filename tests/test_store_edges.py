@@ -16,7 +16,9 @@ import pytest
 from kit import FakeHost, FaultyDisk
 from mailkit import ANN, BOB, configure, office, opened, take
 from mailkit import send as post
-from mbox import claims, doctor, documents, letters, mail, mark, places, planning
+from mbox import claims, doctor, letters, mail, mark, planning
+from mbox.format import documents
+from mbox.format import places
 from mbox.claims import Wish
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, Unknown

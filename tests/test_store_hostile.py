@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from kit import ANN, USER, FakeHost, bodies, journaled, make, read, reopen, send, tree
-from mbox import doctor, documents, files, history, places
+from mbox import doctor, files, history
+from mbox.format import documents
+from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, StoreError
 from mbox.journal import Tail, encode

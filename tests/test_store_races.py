@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 
 from kit import ANN, USER, bodies, journaled, make, read, register, reopen, send
-from mbox import doctor, places
+from mbox import doctor
+from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.errors import LockTimeout, StoreError, Unknown, WentBack
 from mbox.system.host import Host
@@ -32,7 +33,8 @@ WORKER = '''
 import os, random, sys
 from pathlib import Path
 from kit import send, read
-from mbox import documents, places
+from mbox.format import documents
+from mbox.format import places
 from mbox.errors import MboxError
 from mbox.system.host import Host
 from mbox.system.disk import Disk

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, tree
-from mbox import doctor, documents, opening, places, replay
+from mbox import doctor, opening, replay
+from mbox.format import documents
+from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, StoreError, Usage
 from mbox.store import Store, Transaction

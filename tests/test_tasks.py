@@ -12,21 +12,9 @@ import pytest
 
 from conftest import Run
 from kit import journaled, tree
-from mbox import (
-    agents,
-    claims,
-    documents,
-    mail,
-    notes,
-    places,
-    planning,
-    plans,
-    ready,
-    reservations,
-    reviews,
-    selections,
-    tasks,
-)
+from mbox import agents, claims, mail, notes, planning, plans, ready, reservations, reviews, selections, tasks
+from mbox.format import documents
+from mbox.format import places
 from mbox.beads import parse_beads
 from mbox.drafts import Draft
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused, TimedOut, Usage
@@ -1032,7 +1020,7 @@ def test_ready_is_what_claim_takes(w: World) -> None:
 
 def test_standing_finds_every_conflict(w: World) -> None:
     """The look at reservations by prefix finds what comparing with every one finds."""
-    from mbox import patterns
+    from mbox.format import patterns
 
     texts = ["src", "src/a.py", "src/*.py", "*.py", "**/x.py", "src/b/c.py", "lib/**", "src0/a.py", "{src,lib}/q.py"]
     for text in texts:

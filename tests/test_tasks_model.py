@@ -20,8 +20,10 @@ from hypothesis.stateful import (
 )
 
 from kit import journaled, tree
-from mbox import agents, claims, patterns, places, planning, ready, selections, tasks
-from mbox.documents import FINAL
+from mbox import agents, claims, planning, ready, selections, tasks
+from mbox.format import patterns
+from mbox.format import places
+from mbox.format.documents import FINAL
 from mbox.drafts import Draft
 from mbox.errors import MboxError, Nothing
 from mbox.store import Actor

@@ -12,7 +12,8 @@ import pytest
 
 import mbox
 from kit import USER, journaled
-from mbox import agents, claims, places, planning
+from mbox import agents, claims, planning
+from mbox.format import places
 from mbox.drafts import Draft
 from mbox.opening import OpenStore, init, open_store
 from mbox.store import Actor

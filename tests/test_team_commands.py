@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from mbox import places, teamfile, teams
+from mbox import teamfile, teams
+from mbox.format import places
 from mbox.errors import Refused, Usage
 from taskkit import USER, World
 from teamkit import BIN, CONFIG, HAVE_TMUX, NO_TMUX, end_all, ended, environment, server, until

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from mbox import agents, doctor, documents, mail, places, watchdog
-from mbox.documents import Document
+from mbox import agents, doctor, mail, watchdog
+from mbox.format import documents
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import Refused, StoreError
 from mbox.mail import Draft
 from mbox.system.processes import Identity, identity, is_running

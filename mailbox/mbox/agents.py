@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mbox import documents, places
-from mbox.documents import Document, Unfit
+from mbox.format import documents
+from mbox.format import places
+from mbox.format.documents import Document, Unfit
 from mbox.errors import NotFound, NotYours, Refused, Usage, did_you_mean
 from mbox.system.host import pid_namespace, start_ticks
 from mbox.system.processes import Identity, is_running

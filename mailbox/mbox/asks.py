@@ -14,8 +14,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from mbox import letters, mail, places, reading
-from mbox.documents import Document
+from mbox import letters, mail, reading
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import NotFound, Usage
 from mbox.system.host import stamp
 from mbox.journal import Tail

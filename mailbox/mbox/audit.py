@@ -23,9 +23,10 @@ from __future__ import annotations
 import json
 from typing import NamedTuple
 
-from mbox import documents, places
+from mbox.format import documents
+from mbox.format import places
 from mbox.delta import Delta, blocks
-from mbox.documents import Document
+from mbox.format.documents import Document
 from mbox.errors import Corrupt, Refused, StoreError, Usage, WentBack
 from mbox.git import Blobs, Git, Objects, Trees, nested
 from mbox.system.host import stamp

@@ -22,10 +22,12 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from mbox import checks, fields, graph
+from mbox import graph
+from mbox.format import checks
+from mbox.format import fields
 from mbox.drafts import TITLE, Draft
 from mbox.errors import Usage
-from mbox.notation import decoded, entry_of, json_lines, shown
+from mbox.format.parsing import decoded, entry_of, json_lines, shown
 
 _DONE = frozenset(["closed", "completed", "complete", "tombstone"])
 _PRIORITIES = (9, 7, 5, 3, 1)

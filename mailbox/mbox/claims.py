@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbox import agents, places, reservations, tasks
-from mbox.documents import FINAL, Document
+from mbox import agents, reservations, tasks
+from mbox.format import places
+from mbox.format.documents import FINAL, Document
 from mbox.errors import MboxError, Nothing, NotYours, TimedOut, Usage
 from mbox.notes import last_checkpoint, shown
 from mbox.tasks import Answer
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mbox.index import Held
     from mbox.journal import Tail
     from mbox.opening import OpenStore
-    from mbox.patterns import Pattern
+    from mbox.format.patterns import Pattern
     from mbox.store import Store
 
 LOOKED = 1000

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mbox import agents, places
-from mbox.documents import Document
+from mbox import agents
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import NotFound, Usage, meant_id
 from mbox.letters import Reader, is_expired
 from mbox.store import Actor, Store, Transaction

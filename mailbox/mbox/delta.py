@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from mbox import documents
-from mbox.documents import Document
+from mbox.format import documents
+from mbox.format.documents import Document
 from mbox.errors import Corrupt
 from mbox.journal import Journal, Tail, decode
 

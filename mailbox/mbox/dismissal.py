@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from mbox import estate, history, places, session, teams, worktrees
-from mbox.documents import Document
+from mbox import estate, history, session, teams, worktrees
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import MboxError
 from mbox.transaction import SWEEP
 

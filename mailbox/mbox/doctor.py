@@ -16,9 +16,11 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from mbox import documents, places, publishing
+from mbox import publishing
+from mbox.format import documents
+from mbox.format import places
 from mbox.system.disk import TEMP
-from mbox.documents import Newer, Unfit
+from mbox.format.documents import Newer, Unfit
 from mbox.errors import Corrupt, MboxError, Refused, StoreError
 from mbox.files import is_folder
 from mbox.fold import Fold, fold

@@ -35,8 +35,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
-from mbox import locks, places
-from mbox.documents import Document
+from mbox import locks
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import TimedOut
 from mbox.hosts import Host
 from mbox.store import Store

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mbox import places, reading, reservations, tasks
-from mbox.lease import Lease
+from mbox import reading, reservations, tasks
+from mbox.format import places
+from mbox.format.lease import Lease
 from mbox.transaction import Transaction
 
 END = "agent.end"

@@ -12,13 +12,14 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from mbox import documents, places
+from mbox.format import documents
+from mbox.format import places
 from mbox.system.disk import NO_DOCUMENT, TEMP, Disk, is_link, read_bytes
-from mbox.documents import Document, Newer, Unfit
+from mbox.format.documents import Document, Newer, Unfit
 from mbox.errors import Corrupt, MboxError, StoreError
 from mbox.faults import failure
 from mbox.system.host import Host
-from mbox.lease import Lease
+from mbox.format.lease import Lease
 
 TICK, COARSE = 0.1, 2.0
 """Seconds after which a change to a file shows in its time: ten ticks of a kernel's clock, or FAT's two seconds."""

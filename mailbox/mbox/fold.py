@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from mbox import places
-from mbox.documents import Document
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import Corrupt
 from mbox.journal import LAST, BadLine, Journal, Record, Tail, Unsound, decode, sound
 

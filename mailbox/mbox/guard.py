@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
 
-from mbox import patterns, places
-from mbox.documents import Document
+from mbox.format import patterns
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import NotFound, StoreError, meant_id
 from mbox.index import Held
-from mbox.patterns import Pattern
+from mbox.format.patterns import Pattern
 from mbox.reservations import (
     SHARED,
     covered,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from mbox.documents import compact
+from mbox.format.documents import compact
 from mbox.errors import Usage
 from mbox.system.host import seconds
 from mbox.journal import Record, Tail, decode

@@ -21,11 +21,11 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from mbox import places
+from mbox.format import places
 from mbox.database import Damaged
-from mbox.documents import FINAL
+from mbox.format.documents import FINAL
 from mbox.intake import REVIEW_OPS, Intake
-from mbox.lease import Lease
+from mbox.format.lease import Lease
 
 __all__ = ["NEVER", "Damaged", "Held", "Index", "Key"]
 

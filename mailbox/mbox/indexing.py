@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from mbox import documents, places
-from mbox.documents import Document
+from mbox.format import documents
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import Corrupt, StoreError
 from mbox.files import folders_in
 from mbox.system.host import stamp

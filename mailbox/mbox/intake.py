@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 
-from mbox import places
+from mbox.format import places
 from mbox.database import UNFIT, Damaged, Database
-from mbox.documents import Document
+from mbox.format.documents import Document
 from mbox.system.host import Host, seconds
-from mbox.lease import Lease
+from mbox.format.lease import Lease
 
 SEND_OPS = ("mail.send", "mail.reply", "mail.ask", "mail.broadcast")
 """Operations that count against a sender's rate."""

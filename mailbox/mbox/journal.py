@@ -26,7 +26,7 @@ from types import NoneType
 from typing import Any, BinaryIO, NamedTuple
 
 from mbox.system.disk import Disk, exists, open_regular
-from mbox.documents import compact, is_time
+from mbox.format.documents import compact, is_time
 from mbox.errors import Corrupt, StoreError, Unknown, WentBack
 
 WRITER = 1

@@ -12,8 +12,8 @@ import os
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple, Protocol
 
-from mbox import places
-from mbox.documents import Document, compact
+from mbox.format import places
+from mbox.format.documents import Document, compact
 from mbox.errors import MboxError, NotFound, meant_id
 from mbox.system.host import seconds, stamp
 from mbox.journal import Record, Tail, decode

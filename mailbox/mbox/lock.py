@@ -23,7 +23,7 @@ from typing import Any
 from mbox import mark
 from mbox.system import flock
 from mbox.system.disk import Disk, check_regular
-from mbox.documents import compact
+from mbox.format.documents import compact
 from mbox.errors import LockTimeout, WentBack
 from mbox.system.host import Host
 from mbox.mark import Mark

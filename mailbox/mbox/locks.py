@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from math import inf
 from typing import Any
 
-from mbox import places
+from mbox.format import places
 from mbox.system import flock
 from mbox.errors import MboxError, Refused, TimedOut
 from mbox.system.host import start_ticks

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from mbox import places, root
+from mbox import root
+from mbox.format import places
 from mbox.doctor import Finding
 from mbox.opening import OpenStore
 

@@ -18,8 +18,10 @@ from binascii import crc32
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from mbox import agents, documents, letters, places
-from mbox.documents import Document
+from mbox import agents, letters
+from mbox.format import documents
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import NotFound, Refused, Usage
 from mbox.system.host import stamp
 from mbox.reading import acknowledge, archive, config_of, expire, finish, lease_ran_out, lost, read

@@ -14,7 +14,7 @@ from binascii import crc32
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from mbox.documents import compact
+from mbox.format.documents import compact
 from mbox.journal import Tail
 
 SIZE = 512

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mbox import documents, places
+from mbox.format import documents
+from mbox.format import places
 from mbox.files import Damage
 from mbox.journal import Journal, Tail
 from mbox.transaction import SWEEP, Transaction

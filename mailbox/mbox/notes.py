@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mbox import documents, places, tasks
-from mbox.documents import Document
+from mbox import tasks
+from mbox.format import documents
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import NotYours, Refused
 from mbox.tasks import Answer
 from mbox.transaction import Actor, Transaction

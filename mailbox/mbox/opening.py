@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 from mbox import config as configuration
-from mbox import documents, places, root
+from mbox import root
+from mbox.format import documents
+from mbox.format import places
 from mbox.system.disk import Disk, read_bytes
 from mbox.errors import MboxError, Refused, StoreError, Usage
 from mbox.files import Damage, every_document
@@ -118,7 +120,7 @@ class Prefix:
         return self._fold
 
     def __call__(self, pattern: str) -> str:
-        from mbox import patterns
+        from mbox.format import patterns
 
         try:
             return patterns.parse(pattern, self.fold).prefix

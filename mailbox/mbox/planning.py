@@ -14,8 +14,10 @@ from binascii import crc32
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mbox import documents, graph, places, reservations, tasks
-from mbox.documents import FINAL, Document
+from mbox import graph, reservations, tasks
+from mbox.format import documents
+from mbox.format import places
+from mbox.format.documents import FINAL, Document
 from mbox.drafts import Draft, cycle_of, outside, without_cycles
 from mbox.errors import NotFound, Refused, Usage
 from mbox.system.host import stamp

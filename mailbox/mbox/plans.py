@@ -12,10 +12,11 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from mbox import checks, fields
+from mbox.format import checks
+from mbox.format import fields
 from mbox.drafts import Draft
 from mbox.errors import Usage, did_you_mean
-from mbox.notation import Entry, decoded, entry_of, json_lines, json_value, shown, yaml_value
+from mbox.format.parsing import Entry, decoded, entry_of, json_lines, json_value, shown, yaml_value
 
 
 def parse_plan(data: bytes, name: str) -> list[Draft]:

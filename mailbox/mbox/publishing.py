@@ -10,11 +10,12 @@ import errno
 import os
 from typing import Any
 
-from mbox import documents, places
+from mbox.format import documents
+from mbox.format import places
 from mbox.system.disk import temporary
 from mbox.files import Files
 from mbox.journal import Record
-from mbox.lease import Lease
+from mbox.format.lease import Lease
 
 
 def check_documents(record: Record) -> None:

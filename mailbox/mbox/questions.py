@@ -14,8 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mbox import agents, places
-from mbox.documents import Document
+from mbox import agents
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import MboxError
 from mbox.store import Store
 

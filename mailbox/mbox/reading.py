@@ -17,10 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
-from mbox import agents, documents, letters, places
-from mbox.documents import Document
+from mbox import agents, letters
+from mbox.format import documents
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import NotYours, StoreError, Usage
-from mbox.lease import Lease
+from mbox.format.lease import Lease
 from mbox.letters import Wanted
 from mbox.store import Actor, Store, Transaction
 

@@ -10,8 +10,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbox import agents, guard, notes, places, reservations, tasks
-from mbox.documents import FINAL, Document
+from mbox import agents, guard, notes, reservations, tasks
+from mbox.format import places
+from mbox.format.documents import FINAL, Document
 from mbox.errors import MboxError
 from mbox.tasks import Answer
 

@@ -25,8 +25,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from mbox import places
-from mbox.documents import Unfit
+from mbox.format import places
+from mbox.format.documents import Unfit
 from mbox.errors import Corrupt, StoreError, WentBack
 from mbox.journal import Journal, Tail
 from mbox.mark import Mark

@@ -13,13 +13,14 @@ import os
 from binascii import crc32
 from typing import TYPE_CHECKING
 
-from mbox import documents, places
+from mbox.format import documents
+from mbox.format import places
 from mbox.errors import Corrupt
 from mbox.files import every_document
 from mbox.fold import Fold, fold
 from mbox.system.host import seconds
 from mbox.journal import WINDOW, Journal, Tail, decode
-from mbox.lease import Lease
+from mbox.format.lease import Lease
 from mbox.mark import Mark
 from mbox.mending import envelop
 from mbox.publishing import remove, unlink, write

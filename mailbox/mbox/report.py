@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mbox import history, places
-from mbox.documents import Document
+from mbox import history
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.history import Filter
 from mbox.system.host import seconds
 from mbox.intake import SEND_OPS

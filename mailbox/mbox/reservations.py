@@ -21,13 +21,16 @@ from math import ceil
 from os.path import isdir, isfile
 from typing import Any, NamedTuple
 
-from mbox import agents, documents, patterns, places
-from mbox.documents import Document
+from mbox import agents
+from mbox.format import documents
+from mbox.format import patterns
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import MboxError, NotFound, NotYours, Usage, meant_id
 from mbox.system.host import stamp
 from mbox.index import Held
-from mbox.lease import Lease
-from mbox.patterns import Pattern
+from mbox.format.lease import Lease
+from mbox.format.patterns import Pattern
 from mbox.store import Actor, Store, Transaction
 
 EXCLUSIVE, SHARED = "exclusive", "shared"

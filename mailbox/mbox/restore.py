@@ -22,15 +22,17 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from mbox import audit, documents, opening, places, publishing, root
+from mbox import audit, opening, publishing, root
+from mbox.format import documents
+from mbox.format import places
 from mbox import config as configuration
 from mbox.system.disk import Disk
-from mbox.documents import Document
+from mbox.format.documents import Document
 from mbox.errors import Corrupt, NoStore, Nothing, Refused, StoreError
 from mbox.fold import Fold
 from mbox.git import Git, Objects
 from mbox.journal import WINDOW, WRITER, Journal, Record, Tail, decode, encode, segment_name
-from mbox.lease import Lease
+from mbox.format.lease import Lease
 from mbox.mark import Mark
 from mbox.opening import OpenStore
 from mbox.reminder import Reminder

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mbox import agents, places, reservations, tasks
-from mbox.documents import Document
+from mbox import agents, reservations, tasks
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import Nothing, NotYours, Refused
 from mbox.tasks import Answer
 from mbox.transaction import Actor, Transaction

@@ -18,8 +18,8 @@ from binascii import crc32
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from mbox import places
-from mbox.documents import Document, compact
+from mbox.format import places
+from mbox.format.documents import Document, compact
 from mbox.errors import Corrupt, StoreError, Usage
 from mbox.journal import Tail, decode
 from mbox.store import Store

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mbox import places, tasks
-from mbox.documents import FINAL, Document
+from mbox import tasks
+from mbox.format import places
+from mbox.format.documents import FINAL, Document
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused
 from mbox.tasks import Answer
 from mbox.transaction import Actor, Transaction

@@ -30,9 +30,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from mbox import agents, hosts, locks, places, tmux
+from mbox import agents, hosts, locks, tmux
+from mbox.format import places
 from mbox.system import processes
-from mbox.documents import Document
+from mbox.format.documents import Document
 from mbox.errors import MboxError, Refused, TimedOut
 from mbox.system.processes import Identity
 from mbox.tmux import Tmux

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mbox import agents, history, letters, notes, places, questions, reading, ready, reservations
-from mbox.documents import FINAL, Document, compact, defaults
+from mbox import agents, history, letters, notes, questions, reading, ready, reservations
+from mbox.format import places
+from mbox.format.documents import FINAL, Document, compact, defaults
 from mbox.history import age
 from mbox.system.host import stamp
 

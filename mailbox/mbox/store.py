@@ -33,9 +33,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
-from mbox import documents, places, publishing, recovery
+from mbox import publishing, recovery
+from mbox.format import documents
+from mbox.format import places
 from mbox.system.disk import Disk, exists, temporary
-from mbox.documents import Newer
+from mbox.format.documents import Newer
 from mbox.errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
 from mbox.faults import failure, said
 from mbox.files import Damage, Files, is_folder
@@ -43,7 +45,7 @@ from mbox.system.host import Host, stamp
 from mbox.index import Damaged, Index
 from mbox.intake import LAG, can_wait
 from mbox.journal import WINDOW, WRITER, Journal, Moved, Record, Tail
-from mbox.lease import Lease
+from mbox.format.lease import Lease
 from mbox.lock import Lock, held_back
 from mbox.mark import Mark
 from mbox.transaction import SWEEP, Actor, Transaction

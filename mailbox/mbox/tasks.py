@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mbox import agents, places, reservations
-from mbox.documents import Document
+from mbox import agents, reservations
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import NotFound, NotYours, Refused, meant_id
-from mbox.lease import Lease
+from mbox.format.lease import Lease
 from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from collections.abc import Callable
 from io import StringIO
 from typing import Any, NamedTuple
 
-from mbox import places
+from mbox.format import places
 from mbox.agents import RESERVED
 from mbox.errors import Usage, did_you_mean
 from mbox.settings import seconds

@@ -28,8 +28,10 @@ from binascii import crc32
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mbox import agents, documents, places, planning
-from mbox.documents import Document
+from mbox import agents, planning
+from mbox.format import documents
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.drafts import Draft, cycle_of
 from mbox.errors import NotFound, Refused, Usage, did_you_mean
 from mbox.teamfile import Member, Team

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbox import documents, places
-from mbox.documents import Document
+from mbox.format import documents
+from mbox.format import places
+from mbox.format.documents import Document
 from mbox.errors import MboxError, Usage
 from mbox.system.host import stamp
 from mbox.index import Index
 from mbox.journal import WRITER, Record
-from mbox.lease import Lease
+from mbox.format.lease import Lease
 
 if TYPE_CHECKING:
     from mbox.store import Store

@@ -30,7 +30,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from mbox import places
+from mbox.format import places
 from mbox.errors import MboxError, Refused, TimedOut
 from mbox.guard import is_held
 from mbox.system.host import start_ticks

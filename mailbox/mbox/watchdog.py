@@ -36,9 +36,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mbox import agents, bells, estate, locks, mail, places
+from mbox import agents, bells, estate, locks, mail
+from mbox.format import places
 from mbox.bells import Bell
-from mbox.documents import Document, compact
+from mbox.format.documents import Document, compact
 from mbox.errors import MboxError, NoStore, NotYours, Refused, WentBack
 from mbox.system.host import stamp, start_ticks
 from mbox.reservations import span

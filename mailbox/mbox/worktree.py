@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 
-from mbox import places
+from mbox.format import places
 from mbox.errors import Usage
-from mbox.patterns import Pattern, has_wildcard
+from mbox.format.patterns import Pattern, has_wildcard
 
 MOST = 10_000
 """Paths of one pattern that are looked at."""

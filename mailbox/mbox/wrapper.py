@@ -43,7 +43,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mbox import agents, documents, estate, locks, places
+from mbox import agents, estate, locks
+from mbox.format import documents
+from mbox.format import places
 from mbox.system import processes
 from mbox.system.command import CannotRun
 from mbox.errors import LockTimeout, MboxError, NotYours, Usage

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from mbox import agents, places
+from mbox import agents
+from mbox.format import places
 from mbox.cli.context import Context
 from mbox.cli.options import AGENT, LINE, argument, changes, command, lists, name, option, shows
-from mbox.documents import Document
+from mbox.format.documents import Document
 from mbox.errors import NotFound, did_you_mean
 from mbox.store import Actor
 

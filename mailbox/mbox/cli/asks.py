@@ -12,7 +12,7 @@ from mbox.errors import TimedOut
 
 if TYPE_CHECKING:
     from mbox.asks import Answers
-    from mbox.documents import Document
+    from mbox.format.documents import Document
     from mbox.store import Actor
 
 _need = option("--need", type=int, metavar="N", help="enough answers (one of each)")

@@ -46,7 +46,7 @@ def files(incomplete: str) -> Items:
 
 def _known(ctx: click.Context, param: click.Parameter, context: Context) -> Iterable[str] | None:
     """Every name that ``param`` could be; None where it is none of the store's."""
-    from mbox import places
+    from mbox.format import places
 
     metavar, home = (param.metavar or "").strip("[].") or str(param.name), ctx.command_path.split()
     if param.name == "key" and home[-2:-1] == ["config"]:
@@ -74,7 +74,8 @@ def _stems(store: OpenStore, folder: str) -> list[str]:
 
 def _mail(context: Context) -> list[str]:
     """What stands in the caller's inbox, the newest first."""
-    from mbox import letters, places
+    from mbox import letters
+    from mbox.format import places
 
     if not context.agent:
         return []

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from mbox import checks
+from mbox.format import checks
 from mbox.cli import output
 from mbox.errors import NoStore, Usage
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mbox.checks import ident
+from mbox.format.checks import ident
 from mbox.cli.context import Context
 from mbox.cli.options import ID, argument, changes, command, lists, words
 

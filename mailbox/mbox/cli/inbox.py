@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mbox.checks import ident
+from mbox.format.checks import ident
 from mbox.cli import output
 from mbox.cli.context import Context
 from mbox.cli.options import (
@@ -26,7 +26,7 @@ from mbox.errors import Nothing, TimedOut, Usage
 
 if TYPE_CHECKING:
     from mbox.asks import Bell
-    from mbox.documents import Document
+    from mbox.format.documents import Document
     from mbox.letters import Wanted
     from mbox.store import Actor
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mbox.checks import name as checked
+from mbox.format.checks import name as checked
 from mbox.cli.context import Context
 from mbox.cli.options import (
     AGENT,
@@ -26,7 +26,7 @@ from mbox.cli.options import (
 from mbox.errors import Usage
 
 if TYPE_CHECKING:
-    from mbox.documents import Document
+    from mbox.format.documents import Document
     from mbox.mail import Draft
 
 SENDS = {2: "wrong call or refused by a rule", 3: "no such agent, message or task", 5: "not your incarnation"}

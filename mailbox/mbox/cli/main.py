@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
-from mbox.checks import on_one_line
+from mbox.format.checks import on_one_line
 from mbox.cli import options, output
 from mbox.cli.context import Context
 from mbox.errors import MboxError, StoreError, did_you_mean

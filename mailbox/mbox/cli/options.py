@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mbox import checks
+from mbox.format import checks
 from mbox.cli import output
 from mbox.cli.context import STDIN, Context
 from mbox.errors import Usage
@@ -133,7 +133,7 @@ def _line(word: str, what: str, context: Context) -> str:
 def _json(word: str, what: str, context: Context) -> Any:
     from json import loads
 
-    from mbox.documents import compact
+    from mbox.format.documents import compact
 
     said = _text(word, what, context)
     try:

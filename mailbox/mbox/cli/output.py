@@ -16,8 +16,8 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from mbox import documents
-from mbox.checks import on_one_line, visible
+from mbox.format import documents
+from mbox.format.checks import on_one_line, visible
 
 Doc = Mapping[str, Any]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mbox import checks
+from mbox.format import checks
 from mbox.cli.context import Context
 from mbox.cli.options import (
     AGENT,
@@ -22,7 +22,7 @@ from mbox.cli.options import (
     option,
     shows,
 )  # fmt: skip
-from mbox.documents import TASK_STATES
+from mbox.format.documents import TASK_STATES
 from mbox.errors import Usage, did_you_mean
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def import_(context: Context, file: str, source: str | None, drop_cycles: bool, 
     """Add all tasks of a file, or none: {tasks: [{id, title, description, stage, depends_on, touched_paths, priority,
     requires, labels, max_attempts, payload}]} in YAML or JSON, or a task a line in JSON Lines.  - is stdin.
     """
-    from mbox import notation, planning
+    from mbox import planning
+    from mbox.format import parsing as notation
 
     if source not in (None, "beads"):
         raise Usage(f"--from {checks.quoted(source or '')}: it reads beads, or without --from a plan")
@@ -142,7 +143,7 @@ def _placed(context: Context, drafts: list[Draft]) -> list[Draft]:
 
 def plan_of(context: Context, file: str) -> list[Draft]:
     """The tasks of a plan file, with their paths relative to the root."""
-    from mbox.notation import LARGEST
+    from mbox.format.parsing import LARGEST
     from mbox.plans import parse_plan
 
     return _placed(context, parse_plan(_file(file, LARGEST), file))
@@ -234,7 +235,8 @@ def list_(context: Context, status: str | None, owner: str | None, mine: bool, s
 @option("--notes", "count", type=int, metavar="N", default=3, help="the newest N notes (3)")
 def show(context: Context, task_id: str, count: int) -> None:
     """Show a task, the time left on its lease, what it waits for, and its newest notes."""
-    from mbox import places, ready
+    from mbox import ready
+    from mbox.format import places
 
     answer = ready.show(context.store, task_id, count)
     if context.full:

@@ -20,7 +20,8 @@ from mbox.journal import Record
 @option("--track", is_flag=True, help="leave the documents to be committed on your branches")
 def init(context: Context, here: bool, track: bool) -> None:
     """Make .mailbox/ and .tasks/ in the repository's root; twice is harmless."""
-    from mbox import opening, places, root
+    from mbox import opening, root
+    from mbox.format import places
 
     if context.dry_run:
         folder = root.init_place(context.cwd, here)
@@ -88,7 +89,7 @@ def log(context: Context, follow: bool, since: str | None, about: str, task: str
 
 
 def _followed(context: Context, follow: Any, place: Any, wanted: Any) -> Iterator[Record]:
-    from mbox import places
+    from mbox.format import places
     from mbox.system.watch import Watcher
 
     store = context.store
@@ -153,7 +154,8 @@ def rebuild(context: Context, drop_edits: bool) -> None:
 @argument("words", nargs=-1, metavar="[NAME|commands]")
 def schema(context: Context, words: tuple[str, ...]) -> None:
     """The JSON Schema of a document (task) or of what a command prints (task claim), or the table of all commands."""
-    from mbox import documents, schemas
+    from mbox.format import documents
+    from mbox.format import schemas
 
     name = " ".join(words).removeprefix("mbox ")
     if name == "commands":
@@ -189,7 +191,8 @@ def config_get(context: Context, key: str | None) -> None:
 @argument("value")
 def config_set(context: Context, key: str, value: str) -> None:
     """Change a setting; your comments in config.yaml are kept."""
-    from mbox import config, places
+    from mbox import config
+    from mbox.format import places
 
     store = context.store
     with store.locked():

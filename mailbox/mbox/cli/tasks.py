@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mbox import checks
+from mbox.format import checks
 from mbox.cli.context import Context
 from mbox.cli.options import (
     AGENT,

@@ -13,10 +13,11 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from mbox import places, teams
+from mbox import teams
+from mbox.format import places
 from mbox.cli.context import Context
 from mbox.cli.options import AGENT, DURATION, LINE, TEXT, argument, changes, command, name, option, shows
-from mbox.documents import Document
+from mbox.format.documents import Document
 from mbox.errors import MboxError, NotFound, Refused, TimedOut, Usage
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from mbox.errors import Nothing, Usage
 if TYPE_CHECKING:
     from types import FrameType
 
-    from mbox.documents import Document
+    from mbox.format.documents import Document
     from mbox.opening import OpenStore
 
 
@@ -56,7 +56,8 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _tell(context: Context) -> None:
-    from mbox import bells, locks, places
+    from mbox import bells, locks
+    from mbox.format import places
     from mbox import watchdog as watchdogs
 
     store = context.store

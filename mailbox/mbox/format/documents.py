@@ -154,7 +154,7 @@ def is_strs(value: Any) -> bool:
 
 def _is_rows(value: list[Any]) -> bool:
     """Whether ``value`` is a list of members, each with its name."""
-    from mbox.places import is_name
+    from mbox.format.places import is_name
 
     return all(isinstance(row, dict) and isinstance(row.get("name"), str) and is_name(row["name"]) for row in value)
 

@@ -12,10 +12,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from mbox import checks
+from mbox.format import checks
 from mbox.drafts import TITLE
 from mbox.errors import Usage
-from mbox.notation import DEEPEST, shown
+from mbox.format.parsing import DEEPEST, shown
 
 WORD = 64
 """The most characters of a stage, label or capability."""

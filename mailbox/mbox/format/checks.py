@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from mbox.errors import Usage
-from mbox.places import is_name
+from mbox.format.places import is_name
 
 
 class TooLong(Usage):
@@ -128,7 +128,7 @@ def pattern(
     letter, an existing path (``app/[id]/page.tsx``) means that path and comes back escaped, and so does the
     folder that a leading ``./`` or ``../`` stands for.
     """
-    from mbox.patterns import escape
+    from mbox.format.patterns import escape
 
     ground = _Ground(root, cwd, worktrees, exists)
     folder, rest = ground.split("pattern", text)

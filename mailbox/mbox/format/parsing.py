@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mbox import checks, graph
+from mbox import graph
+from mbox.format import checks
 from mbox.errors import Usage
 
 LARGEST = 64 * 1024 * 1024

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mbox import documents
-from mbox.documents import KINDS, MESSAGE_STATES, TASK_STATES, Document
+from mbox.format import documents
+from mbox.format.documents import KINDS, MESSAGE_STATES, TASK_STATES, Document
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
