@@ -20,7 +20,7 @@ from kit import ANN, USER, FaultyDisk, Killed, bodies, journaled, read, register
 from mbox import audit, delta, doctor, git, journal, opening, reminder, restore
 from mbox.format import documents
 from mbox.format import places
-from mbox import config as configuration
+from mbox.config import file as configuration
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, MboxError, Nothing, Refused, StoreError, Usage, WentBack
 from mbox.fold import Fold

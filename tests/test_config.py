@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbox import config, configtext, settings
+from mbox.config import file as config
+from mbox.config import text as configtext
+from mbox.config import settings
 from mbox.system.disk import Disk
 from mbox.errors import StoreError, Usage
-from mbox.settings import Config
+from mbox.config.settings import Config
 
 LONG_AGO = 1_700_000_000_500_000_000
 """An mtime, in nanoseconds, that no later change can share."""

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
-from mbox import config as configuration
+from mbox.config import file as configuration
 from mbox import root
 from mbox.format import documents
 from mbox.format import places
@@ -19,7 +19,7 @@ from mbox.files import Damage, every_document
 from mbox.system.host import Host
 from mbox.journal import WINDOW, Journal, Record
 from mbox.lock import held_back
-from mbox.settings import Config
+from mbox.config.settings import Config
 from mbox.store import Actor, Settings, Store, Transaction
 
 T = TypeVar("T")
@@ -164,7 +164,7 @@ def init(
     _folders(folder, disk)
     fresh = not Journal(f"{folder}/{places.LOGS}", disk).is_begun()
     if not os.path.lexists(f"{folder}/{places.CONFIG}"):
-        from mbox.configtext import default_text
+        from mbox.config.text import default_text
 
         disk.replace(f"{folder}/{places.CONFIG}", default_text().encode())
     config = configuration.load(f"{folder}/{places.MAILBOX}", disk)

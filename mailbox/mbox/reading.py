@@ -28,7 +28,7 @@ from mbox.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore
-    from mbox.settings import Config
+    from mbox.config.settings import Config
 
 BATCH = 64
 """Messages read or acknowledged in one record at most."""

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from mbox import audit, opening, publishing, root
 from mbox.format import documents
 from mbox.format import places
-from mbox import config as configuration
+from mbox.config import file as configuration
 from mbox.system.disk import Disk
 from mbox.format.documents import Document
 from mbox.errors import Corrupt, NoStore, Nothing, Refused, StoreError

@@ -37,7 +37,7 @@ from typing import Any, NamedTuple
 from mbox.format import places
 from mbox.agents import RESERVED
 from mbox.errors import Usage, did_you_mean
-from mbox.settings import seconds
+from mbox.config.settings import seconds
 
 LARGEST = 1 << 20
 MOST = 100

@@ -10,7 +10,7 @@ from mbox.errors import Usage
 
 
 def _ref(word: str, what: str, context: Context) -> str:
-    from mbox.settings import REF
+    from mbox.config.settings import REF
 
     try:
         return str(REF.parse(word))

@@ -50,7 +50,7 @@ def _known(ctx: click.Context, param: click.Parameter, context: Context) -> Iter
 
     metavar, home = (param.metavar or "").strip("[].") or str(param.name), ctx.command_path.split()
     if param.name == "key" and home[-2:-1] == ["config"]:
-        from mbox.settings import OPTIONS
+        from mbox.config.settings import OPTIONS
 
         return list(OPTIONS)
     if param.type is AGENT or metavar == "TO":

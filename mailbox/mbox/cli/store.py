@@ -99,7 +99,7 @@ def _followed(context: Context, follow: Any, place: Any, wanted: Any) -> Iterato
 
 
 def _seconds(text: str) -> float:
-    from mbox.settings import seconds
+    from mbox.config.settings import seconds
 
     return seconds(text)
 
@@ -175,7 +175,7 @@ def schema(context: Context, words: tuple[str, ...]) -> None:
 @argument("key", required=False)
 def config_get(context: Context, key: str | None) -> None:
     """A setting, or all of them, with what they mean."""
-    from mbox.settings import OPTIONS
+    from mbox.config.settings import OPTIONS
 
     current = context.store.config
     keys = [key] if key else list(OPTIONS)
@@ -191,7 +191,7 @@ def config_get(context: Context, key: str | None) -> None:
 @argument("value")
 def config_set(context: Context, key: str, value: str) -> None:
     """Change a setting; your comments in config.yaml are kept."""
-    from mbox import config
+    from mbox.config import file as config
     from mbox.format import places
 
     store = context.store

@@ -264,7 +264,7 @@ def report(context: Context, team: str | None, since: str | None) -> None:
     """By member and stage: done, failed, retried, dead, time waiting and working, mails, conflicts."""
     from mbox import history
     from mbox import report as reports
-    from mbox.settings import seconds
+    from mbox.config.settings import seconds
 
     store = context.store
     doc = teams.the_one(store, team, ANY)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mbox.errors import StoreError, did_you_mean
-from mbox.settings import NAMES, OPTIONS, TABLE, Option, Shown, Text
+from mbox.config.settings import NAMES, OPTIONS, TABLE, Option, Shown, Text
 
 if TYPE_CHECKING:
     from yaml.nodes import Node

@@ -21,7 +21,7 @@ import time
 
 from mbox.system.disk import Disk, read_bytes
 from mbox.errors import StoreError, Usage
-from mbox.settings import OPTIONS, Config, Text, Wrong, build, named
+from mbox.config.settings import OPTIONS, Config, Text, Wrong, build, named
 
 FILE = "config.yaml"
 CACHE = "cache/config.json"
@@ -36,7 +36,7 @@ def load(mailbox_dir: str, disk: Disk) -> Config:
         return build({})
     config = _cached(mailbox_dir, stamp)
     if config is None:
-        from mbox import configtext
+        from mbox.config import text as configtext
 
         texts, lines = configtext.texts(path, _read(path))
         config = _checked(path, texts, lines)
@@ -124,7 +124,7 @@ def set_value(mailbox_dir: str, key: str, text: str, disk: Disk, dry_run: bool =
     """
     from ruamel.yaml.error import YAMLError
 
-    from mbox import configtext
+    from mbox.config import text as configtext
 
     option = named(key)
     path = f"{mailbox_dir}/{FILE}"
