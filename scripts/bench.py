@@ -26,7 +26,7 @@ from typing import Any
 from mbox import agents, claims, doctor, history, mail, opening, planning, plans, reservations
 from mbox.format import documents
 from mbox.format import places
-from mbox.journal import encode
+from mbox.journal.segments import encode
 from mbox.store import Actor
 
 BIN = Path(sys.executable).parent

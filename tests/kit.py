@@ -188,7 +188,7 @@ def bodies(store: Store, name: str = "bob") -> list[str]:
 
 def journaled(store: Store) -> list[dict[str, Any]]:
     """Every whole record in the journal, whatever the mark says."""
-    from mbox.journal import Tail
+    from mbox.journal.segments import Tail
 
     return [record for _, record in store.journal.records(Tail(0, store.journal.segments()[0], 0))]
 

@@ -17,14 +17,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kit import ANN, USER, FaultyDisk, Killed, bodies, journaled, read, register, send, tree
-from mbox import audit, delta, doctor, git, journal, opening, reminder, restore
+from mbox import audit, delta, doctor, git, opening, reminder, restore
+from mbox.journal import segments as journal
 from mbox.format import documents
 from mbox.format import places
 from mbox.config import file as configuration
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, MboxError, Nothing, Refused, StoreError, Usage, WentBack
-from mbox.fold import Fold
-from mbox.journal import WINDOW, Journal, Tail
+from mbox.journal.projection import Fold
+from mbox.journal.segments import WINDOW, Journal, Tail
 from mbox.opening import OpenStore
 from mbox.store import Actor, Transaction
 

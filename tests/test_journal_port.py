@@ -12,7 +12,7 @@ import pytest
 from kit import ANN, make, reopen, send
 from mbox import history
 from mbox.system.disk import Disk
-from mbox.journal import BadLine, Journal, Moved, Record, Tail, Unsound, decode
+from mbox.journal.segments import BadLine, Journal, Moved, Record, Tail, Unsound, decode
 
 
 def record(seq: int, op: str = "task.add", by: str = "ann", on: tuple[str, ...] = ()) -> Record:

@@ -14,7 +14,7 @@ from mbox import doctor
 from mbox.format import documents
 from mbox.format import places
 from mbox.errors import Corrupt, LockTimeout, MboxError, NoStore, StoreError, Unknown, WentBack
-from mbox.journal import decode, encode
+from mbox.journal.segments import decode, encode
 from mbox.lock import Lock
 from mbox.store import Store, Transaction
 

@@ -16,7 +16,7 @@ from mbox.format import documents
 from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, StoreError
-from mbox.journal import Tail, encode
+from mbox.journal.segments import Tail, encode
 from mbox.store import Store, Transaction
 
 SEGMENT = f"{places.LOGS}/000001.jsonl"

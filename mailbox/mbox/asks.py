@@ -19,7 +19,7 @@ from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotFound, Usage
 from mbox.system.host import stamp
-from mbox.journal import Tail
+from mbox.journal.segments import Tail
 from mbox.letters import ANY, Wanted
 from mbox.mail import Draft
 from mbox.store import Actor, Store

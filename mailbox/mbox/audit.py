@@ -30,7 +30,7 @@ from mbox.format.documents import Document
 from mbox.errors import Corrupt, Refused, StoreError, Usage, WentBack
 from mbox.git import Blobs, Git, Objects, Trees, nested
 from mbox.system.host import stamp
-from mbox.journal import Tail
+from mbox.journal.segments import Tail
 from mbox.opening import OpenStore
 from mbox.reminder import Reminder
 

@@ -27,7 +27,7 @@ from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
     from mbox.index import Held
-    from mbox.journal import Tail
+    from mbox.journal.segments import Tail
     from mbox.opening import OpenStore
     from mbox.format.patterns import Pattern
     from mbox.store import Store

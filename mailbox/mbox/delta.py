@@ -18,7 +18,7 @@ from typing import Any
 from mbox.format import documents
 from mbox.format.documents import Document
 from mbox.errors import Corrupt
-from mbox.journal import Journal, Tail, decode
+from mbox.journal.segments import Journal, Tail, decode
 
 BLOCK = 4 << 20
 """The most bytes of the journal that are read at once, a longer record apart."""

@@ -23,8 +23,8 @@ from mbox.system.disk import TEMP
 from mbox.format.documents import Newer, Unfit
 from mbox.errors import Corrupt, MboxError, Refused, StoreError
 from mbox.files import is_folder
-from mbox.fold import Fold, fold
-from mbox.journal import Record, Tail
+from mbox.journal.projection import Fold, fold
+from mbox.journal.segments import Record, Tail
 from mbox.lock import Lock
 from mbox.mending import envelop
 from mbox.store import Actor, Store, Transaction

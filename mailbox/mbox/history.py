@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mbox.format.documents import compact
 from mbox.errors import Usage
 from mbox.system.host import seconds
-from mbox.journal import Record, Tail, decode
+from mbox.journal.segments import Record, Tail, decode
 from mbox.store import Store
 
 

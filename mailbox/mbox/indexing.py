@@ -18,7 +18,7 @@ from mbox.errors import Corrupt, StoreError
 from mbox.files import folders_in
 from mbox.system.host import stamp
 from mbox.index import Damaged
-from mbox.journal import Record
+from mbox.journal.segments import Record
 
 if TYPE_CHECKING:
     from mbox.store import Store

@@ -16,7 +16,7 @@ from mbox.format import places
 from mbox.format.documents import Document, compact
 from mbox.errors import MboxError, NotFound, meant_id
 from mbox.system.host import seconds, stamp
-from mbox.journal import Record, Tail, decode
+from mbox.journal.segments import Record, Tail, decode
 from mbox.store import Store
 
 FEW = 500

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mbox.format.documents import compact
-from mbox.journal import Tail
+from mbox.journal.segments import Tail
 
 SIZE = 512
 

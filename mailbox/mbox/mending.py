@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mbox.format import documents
 from mbox.format import places
 from mbox.files import Damage
-from mbox.journal import Journal, Tail
+from mbox.journal.segments import Journal, Tail
 from mbox.transaction import SWEEP, Transaction
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from mbox.system.disk import Disk, read_bytes
 from mbox.errors import MboxError, Refused, StoreError, Usage
 from mbox.files import Damage, every_document
 from mbox.system.host import Host
-from mbox.journal import WINDOW, Journal, Record
+from mbox.journal.segments import WINDOW, Journal, Record
 from mbox.lock import held_back
 from mbox.config.settings import Config
 from mbox.store import Actor, Settings, Store, Transaction

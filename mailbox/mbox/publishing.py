@@ -14,7 +14,7 @@ from mbox.format import documents
 from mbox.format import places
 from mbox.system.disk import temporary
 from mbox.files import Files
-from mbox.journal import Record
+from mbox.journal.segments import Record
 from mbox.format.lease import Lease
 
 

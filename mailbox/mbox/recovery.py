@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 from mbox.format import places
 from mbox.format.documents import Unfit
 from mbox.errors import Corrupt, StoreError, WentBack
-from mbox.journal import Journal, Tail
+from mbox.journal.segments import Journal, Tail
 from mbox.mark import Mark
 from mbox.publishing import check_documents, publish
 

@@ -13,7 +13,7 @@ from mbox.delta import blocks
 from mbox.system.disk import read_bytes
 from mbox.errors import StoreError
 from mbox.git import repository
-from mbox.journal import Tail
+from mbox.journal.segments import Tail
 from mbox.opening import AUDITED, OpenStore
 
 

@@ -17,9 +17,9 @@ from mbox.format import documents
 from mbox.format import places
 from mbox.errors import Corrupt
 from mbox.files import every_document
-from mbox.fold import Fold, fold
+from mbox.journal.projection import Fold, fold
 from mbox.system.host import seconds
-from mbox.journal import WINDOW, Journal, Tail, decode
+from mbox.journal.segments import WINDOW, Journal, Tail, decode
 from mbox.format.lease import Lease
 from mbox.mark import Mark
 from mbox.mending import envelop

@@ -19,7 +19,7 @@ from mbox.format.documents import Document
 from mbox.history import Filter
 from mbox.system.host import seconds
 from mbox.intake import SEND_OPS
-from mbox.journal import Record
+from mbox.journal.segments import Record
 from mbox.reservations import span
 
 if TYPE_CHECKING:

@@ -453,7 +453,7 @@ def _shrunk(tx: Transaction, doc: Document, gone: list[str]) -> Document:
 
 def ended(store: Store, rid: str) -> Document | None:
     """The journal's record that ended ``rid``, or None.  Reads the journal from its end; for errors only."""
-    from mbox import journal
+    from mbox.journal import segments as journal
 
     path = places.reservation(rid)
     needle = documents.compact(path).encode()

@@ -29,9 +29,9 @@ from mbox.config import file as configuration
 from mbox.system.disk import Disk
 from mbox.format.documents import Document
 from mbox.errors import Corrupt, NoStore, Nothing, Refused, StoreError
-from mbox.fold import Fold
+from mbox.journal.projection import Fold
 from mbox.git import Git, Objects
-from mbox.journal import WINDOW, WRITER, Journal, Record, Tail, decode, encode, segment_name
+from mbox.journal.segments import WINDOW, WRITER, Journal, Record, Tail, decode, encode, segment_name
 from mbox.format.lease import Lease
 from mbox.mark import Mark
 from mbox.opening import OpenStore

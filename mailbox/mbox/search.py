@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mbox.format import places
 from mbox.format.documents import Document, compact
 from mbox.errors import Corrupt, StoreError, Usage
-from mbox.journal import Tail, decode
+from mbox.journal.segments import Tail, decode
 from mbox.store import Store
 
 if TYPE_CHECKING:

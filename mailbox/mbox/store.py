@@ -44,7 +44,7 @@ from mbox.files import Damage, Files, is_folder
 from mbox.system.host import Host, stamp
 from mbox.index import Damaged, Index
 from mbox.intake import LAG, can_wait
-from mbox.journal import WINDOW, WRITER, Journal, Moved, Record, Tail
+from mbox.journal.segments import WINDOW, WRITER, Journal, Moved, Record, Tail
 from mbox.format.lease import Lease
 from mbox.lock import Lock, held_back
 from mbox.mark import Mark

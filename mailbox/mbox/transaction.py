@@ -16,7 +16,7 @@ from mbox.format.documents import Document
 from mbox.errors import MboxError, Usage
 from mbox.system.host import stamp
 from mbox.index import Index
-from mbox.journal import WRITER, Record
+from mbox.journal.segments import WRITER, Record
 from mbox.format.lease import Lease
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import click
 from mbox.cli.context import Context
 from mbox.cli.options import argument, changes, command, lists, option, shows
 from mbox.errors import NotFound, Nothing, Usage, did_you_mean
-from mbox.journal import Record
+from mbox.journal.segments import Record
 
 
 @command(examples=["mbox init", "mbox init --track    # documents are committed like any other file"])

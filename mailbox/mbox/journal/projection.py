@@ -13,7 +13,7 @@ from typing import Any
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import Corrupt
-from mbox.journal import LAST, BadLine, Journal, Record, Tail, Unsound, decode, sound
+from mbox.journal.segments import LAST, BadLine, Journal, Record, Tail, Unsound, decode, sound
 
 
 class Fold:
