@@ -18,8 +18,8 @@ from mbox.format import documents
 from mbox.format import places
 from mbox.claims import Wish
 from mbox.errors import MboxError, NotFound, Refused, StoreError
-from mbox.index import NEVER, Index
-from mbox.intake import LAG
+from mbox.index.queries import NEVER, Index
+from mbox.index.updates import LAG
 from mbox.mail import Draft
 from mbox.mark import SIZE, Mark
 from mbox.opening import OpenStore

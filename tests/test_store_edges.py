@@ -22,7 +22,7 @@ from mbox.format import places
 from mbox.claims import Wish
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, Unknown
-from mbox.index import Index
+from mbox.index.queries import Index
 from mbox.opening import OpenStore
 
 

@@ -26,7 +26,7 @@ from mbox.tasks import Answer
 from mbox.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from mbox.index import Held
+    from mbox.index.queries import Held
     from mbox.journal.segments import Tail
     from mbox.opening import OpenStore
     from mbox.format.patterns import Pattern

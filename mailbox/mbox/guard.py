@@ -18,7 +18,7 @@ from mbox.format import patterns
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotFound, StoreError, meant_id
-from mbox.index import Held
+from mbox.index.queries import Held
 from mbox.format.patterns import Pattern
 from mbox.reservations import (
     SHARED,

@@ -17,7 +17,7 @@ from mbox.format.documents import Document
 from mbox.errors import Corrupt, StoreError
 from mbox.files import folders_in
 from mbox.system.host import stamp
-from mbox.index import Damaged
+from mbox.index.queries import Damaged
 from mbox.journal.segments import Record
 
 if TYPE_CHECKING:

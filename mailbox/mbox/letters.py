@@ -264,7 +264,7 @@ def _foremost(store: Store, agent: str, ids: list[str], limit: int) -> list[str]
     ``ids`` is all that is unread, with or without what is read.  What was delivered since the index was brought up to
     date, a few messages at most, is looked at in the files.
     """
-    from mbox.index import Damaged, Index
+    from mbox.index.queries import Damaged, Index
 
     mark = store.mark()
     index = Index(store.absolute(places.INDEX), store.host, store.prefix)

@@ -28,7 +28,7 @@ from mbox.reading import acknowledge, archive, config_of, expire, finish, lease_
 from mbox.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
-    from mbox.index import Key
+    from mbox.index.queries import Key
     from mbox.opening import OpenStore
 
 __all__ = [

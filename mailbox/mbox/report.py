@@ -18,7 +18,7 @@ from mbox.format import places
 from mbox.format.documents import Document
 from mbox.history import Filter
 from mbox.system.host import seconds
-from mbox.intake import SEND_OPS
+from mbox.index.updates import SEND_OPS
 from mbox.journal.segments import Record
 from mbox.reservations import span
 

@@ -28,7 +28,7 @@ from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import MboxError, NotFound, NotYours, Usage, meant_id
 from mbox.system.host import stamp
-from mbox.index import Held
+from mbox.index.queries import Held
 from mbox.format.lease import Lease
 from mbox.format.patterns import Pattern
 from mbox.store import Actor, Store, Transaction

@@ -42,8 +42,8 @@ from mbox.errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBa
 from mbox.faults import failure, said
 from mbox.files import Damage, Files, is_folder
 from mbox.system.host import Host, stamp
-from mbox.index import Damaged, Index
-from mbox.intake import LAG, can_wait
+from mbox.index.queries import Damaged, Index
+from mbox.index.updates import LAG, can_wait
 from mbox.journal.segments import WINDOW, WRITER, Journal, Moved, Record, Tail
 from mbox.format.lease import Lease
 from mbox.lock import Lock, held_back

@@ -15,7 +15,7 @@ from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import MboxError, Usage
 from mbox.system.host import stamp
-from mbox.index import Index
+from mbox.index.queries import Index
 from mbox.journal.segments import WRITER, Record
 from mbox.format.lease import Lease
 

@@ -34,7 +34,7 @@ from mbox.format import places
 from mbox.errors import MboxError, Refused, TimedOut
 from mbox.guard import is_held
 from mbox.system.host import start_ticks
-from mbox.index import Held
+from mbox.index.queries import Held
 from mbox.reservations import Blocked, Wanted, blockers, canonical, reserve, span
 from mbox.store import Actor, Store, Transaction
 

@@ -22,9 +22,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from mbox.format import places
-from mbox.database import Damaged
+from mbox.index.tables import Damaged
 from mbox.format.documents import FINAL
-from mbox.intake import REVIEW_OPS, Intake
+from mbox.index.updates import REVIEW_OPS, Intake
 from mbox.format.lease import Lease
 
 __all__ = ["NEVER", "Damaged", "Held", "Index", "Key"]

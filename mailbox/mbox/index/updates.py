@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable
 
 from mbox.format import places
-from mbox.database import UNFIT, Damaged, Database
+from mbox.index.tables import UNFIT, Damaged, Database
 from mbox.format.documents import Document
 from mbox.system.host import Host, seconds
 from mbox.format.lease import Lease
