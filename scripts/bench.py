@@ -27,7 +27,7 @@ from mbox import agents, claims, doctor, history, mail, opening, planning, plans
 from mbox.format import documents
 from mbox.format import places
 from mbox.journal.segments import encode
-from mbox.store import Actor
+from mbox.store.store import Actor
 
 BIN = Path(sys.executable).parent
 USER = Actor("user:bench")

@@ -11,7 +11,7 @@ from mbox.format import documents
 from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.system.host import Host
-from mbox.store import Actor, Settings, Store, Transaction
+from mbox.store.store import Actor, Settings, Store, Transaction
 
 ANN = Actor("ann", 1)
 BOB = Actor("bob", 1)

@@ -11,7 +11,7 @@ from mbox.system.disk import Disk
 from mbox.mail import Draft
 from mbox.opening import OpenStore, assemble
 from mbox.root import Root
-from mbox.store import Actor
+from mbox.store.store import Actor
 
 ANN, BOB, CYD, ORC = (Actor(name, 1) for name in ("ann", "bob", "cyd", "orc"))
 USER = Actor("user:tess")

@@ -14,7 +14,7 @@ from mbox.drafts import Draft
 from mbox.errors import MboxError
 from mbox.opening import OpenStore, assemble
 from mbox.root import Root
-from mbox.store import Actor
+from mbox.store.store import Actor
 
 RAE = Actor("rae", 1)
 LEASE = 1800.0

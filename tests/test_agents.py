@@ -18,7 +18,7 @@ from mbox.format import places
 from mbox.errors import NotFound, NotYours, Refused, Usage
 from mbox.opening import init
 from mbox.reservations import Wanted, reserve
-from mbox.store import Actor, Store
+from mbox.store.store import Actor, Store
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_an_unknown_name_is_3_with_the_nearest(store: Store) -> None:
 def test_who_holds_a_task_cannot_retire(store: Store) -> None:
     """Its tasks would be nobody's: refused, with their ids.  Twice is harmless; adding brings it back."""
     from mbox.format import documents
-    from mbox.transaction import Transaction
+    from mbox.store.transaction import Transaction
 
     def claim(tx: Transaction) -> None:
         doc = documents.new("task", task_id="t9", title="t", status="running", owner="ann", incarnation=1,

@@ -21,7 +21,7 @@ from mbox.letters import Wanted
 from mbox.mail import Draft
 from mbox.opening import OpenStore
 from mbox.status import me, status
-from mbox.store import Actor
+from mbox.store.store import Actor
 from mbox.system.watch import Watcher
 
 

@@ -27,7 +27,7 @@ from mbox.errors import Corrupt, MboxError, Nothing, Refused, StoreError, Usage,
 from mbox.journal.projection import Fold
 from mbox.journal.segments import WINDOW, Journal, Tail
 from mbox.opening import OpenStore
-from mbox.store import Actor, Transaction
+from mbox.store.store import Actor, Transaction
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REF = "refs/mbox/audit"
@@ -475,7 +475,7 @@ WRITER = """
 import sys
 from kit import ANN, read, send
 from mbox import opening
-from mbox.store import Actor
+from mbox.store.store import Actor
 for n in range(40):
     store = opening.open_store(sys.argv[1], "/")
     store.transact(send(f"{sys.argv[2]} {n}"), ANN)

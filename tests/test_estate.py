@@ -11,7 +11,7 @@ from mbox.format import documents
 from mbox.format import places
 from mbox.mail import Draft
 from mbox.reservations import Wanted
-from mbox.store import Actor
+from mbox.store.store import Actor
 from taskkit import ANN, BOB, RAE, USER, World
 
 

@@ -13,7 +13,8 @@ import pytest
 from kit import ANN, BOB, USER, FakeHost, FaultyDisk, Killed, bodies, make, read, reopen, send
 from mailkit import CYD, configure, office, opened, take, unread
 from mailkit import send as post
-from mbox import agents, claims, doctor, letters, mail, mark, planning, reservations
+from mbox import agents, claims, doctor, letters, mail, planning, reservations
+from mbox.store import mark
 from mbox.format import documents
 from mbox.format import places
 from mbox.claims import Wish
@@ -21,10 +22,10 @@ from mbox.errors import MboxError, NotFound, Refused, StoreError
 from mbox.index.queries import NEVER, Index
 from mbox.index.updates import LAG
 from mbox.mail import Draft
-from mbox.mark import SIZE, Mark
+from mbox.store.mark import SIZE, Mark
 from mbox.opening import OpenStore
 from mbox.reservations import Wanted
-from mbox.store import Actor, Store, Transaction
+from mbox.store.store import Actor, Store, Transaction
 
 
 def mark_of(store: Store) -> Mark:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Run
-from mbox import locks
+from mbox.store import mutex as locks
 from mbox.format import places
 from mbox.errors import Refused, TimedOut
 from mbox.opening import OpenStore, init, open_store

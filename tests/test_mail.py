@@ -18,7 +18,7 @@ from mbox.errors import NotFound, NotYours, Refused, Usage
 from mbox.letters import Wanted
 from mbox.mail import Draft
 from mbox.opening import OpenStore
-from mbox.store import Actor, Transaction
+from mbox.store.store import Actor, Transaction
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from mbox import agents, deadletters, doctor, letters, mail
 from mbox.format import places
 from mbox.errors import MboxError, NotYours, Refused, Usage
 from mbox.mail import Draft
-from mbox.store import Actor
+from mbox.store.store import Actor
 
 PEOPLE = (ANN, BOB, CYD, ORC)
 LEASE, DELIVERIES, HOPS, RECIPIENTS, DEAD_AFTER = 600, 5, 32, 5, 45

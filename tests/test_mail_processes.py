@@ -25,7 +25,7 @@ READER = """
 import os, sys
 from mbox import mail, reading
 from mbox.opening import open_store
-from mbox.store import Actor
+from mbox.store.store import Actor
 store = open_store(sys.argv[1], os.getcwd())
 who = Actor("bob", 1)
 print("ready", flush=True)

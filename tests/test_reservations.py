@@ -28,7 +28,7 @@ from mbox.errors import Corrupt, NotFound, NotYours, Refused, TimedOut
 from mbox.opening import OpenStore, assemble, init, open_store
 from mbox.reservations import Blocked, Wanted
 from mbox.root import Root
-from mbox.store import Actor, Transaction
+from mbox.store.store import Actor, Transaction
 from teamkit import until
 
 CYD = Actor("cyd", 1)
@@ -798,7 +798,7 @@ import os, random, sys
 from mbox.cli.context import Context
 from mbox.errors import NotYours
 from mbox.reservations import Wanted, release, reserve
-from mbox.store import Actor
+from mbox.store.store import Actor
 
 # pattern -> the paths of this small world that it matches, worked out by hand
 WORLD = {

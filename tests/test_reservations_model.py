@@ -20,7 +20,7 @@ from mbox.errors import NotFound, NotYours
 from mbox.opening import assemble
 from mbox.reservations import Blocked, Wanted
 from mbox.root import Root
-from mbox.store import Actor
+from mbox.store.store import Actor
 
 MEANS = {
     "a": r"a(/.*)?",

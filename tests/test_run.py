@@ -349,8 +349,9 @@ def wrap(root: Path, code: str, *words: str) -> subprocess.CompletedProcess[str]
     """Run ``words`` as ann under a wrapper in a process whose ``order`` and modules ``code`` changes first."""
     script = f"""
 import os, signal, sys
-from mbox import agents, locks, opening, wrapper
-from mbox.store import Actor
+from mbox import agents, opening, wrapper
+from mbox.store import mutex as locks
+from mbox.store.store import Actor
 store = opening.open_store({str(root)!r}, "/")
 order = wrapper.Order(sys.argv[1:])
 {code}

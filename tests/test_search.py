@@ -20,7 +20,7 @@ from mbox.format import documents
 from mbox.format import places
 from mbox.errors import Usage
 from mbox.opening import OpenStore
-from mbox.store import Transaction
+from mbox.store.store import Transaction
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from mbox.format import documents
 from mbox.format import places
 from mbox.errors import Corrupt, LockTimeout, MboxError, NoStore, StoreError, Unknown, WentBack
 from mbox.journal.segments import decode, encode
-from mbox.lock import Lock
-from mbox.store import Store, Transaction
+from mbox.store.lock import Lock
+from mbox.store.store import Store, Transaction
 
 
 def clean(store: Store) -> None:

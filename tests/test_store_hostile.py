@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from kit import ANN, USER, FakeHost, bodies, journaled, make, read, reopen, send, tree
-from mbox import doctor, files, history
+from mbox import doctor, history
+from mbox.store import files
 from mbox.format import documents
 from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, StoreError
 from mbox.journal.segments import Tail, encode
-from mbox.store import Store, Transaction
+from mbox.store.store import Store, Transaction
 
 SEGMENT = f"{places.LOGS}/000001.jsonl"
 
@@ -264,7 +265,7 @@ def test_symlinked_folders_lead_nowhere(tmp_path: Path, name: str) -> None:
                                   "right sum, wrong types", "right sum, unknown field"])  # fmt: skip
 def test_a_mark_that_cannot_be_read(tmp_path: Path, what: str) -> None:
     """Whatever stands in the lock file, the journal is replayed and nothing is lost."""
-    from mbox import mark as mark_module
+    from mbox.store import mark as mark_module
 
     def _line(value: object, size: int) -> bytes:
         return mark_module.line(json.dumps(value), size)

@@ -23,8 +23,8 @@ from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.errors import LockTimeout, StoreError, Unknown, WentBack
 from mbox.system.host import Host
-from mbox.lock import Lock
-from mbox.store import Settings, Store, Transaction
+from mbox.store.lock import Lock
+from mbox.store.store import Settings, Store, Transaction
 from teamkit import until
 
 AGENTS = 4
@@ -38,7 +38,7 @@ from mbox.format import places
 from mbox.errors import MboxError
 from mbox.system.host import Host
 from mbox.system.disk import Disk
-from mbox.store import Actor, Settings, Store
+from mbox.store.store import Actor, Settings, Store
 
 root, out, name, seed, backend = sys.argv[1:6]
 random.seed(seed)

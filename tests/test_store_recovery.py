@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, tree
-from mbox import doctor, opening, replay
+from mbox import doctor, opening
+from mbox.store import replay
 from mbox.format import documents
 from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, StoreError, Usage
-from mbox.store import Store, Transaction
+from mbox.store.store import Store, Transaction
 
 SEGMENT = f"{places.LOGS}/000001.jsonl"
 

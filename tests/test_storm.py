@@ -17,7 +17,7 @@ from mbox import agents, letters, mail
 from mbox.format import places
 from mbox.mail import Draft
 from mbox.opening import OpenStore, init, open_store
-from mbox.store import Actor, Transaction
+from mbox.store.store import Actor, Transaction
 from mbox.system.watch import Watcher
 
 ANSWERER = """
@@ -27,7 +27,7 @@ from mbox.errors import Refused
 from mbox.letters import ANY
 from mbox.mail import Draft
 from mbox.opening import open_store
-from mbox.store import Actor
+from mbox.store.store import Actor
 store = open_store(sys.argv[1], os.getcwd())
 who, refused = Actor(sys.argv[2], 1), 0
 with asks.Bell(store, who.name) as bell:

@@ -19,7 +19,7 @@ from mbox.beads import parse_beads
 from mbox.drafts import Draft
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused, TimedOut, Usage
 from mbox.reservations import Wanted
-from mbox.store import Actor
+from mbox.store.store import Actor
 from taskkit import ANN, BOB, LEASE, RAE, USER, World, opened
 
 Row = dict[str, Any]
@@ -1455,7 +1455,7 @@ def test_wait_wakes_for_real(task: Any, repo: Path, run: Run) -> None:
         "import os, sys; sys.path[:0] = sys.argv[1:2]\n"
         "from mbox import claims\n"
         "from mbox.opening import open_store\n"
-        "from mbox.store import Actor\n"
+        "from mbox.store.store import Actor\n"
         "from mbox.errors import Nothing\n"
         "store, ann = open_store(None, os.getcwd()), Actor('ann', 1)\n"
         "def attempt():\n"

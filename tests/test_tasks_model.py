@@ -26,7 +26,7 @@ from mbox.format import places
 from mbox.format.documents import FINAL
 from mbox.drafts import Draft
 from mbox.errors import MboxError, Nothing
-from mbox.store import Actor
+from mbox.store.store import Actor
 from taskkit import LEASE, USER, World, opened
 
 NAMES = ("ann", "bob", "rae")

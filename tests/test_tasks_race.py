@@ -16,7 +16,7 @@ from mbox import agents, claims, planning
 from mbox.format import places
 from mbox.drafts import Draft
 from mbox.opening import OpenStore, init, open_store
-from mbox.store import Actor
+from mbox.store.store import Actor
 
 SOURCE = str(Path(mbox.__file__).parents[1])
 PROCESSES = 16
@@ -27,7 +27,7 @@ sys.path.insert(0, sys.argv[1])
 from mbox import claims, tasks
 from mbox.errors import Nothing
 from mbox.opening import open_store
-from mbox.store import Actor
+from mbox.store.store import Actor
 
 root, me = sys.argv[2], Actor(sys.argv[3], 1)
 store = open_store(root, root)

@@ -11,8 +11,8 @@ from mbox import estate, mail, report, teamfile, teams
 from mbox.drafts import Draft as Task
 from mbox.history import Filter
 from mbox.mail import Draft
-from mbox.store import Actor
-from mbox.transaction import SWEEP
+from mbox.store.store import Actor
+from mbox.store.transaction import SWEEP
 from taskkit import USER, World
 
 W1, W2 = Actor("w1", 1), Actor("w2", 1)

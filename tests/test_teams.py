@@ -18,7 +18,7 @@ from mbox.format import places
 from mbox.drafts import Draft as Task
 from mbox.errors import MboxError, NotFound, Refused
 from mbox.mail import Draft
-from mbox.store import Actor
+from mbox.store.store import Actor
 from taskkit import ANN, BOB, RAE, USER, World
 from teamkit import CONFIG, HAVE_TMUX, NO_TMUX, end_all, environment, server, until
 

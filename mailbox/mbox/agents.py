@@ -17,7 +17,7 @@ from mbox.format.documents import Document, Unfit
 from mbox.errors import NotFound, NotYours, Refused, Usage, did_you_mean
 from mbox.system.host import pid_namespace, start_ticks
 from mbox.system.processes import Identity, is_running
-from mbox.store import Actor, Store, Transaction
+from mbox.store.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore

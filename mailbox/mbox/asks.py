@@ -22,7 +22,7 @@ from mbox.system.host import stamp
 from mbox.journal.segments import Tail
 from mbox.letters import ANY, Wanted
 from mbox.mail import Draft
-from mbox.store import Actor, Store
+from mbox.store.store import Actor, Store
 from mbox.system.watch import BACKOFF, Watcher
 
 T = TypeVar("T")

@@ -23,14 +23,14 @@ from mbox.format.documents import FINAL, Document
 from mbox.errors import MboxError, Nothing, NotYours, TimedOut, Usage
 from mbox.notes import last_checkpoint, shown
 from mbox.tasks import Answer
-from mbox.transaction import Actor, Transaction
+from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
     from mbox.index.queries import Held
     from mbox.journal.segments import Tail
     from mbox.opening import OpenStore
     from mbox.format.patterns import Pattern
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 LOOKED = 1000
 """Open tasks that are looked at one by one to say why none of them can be claimed."""

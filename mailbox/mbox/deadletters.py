@@ -15,7 +15,7 @@ from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotFound, Usage, meant_id
 from mbox.letters import Reader, is_expired
-from mbox.store import Actor, Store, Transaction
+from mbox.store.store import Actor, Store, Transaction
 
 
 def _envelopes(reader: Reader) -> Iterator[tuple[str, Document]]:

@@ -13,7 +13,7 @@ from mbox import estate, history, session, teams, worktrees
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import MboxError
-from mbox.transaction import SWEEP
+from mbox.store.transaction import SWEEP
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore

@@ -22,12 +22,12 @@ from mbox.format import places
 from mbox.system.disk import TEMP
 from mbox.format.documents import Newer, Unfit
 from mbox.errors import Corrupt, MboxError, Refused, StoreError
-from mbox.files import is_folder
+from mbox.store.files import is_folder
 from mbox.journal.projection import Fold, fold
 from mbox.journal.segments import Record, Tail
-from mbox.lock import Lock
-from mbox.mending import envelop
-from mbox.store import Actor, Store, Transaction
+from mbox.store.lock import Lock
+from mbox.store.quarantine import envelop
+from mbox.store.store import Actor, Store, Transaction
 
 BATCH = 200
 """Documents mended in one record at most."""

@@ -35,12 +35,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
-from mbox import locks
+from mbox.store import mutex as locks
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import TimedOut
 from mbox.hosts import Host
-from mbox.store import Store
+from mbox.store.store import Store
 from mbox.tmux import Gone, Tmux
 
 LINE = "mbox: there is mail for you. Run: mbox read"

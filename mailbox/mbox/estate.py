@@ -20,7 +20,7 @@ from typing import NamedTuple
 from mbox import reading, reservations, tasks
 from mbox.format import places
 from mbox.format.lease import Lease
-from mbox.transaction import Transaction
+from mbox.store.transaction import Transaction
 
 END = "agent.end"
 """The operation of a wrapper that saw its program end."""

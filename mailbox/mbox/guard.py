@@ -34,7 +34,7 @@ from mbox.reservations import (
     time_left,
     told,
 )
-from mbox.store import Actor, Store
+from mbox.store.store import Actor, Store
 
 _WILD = frozenset("*?[{\\")
 

@@ -14,7 +14,7 @@ from mbox.format.documents import compact
 from mbox.errors import Usage
 from mbox.system.host import seconds
 from mbox.journal.segments import Record, Tail, decode
-from mbox.store import Store
+from mbox.store.store import Store
 
 
 class Filter(NamedTuple):

@@ -17,7 +17,7 @@ from mbox.format.documents import Document, compact
 from mbox.errors import MboxError, NotFound, meant_id
 from mbox.system.host import seconds, stamp
 from mbox.journal.segments import Record, Tail, decode
-from mbox.store import Store
+from mbox.store.store import Store
 
 FEW = 500
 """An inbox of up to this many messages is sorted by reading them all; a larger one by the index, if that is current."""
@@ -284,7 +284,7 @@ def _foremost(store: Store, agent: str, ids: list[str], limit: int) -> list[str]
 
 def _by_priority(store: Store, agent: str, ids: list[str]) -> list[str]:
     """``ids`` sorted as `rank` does, each priority found by its line: no body is parsed."""
-    from mbox.indexing import priority
+    from mbox.store.indexing import priority
 
     found = []
     for msg_id in ids:

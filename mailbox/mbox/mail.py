@@ -25,7 +25,7 @@ from mbox.format.documents import Document
 from mbox.errors import NotFound, Refused, Usage
 from mbox.system.host import stamp
 from mbox.reading import acknowledge, archive, config_of, expire, finish, lease_ran_out, lost, read
-from mbox.store import Actor, Store, Transaction
+from mbox.store.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
     from mbox.index.queries import Key

@@ -17,11 +17,11 @@ from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotYours, Refused
 from mbox.tasks import Answer
-from mbox.transaction import Actor, Transaction
+from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 LARGEST = 256 * 1024
 """Bytes of one task's notes."""

@@ -15,12 +15,12 @@ from mbox.format import documents
 from mbox.format import places
 from mbox.system.disk import Disk, read_bytes
 from mbox.errors import MboxError, Refused, StoreError, Usage
-from mbox.files import Damage, every_document
+from mbox.store.files import Damage, every_document
 from mbox.system.host import Host
 from mbox.journal.segments import WINDOW, Journal, Record
-from mbox.lock import held_back
+from mbox.store.lock import held_back
 from mbox.config.settings import Config
-from mbox.store import Actor, Settings, Store, Transaction
+from mbox.store.store import Actor, Settings, Store, Transaction
 
 T = TypeVar("T")
 
@@ -273,7 +273,7 @@ def _number(store: Store, path: str) -> int:
 
 def _quarantine(tx: Transaction, path: str, detail: str) -> None:
     """Move what is no document, and is in no journal, to the dead letters."""
-    from mbox.mending import envelop
+    from mbox.store.quarantine import envelop
 
     try:
         data = tx.store.bytes_of(path)

@@ -22,7 +22,7 @@ from mbox.drafts import Draft, cycle_of, outside, without_cycles
 from mbox.errors import NotFound, Refused, Usage
 from mbox.system.host import stamp
 from mbox.tasks import Answer
-from mbox.transaction import Actor, Transaction
+from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore

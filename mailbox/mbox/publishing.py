@@ -13,7 +13,7 @@ from typing import Any
 from mbox.format import documents
 from mbox.format import places
 from mbox.system.disk import temporary
-from mbox.files import Files
+from mbox.store.files import Files
 from mbox.journal.segments import Record
 from mbox.format.lease import Lease
 

@@ -18,7 +18,7 @@ from mbox import agents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import MboxError
-from mbox.store import Store
+from mbox.store.store import Store
 
 LOOKED = 200
 """Files looked at, of the newest, in each of outbox, unread, read and archived mail."""

@@ -24,7 +24,7 @@ from mbox.format.documents import Document
 from mbox.errors import NotYours, StoreError, Usage
 from mbox.format.lease import Lease
 from mbox.letters import Wanted
-from mbox.store import Actor, Store, Transaction
+from mbox.store.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore

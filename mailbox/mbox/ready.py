@@ -17,7 +17,7 @@ from mbox.errors import MboxError
 from mbox.tasks import Answer
 
 if TYPE_CHECKING:
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 EXAMPLES = 5
 """Tasks that `explain` names for each reason."""

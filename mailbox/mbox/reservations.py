@@ -31,7 +31,7 @@ from mbox.system.host import stamp
 from mbox.index.queries import Held
 from mbox.format.lease import Lease
 from mbox.format.patterns import Pattern
-from mbox.store import Actor, Store, Transaction
+from mbox.store.store import Actor, Store, Transaction
 
 EXCLUSIVE, SHARED = "exclusive", "shared"
 

@@ -33,10 +33,10 @@ from mbox.journal.projection import Fold
 from mbox.git import Git, Objects
 from mbox.journal.segments import WINDOW, WRITER, Journal, Record, Tail, decode, encode, segment_name
 from mbox.format.lease import Lease
-from mbox.mark import Mark
+from mbox.store.mark import Mark
 from mbox.opening import OpenStore
 from mbox.reminder import Reminder
-from mbox.store import Actor, Settings, Transaction
+from mbox.store.store import Actor, Settings, Transaction
 
 SHADOW = f"{places.MAILBOX}/cache/restore"
 Say = Callable[[str], None]

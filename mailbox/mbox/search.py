@@ -22,7 +22,7 @@ from mbox.format import places
 from mbox.format.documents import Document, compact
 from mbox.errors import Corrupt, StoreError, Usage
 from mbox.journal.segments import Tail, decode
-from mbox.store import Store
+from mbox.store.store import Store
 
 if TYPE_CHECKING:
     from sqlite3 import Connection

@@ -16,10 +16,10 @@ from mbox.format import places
 from mbox.format.documents import FINAL, Document
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused
 from mbox.tasks import Answer
-from mbox.transaction import Actor, Transaction
+from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 BATCH = 256
 """Tasks changed in one record at most."""

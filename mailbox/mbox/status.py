@@ -18,7 +18,7 @@ from mbox.system.host import stamp
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore
-    from mbox.store import Actor, Store
+    from mbox.store.store import Actor, Store
 
 Answer = dict[str, Any]
 
@@ -61,7 +61,8 @@ def status(store: OpenStore) -> Answer:
 
 def _watchdog(store: OpenStore) -> str:
     """Whether one is alive, and when it last looked."""
-    from mbox import locks, watchdog
+    from mbox import watchdog
+    from mbox.store import mutex as locks
 
     doc = watchdog.last(store)
     when = f", last scan {reservations.span(age(store, doc['scan_at']))} ago" if doc and doc.get("scan_at") else ""

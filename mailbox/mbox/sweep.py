@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from mbox import mail, reservations, tasks
 from mbox.format import places
-from mbox.store import Store, Transaction
+from mbox.store.store import Store, Transaction
 
 
 def sweep(tx: Transaction) -> bool:

@@ -21,11 +21,11 @@ from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotFound, NotYours, Refused, meant_id
 from mbox.format.lease import Lease
-from mbox.transaction import Actor, Transaction
+from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 ACTIVE = frozenset(["claimed", "running"])
 """States in which a task has a holder."""

@@ -35,11 +35,11 @@ from mbox.format.documents import Document
 from mbox.drafts import Draft, cycle_of
 from mbox.errors import NotFound, Refused, Usage, did_you_mean
 from mbox.teamfile import Member, Team
-from mbox.transaction import Actor, Transaction
+from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 Answer = dict[str, Any]
 Read = Callable[[str], Document | None]

@@ -36,7 +36,7 @@ from mbox.guard import is_held
 from mbox.system.host import start_ticks
 from mbox.index.queries import Held
 from mbox.reservations import Blocked, Wanted, blockers, canonical, reserve, span
-from mbox.store import Actor, Store, Transaction
+from mbox.store.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore

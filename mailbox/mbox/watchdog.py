@@ -36,14 +36,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mbox import agents, bells, estate, locks, mail
+from mbox import agents, bells, estate, mail
+from mbox.store import mutex as locks
 from mbox.format import places
 from mbox.bells import Bell
 from mbox.format.documents import Document, compact
 from mbox.errors import MboxError, NoStore, NotYours, Refused, WentBack
 from mbox.system.host import stamp, start_ticks
 from mbox.reservations import span
-from mbox.transaction import SWEEP, Transaction
+from mbox.store.transaction import SWEEP, Transaction
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore

@@ -43,7 +43,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mbox import agents, estate, locks
+from mbox import agents, estate
+from mbox.store import mutex as locks
 from mbox.format import documents
 from mbox.format import places
 from mbox.system import processes
@@ -52,7 +53,7 @@ from mbox.errors import LockTimeout, MboxError, NotYours, Usage
 from mbox.system.host import stamp
 from mbox.system.processes import Identity
 from mbox.reservations import span
-from mbox.transaction import Actor, Transaction
+from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore

@@ -8,7 +8,7 @@ from mbox.cli.context import Context
 from mbox.cli.options import AGENT, LINE, argument, changes, command, lists, name, option, shows
 from mbox.format.documents import Document
 from mbox.errors import NotFound, did_you_mean
-from mbox.store import Actor
+from mbox.store.store import Actor
 
 
 @command(

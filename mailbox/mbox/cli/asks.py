@@ -13,7 +13,7 @@ from mbox.errors import TimedOut
 if TYPE_CHECKING:
     from mbox.asks import Answers
     from mbox.format.documents import Document
-    from mbox.store import Actor
+    from mbox.store.store import Actor
 
 _need = option("--need", type=int, metavar="N", help="enough answers (one of each)")
 

@@ -93,7 +93,7 @@ def restore(context: Context, ref: str | None) -> None:
     Nothing that is there is written over.  What was recorded after the last audit commit is lost.
     """
     from mbox import restore as module
-    from mbox.store import Actor
+    from mbox.store.store import Actor
 
     place = module.place(context.root or os.environ.get("MBOX_ROOT") or None, context.cwd)
     by = Actor(context.agent) if context.agent else context.actor(required=False)

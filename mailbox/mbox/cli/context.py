@@ -17,7 +17,7 @@ from mbox.errors import NoStore, Usage
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore
-    from mbox.store import Actor
+    from mbox.store.store import Actor
 
 STDIN = 16 * 1024 * 1024
 """The most bytes of a list of ids or paths on stdin."""
@@ -167,7 +167,7 @@ class Context:
 
 
 def _user() -> Actor:
-    from mbox.store import Actor
+    from mbox.store.store import Actor
 
     try:
         from pwd import getpwuid

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mbox.asks import Bell
     from mbox.format.documents import Document
     from mbox.letters import Wanted
-    from mbox.store import Actor
+    from mbox.store.store import Actor
 
 TIMEOUT = 100.0
 """Seconds that a waiting command waits unless said: less than the two minutes that agents give a command."""

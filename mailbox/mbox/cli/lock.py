@@ -28,7 +28,7 @@ def lock(context: Context, lock: str, wait: float | None, shared: bool) -> int:
     The exit status is CMD's (128+N where signal N ended it). The lock ends with this process, however it
     ends.
     """
-    from mbox import locks
+    from mbox.store import mutex as locks
     from mbox.system import command as child
 
     if not context.tail:

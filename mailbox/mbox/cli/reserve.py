@@ -23,7 +23,7 @@ from mbox.cli.options import (
 )
 from mbox.errors import MboxError, NotFound, NotYours, Usage
 from mbox.reservations import Wanted
-from mbox.store import Actor
+from mbox.store.store import Actor
 
 
 @command(

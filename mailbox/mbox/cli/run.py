@@ -30,7 +30,7 @@ def run(context: Context, sandbox: tuple[str, ...], take_over: bool, no_watchdog
     process group. The exit status is CMD's (128+N where signal N ended it).
     """
     from mbox import agents, tmux, wrapper
-    from mbox.store import Actor
+    from mbox.store.store import Actor
 
     if not context.tail:
         raise Usage("which command? mbox run -- CMD...")

@@ -174,7 +174,7 @@ def _tell_changed(context: Context, changed: list[str], gone: list[str]) -> None
 
 
 def _watchdog(store: OpenStore) -> None:
-    from mbox import locks
+    from mbox.store import mutex as locks
     from mbox.cli.run import start_watchdog
 
     if not locks.is_held(store, places.WATCHDOG_LOCK):

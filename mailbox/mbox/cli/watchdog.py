@@ -56,7 +56,8 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _tell(context: Context) -> None:
-    from mbox import bells, locks
+    from mbox import bells
+    from mbox.store import mutex as locks
     from mbox.format import places
     from mbox import watchdog as watchdogs
 

@@ -33,22 +33,23 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
-from mbox import publishing, recovery
+from mbox import publishing
+from mbox.store import recovery
 from mbox.format import documents
 from mbox.format import places
 from mbox.system.disk import Disk, exists, temporary
 from mbox.format.documents import Newer
 from mbox.errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
 from mbox.faults import failure, said
-from mbox.files import Damage, Files, is_folder
+from mbox.store.files import Damage, Files, is_folder
 from mbox.system.host import Host, stamp
 from mbox.index.queries import Damaged, Index
 from mbox.index.updates import LAG, can_wait
 from mbox.journal.segments import WINDOW, WRITER, Journal, Moved, Record, Tail
 from mbox.format.lease import Lease
-from mbox.lock import Lock, held_back
-from mbox.mark import Mark
-from mbox.transaction import SWEEP, Actor, Transaction
+from mbox.store.lock import Lock, held_back
+from mbox.store.mark import Mark
+from mbox.store.transaction import SWEEP, Actor, Transaction
 
 __all__ = ["SWEEP", "Actor", "Settings", "Store", "Transaction"]
 
@@ -280,7 +281,7 @@ class Store(Files):
                     if tx.header and not dry_run:
                         self.commit(tx)
                 except Damage as damage:
-                    from mbox.mending import mend
+                    from mbox.store.quarantine import mend
 
                     mend(self, damage, warnings)
                     continue
@@ -304,7 +305,7 @@ class Store(Files):
         if self._behind:  # an index built now would be made of documents that do not follow
             raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
         if index.seq != self.tail.seq:
-            from mbox.indexing import bring_index
+            from mbox.store.indexing import bring_index
 
             bring_index(self)
             self._mark = self.ahead._replace(indexed=self.tail.seq)

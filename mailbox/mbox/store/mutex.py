@@ -27,7 +27,7 @@ from mbox.format import places
 from mbox.system import flock
 from mbox.errors import MboxError, Refused, TimedOut
 from mbox.system.host import start_ticks
-from mbox.store import Store
+from mbox.store.store import Store
 
 PATIENCE = 2.0
 """Seconds of waiting after which it is said for whom."""

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from mbox.format import documents
 from mbox.format import places
-from mbox.files import Damage
+from mbox.store.files import Damage
 from mbox.journal.segments import Journal, Tail
-from mbox.transaction import SWEEP, Transaction
+from mbox.store.transaction import SWEEP, Transaction
 
 if TYPE_CHECKING:
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 
 def last_state(journal: Journal, path: str, end: Tail) -> tuple[bool, Any]:

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING
 from mbox.format import documents
 from mbox.format import places
 from mbox.errors import Corrupt
-from mbox.files import every_document
+from mbox.store.files import every_document
 from mbox.journal.projection import Fold, fold
 from mbox.system.host import seconds
 from mbox.journal.segments import WINDOW, Journal, Tail, decode
 from mbox.format.lease import Lease
-from mbox.mark import Mark
-from mbox.mending import envelop
+from mbox.store.mark import Mark
+from mbox.store.quarantine import envelop
 from mbox.publishing import remove, unlink, write
-from mbox.recovery import at_place, cut, none_left, went_back
-from mbox.transaction import SWEEP, Transaction
+from mbox.store.recovery import at_place, cut, none_left, went_back
+from mbox.store.transaction import SWEEP, Transaction
 
 if TYPE_CHECKING:
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 
 def replay(store: Store, mark: Mark | None) -> Mark:

@@ -29,11 +29,11 @@ from mbox.format import places
 from mbox.format.documents import Unfit
 from mbox.errors import Corrupt, StoreError, WentBack
 from mbox.journal.segments import Journal, Tail
-from mbox.mark import Mark
+from mbox.store.mark import Mark
 from mbox.publishing import check_documents, publish
 
 if TYPE_CHECKING:
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 FRESH = 60.0
 """Seconds for which a mark of another machine counts as that of a living one."""
@@ -54,7 +54,7 @@ def recover(store: Store) -> Mark:
         return _redo(store, mark)
     if mark and mark.machine != store.host.machine:
         _refuse_two_kernels(store, mark)
-    from mbox.replay import replay
+    from mbox.store.replay import replay
 
     return replay(store, mark)
 
@@ -136,7 +136,7 @@ def _keep_aside(store: Store, place: Tail, at: int, tail: Tail) -> None:
     before = [journal.decoded(*found)["seq"] for found in islice(journal.backwards(tail), 2)]
     if not is_last or place.seq <= before[-1]:
         raise journal.corrupt(place.segment, at, f"number {place.seq} does not follow {tail.seq}")
-    from mbox.replay import keep_cut
+    from mbox.store.replay import keep_cut
 
     keep_cut(store, place.segment, at, f"holds a record without a number of its own at byte {at}")
 

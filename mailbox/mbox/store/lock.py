@@ -20,13 +20,13 @@ import signal
 import sys
 from typing import Any
 
-from mbox import mark
+from mbox.store import mark
 from mbox.system import flock
 from mbox.system.disk import Disk, check_regular
 from mbox.format.documents import compact
 from mbox.errors import LockTimeout, WentBack
 from mbox.system.host import Host
-from mbox.mark import Mark
+from mbox.store.mark import Mark
 
 HOLDER_SIZE = 256
 

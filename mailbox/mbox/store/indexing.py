@@ -15,13 +15,13 @@ from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import Corrupt, StoreError
-from mbox.files import folders_in
+from mbox.store.files import folders_in
 from mbox.system.host import stamp
 from mbox.index.queries import Damaged
 from mbox.journal.segments import Record
 
 if TYPE_CHECKING:
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 CATCH_UP = 50_000
 """Numbers by which an index may be behind before building it anew is cheaper."""

@@ -20,7 +20,7 @@ from mbox.journal.segments import WRITER, Record
 from mbox.format.lease import Lease
 
 if TYPE_CHECKING:
-    from mbox.store import Store
+    from mbox.store.store import Store
 
 
 DEEPEST = documents.DEEPEST - 10
