@@ -23,7 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mbox import agents, claims, doctor, history, mail, opening, planning, plans, reservations
+from mbox import claims, doctor, history, mail, opening, planning, plans, reservations
+from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.journal.segments import encode

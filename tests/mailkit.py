@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from kit import FakeHost, journaled, make
-from mbox import agents, letters, mail
+from mbox import letters, mail
+from mbox.agents import registry as agents
 from mbox.system.disk import Disk
 from mbox.mail import Draft
 from mbox.opening import OpenStore, assemble

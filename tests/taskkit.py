@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from kit import ANN, BOB, USER, FakeHost, journaled, make
-from mbox import agents, claims, planning, reviews, selections, tasks
+from mbox import claims, planning, reviews, selections, tasks
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.format.documents import Document

@@ -13,7 +13,7 @@ import pytest
 
 from conftest import Run
 from kit import ANN, USER, FakeHost, journaled, make
-from mbox import agents
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.errors import NotFound, NotYours, Refused, Usage
 from mbox.opening import init

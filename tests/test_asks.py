@@ -13,7 +13,8 @@ import pytest
 
 from kit import FakeHost, FaultyDisk, Killed, tree
 from mailkit import ANN, BOB, CYD, ORC, configure, office, opened, send, take, unread
-from mbox import agents, asks, letters, mail, questions
+from mbox import asks, letters, mail, questions
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.asks import Answers, Arrivals, Bell
 from mbox.errors import NotFound, StoreError, Usage

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from conftest import Run
-from mbox import agents, mail, reservations
+from mbox import mail, reservations
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.mail import Draft
 from mbox.reservations import Wanted

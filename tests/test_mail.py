@@ -11,7 +11,8 @@ import pytest
 
 from kit import FakeHost, FaultyDisk, Killed, journaled, make, tree
 from mailkit import ANN, BOB, CYD, ORC, USER, Row, configure, last, office, opened, said, send, take, unread
-from mbox import agents, asks, deadletters, errors, letters, mail, reading, status
+from mbox import asks, deadletters, errors, letters, mail, reading, status
+from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.errors import NotFound, NotYours, Refused, Usage

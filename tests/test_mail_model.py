@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kit import FakeHost, journaled
 from mailkit import ANN, BOB, CYD, ORC, office, opened
-from mbox import agents, deadletters, doctor, letters, mail
+from mbox import deadletters, doctor, letters, mail
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.errors import MboxError, NotYours, Refused, Usage
 from mbox.mail import Draft

@@ -15,7 +15,8 @@ import pytest
 from conftest import CHECKOUT, Run
 from kit import journaled
 from mailkit import ANN, BOB, USER, configure, send, unread
-from mbox import agents, letters, reading
+from mbox import letters, reading
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.opening import OpenStore, init
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from conftest import Run
 from kit import ANN, BOB, USER, FakeHost, journaled, make, register
-from mbox import agents, guard, reservations, waits
+from mbox import guard, reservations, waits
+from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import patterns
 from mbox.format import places

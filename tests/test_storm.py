@@ -13,7 +13,8 @@ import pytest
 from conftest import CHECKOUT
 from kit import journaled
 from mailkit import USER, send
-from mbox import agents, letters, mail
+from mbox import letters, mail
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.mail import Draft
 from mbox.opening import OpenStore, init, open_store

@@ -12,7 +12,8 @@ import pytest
 
 from conftest import Run
 from kit import journaled, tree
-from mbox import agents, claims, mail, notes, planning, plans, ready, reservations, reviews, selections, tasks
+from mbox import claims, mail, notes, planning, plans, ready, reservations, reviews, selections, tasks
+from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.beads import parse_beads

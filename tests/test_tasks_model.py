@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 )
 
 from kit import journaled, tree
-from mbox import agents, claims, planning, ready, selections, tasks
+from mbox import claims, planning, ready, selections, tasks
+from mbox.agents import registry as agents
 from mbox.format import patterns
 from mbox.format import places
 from mbox.format.documents import FINAL

@@ -12,7 +12,8 @@ import pytest
 
 import mbox
 from kit import USER, journaled
-from mbox import agents, claims, planning
+from mbox import claims, planning
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.drafts import Draft
 from mbox.opening import OpenStore, init, open_store

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mbox import agents
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotFound, Usage, meant_id

@@ -18,7 +18,8 @@ from binascii import crc32
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from mbox import agents, letters
+from mbox import letters
+from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import Document

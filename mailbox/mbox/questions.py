@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mbox import agents
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import MboxError

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
-from mbox import agents, letters
+from mbox import letters
+from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import Document

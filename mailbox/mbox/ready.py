@@ -10,7 +10,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbox import agents, guard, notes, reservations, tasks
+from mbox import guard, notes, reservations, tasks
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import FINAL, Document
 from mbox.errors import MboxError

@@ -21,7 +21,7 @@ from math import ceil
 from os.path import isdir, isfile
 from typing import Any, NamedTuple
 
-from mbox import agents
+from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import patterns
 from mbox.format import places

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mbox import agents, history, letters, notes, questions, reading, ready, reservations
+from mbox import history, letters, notes, questions, reading, ready, reservations
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import FINAL, Document, compact, defaults
 from mbox.history import age

@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mbox import agents, reservations
+from mbox import reservations
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotFound, NotYours, Refused, meant_id

@@ -35,7 +35,7 @@ from io import StringIO
 from typing import Any, NamedTuple
 
 from mbox.format import places
-from mbox.agents import RESERVED
+from mbox.agents.registry import RESERVED
 from mbox.errors import Usage, did_you_mean
 from mbox.config.settings import seconds
 

@@ -28,7 +28,8 @@ from binascii import crc32
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mbox import agents, planning
+from mbox import planning
+from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import Document

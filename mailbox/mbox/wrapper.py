@@ -43,7 +43,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mbox import agents, estate
+from mbox import estate
+from mbox.agents import registry as agents
 from mbox.store import mutex as locks
 from mbox.format import documents
 from mbox.format import places

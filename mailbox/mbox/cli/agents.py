@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mbox import agents
+from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.cli.context import Context
 from mbox.cli.options import AGENT, LINE, argument, changes, command, lists, name, option, shows

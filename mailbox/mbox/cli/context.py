@@ -89,7 +89,7 @@ class Context:
         return self._actor
 
     def _agent(self) -> Actor:
-        from mbox import agents
+        from mbox.agents import registry as agents
 
         assert self.agent
         return agents.actor(self.store, self.agent, _incarnation(self.agent))

@@ -29,7 +29,8 @@ def nudge(context: Context, named: str, wait: float | None) -> None:
 
     `taken` says that its program took the line; whether the mail is read, its inbox says.
     """
-    from mbox import agents, doorbell, hosts
+    from mbox import doorbell, hosts
+    from mbox.agents import registry as agents
 
     store, agent = context.store, named
     doc = agents.require(store, store.read, agent)

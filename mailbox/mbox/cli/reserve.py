@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mbox import agents, guard, reservations
+from mbox import guard, reservations
+from mbox.agents import registry as agents
 from mbox.format import patterns
 from mbox.cli.context import Context
 from mbox.cli.options import (

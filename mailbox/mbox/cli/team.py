@@ -207,7 +207,8 @@ def status(context: Context, team: str | None, watch: bool) -> None:
 
 
 def _row(store: OpenStore, row: Document, held: list[Document]) -> dict[str, Any]:
-    from mbox import agents, history, session
+    from mbox import history, session
+    from mbox.agents import registry as agents
     from mbox.reservations import span
 
     who = row["name"]
@@ -330,7 +331,8 @@ def add(
 @argument("member", metavar="NAME", type=AGENT)
 def remove(context: Context, team: str, member: str) -> None:
     """Take a member out of the team's file, comments kept, and stop it; what it held goes back."""
-    from mbox import agents, dismissal, session, teamfile
+    from mbox import dismissal, session, teamfile
+    from mbox.agents import registry as agents
 
     store, by = context.store, context.actor(required=False)
     doc = teams.require(store, store.read, team)
