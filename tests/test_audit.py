@@ -17,7 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kit import ANN, USER, FaultyDisk, Killed, bodies, journaled, read, register, send, tree
-from mbox import audit, delta, doctor, git, opening, reminder, restore
+from mbox import doctor, opening
+from mbox.git import audit
+from mbox.git import changes as delta
+from mbox.git import plumbing as git
+from mbox.git import reminder
+from mbox.git import restore
 from mbox.journal import segments as journal
 from mbox.format import documents
 from mbox.format import places

@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from mbox import estate, history, session, teams, worktrees
+from mbox import estate, history, session, teams
+from mbox.git import worktrees
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import MboxError

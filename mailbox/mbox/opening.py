@@ -71,7 +71,7 @@ def _audit_due(store: OpenStore) -> tuple[int, str]:
         due = store.config.audit_every
     if store.tail.seq < due:
         return due, ""
-    from mbox.reminder import remind
+    from mbox.git.reminder import remind
 
     return remind(store)
 

@@ -28,7 +28,7 @@ def commit(context: Context) -> None:
 
     Only what is new since the last commit is added.  Nothing is pushed.
     """
-    from mbox import audit
+    from mbox.git import audit
 
     made = audit.commit(context.store, context.dry_run)
     if made.get("already"):
@@ -40,7 +40,7 @@ def commit(context: Context) -> None:
 @lists(100)
 def log(context: Context) -> None:
     """The commits of the audit ref, newest last: how far each reaches, and what happened."""
-    from mbox import audit
+    from mbox.git import audit
 
     rows, left = audit.log(context.store, context.limit)
     context.emit(rows)
@@ -68,7 +68,7 @@ def grep(context: Context, words: tuple[str, ...], history: bool, regexp: bool, 
 
     Long lines are cut around what was found, unless --full.
     """
-    from mbox import audit
+    from mbox.git import audit
 
     wanted = audit.Wanted(words, history, regexp, ignore_case)
     rows, left = audit.grep(context.store, wanted, context.limit, context.full)
@@ -92,7 +92,7 @@ def restore(context: Context, ref: str | None) -> None:
 
     Nothing that is there is written over.  What was recorded after the last audit commit is lost.
     """
-    from mbox import restore as module
+    from mbox.git import restore as module
     from mbox.store.store import Actor
 
     place = module.place(context.root or os.environ.get("MBOX_ROOT") or None, context.cwd)

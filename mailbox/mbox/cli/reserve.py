@@ -139,7 +139,7 @@ def _hint_at_shell(context: Context, wanted: Sequence[str]) -> None:
 
 def _hint_at_lfs(context: Context, texts: Sequence[str]) -> None:
     """Say which paths `git lfs lock` would hold on the server as well."""
-    from mbox.worktree import lockable
+    from mbox.git.staged import lockable
 
     found = lockable(context.store.root, [patterns.parse(text) for text in texts])
     for path in found[:5]:
@@ -174,7 +174,7 @@ def check(context: Context, paths: tuple[str, ...], mine: bool, staged: bool) ->
     texts = context.patterns(paths)
     if staged:
         from mbox.root import worktrees
-        from mbox.worktree import staged as staged_paths
+        from mbox.git.staged import staged as staged_paths
 
         root = context.store.root
         texts += map(patterns.escape, staged_paths(root, worktrees(root), context.cwd))

@@ -135,7 +135,7 @@ def _tmux(context: Context, before: Document | None, socket: str | None) -> Tmux
 
 def _trees(store: OpenStore, spec: Team) -> dict[str, tuple[str, str]]:
     """Path and branch of each member that has a working tree; `Refused` where one could not be made."""
-    from mbox import worktrees
+    from mbox.git import worktrees
 
     found = {}
     for member in spec.members:
@@ -151,7 +151,8 @@ def _start(store: OpenStore, name: str, only: str | None = None) -> tuple[dict[s
 
     The panes of those who were started, and those who are not up yet, with the incarnation that they had before.
     """
-    from mbox import session, worktrees
+    from mbox import session
+    from mbox.git import worktrees
 
     team = teams.require(store, store.read, name)
     rows = [row for row in teams.present(team) if only in (None, row["name"])]
@@ -477,7 +478,7 @@ def _already(doc: Document) -> dict[str, Any]:
 
 
 def _commit(context: Context) -> None:
-    from mbox import audit
+    from mbox.git import audit
 
     try:
         audit.commit(context.store)

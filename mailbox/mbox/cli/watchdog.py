@@ -117,7 +117,7 @@ class RealHands:
 
     def audit(self) -> str:
         """Commit, if there is something new."""
-        from mbox import audit
+        from mbox.git import audit
 
         made = audit.commit(self.store)
         return "" if made.get("already") else f"{made['records']} records up to {made['seq']}"

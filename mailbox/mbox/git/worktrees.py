@@ -144,7 +144,7 @@ def _git(root: str, *words: str) -> str | None:
 def _run(root: str, *words: str) -> CompletedProcess[str]:
     import subprocess
 
-    from mbox.git import environment
+    from mbox.git.plumbing import environment
 
     try:
         return subprocess.run(

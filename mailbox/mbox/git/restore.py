@@ -22,7 +22,8 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
-from mbox import audit, opening, publishing, root
+from mbox import opening, publishing, root
+from mbox.git import audit
 from mbox.format import documents
 from mbox.format import places
 from mbox.config import file as configuration
@@ -30,12 +31,12 @@ from mbox.system.disk import Disk
 from mbox.format.documents import Document
 from mbox.errors import Corrupt, NoStore, Nothing, Refused, StoreError
 from mbox.journal.projection import Fold
-from mbox.git import Git, Objects
+from mbox.git.plumbing import Git, Objects
 from mbox.journal.segments import WINDOW, WRITER, Journal, Record, Tail, decode, encode, segment_name
 from mbox.format.lease import Lease
 from mbox.store.mark import Mark
 from mbox.opening import OpenStore
-from mbox.reminder import Reminder
+from mbox.git.reminder import Reminder
 from mbox.store.store import Actor, Settings, Transaction
 
 SHADOW = f"{places.MAILBOX}/cache/restore"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mbox.delta import blocks
+from mbox.git.changes import blocks
 from mbox.system.disk import read_bytes
 from mbox.errors import StoreError
-from mbox.git import repository
+from mbox.git.plumbing import repository
 from mbox.journal.segments import Tail
 from mbox.opening import AUDITED, OpenStore
 

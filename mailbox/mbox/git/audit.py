@@ -25,14 +25,14 @@ from typing import NamedTuple
 
 from mbox.format import documents
 from mbox.format import places
-from mbox.delta import Delta, blocks
+from mbox.git.changes import Delta, blocks
 from mbox.format.documents import Document
 from mbox.errors import Corrupt, Refused, StoreError, Usage, WentBack
-from mbox.git import Blobs, Git, Objects, Trees, nested
+from mbox.git.plumbing import Blobs, Git, Objects, Trees, nested
 from mbox.system.host import stamp
 from mbox.journal.segments import Tail
 from mbox.opening import OpenStore
-from mbox.reminder import Reminder
+from mbox.git.reminder import Reminder
 
 PERSONS = (places.CONFIG, f"{places.MAILBOX}/hosts.yaml")
 """The files that a person writes: put on the ref as they are."""
