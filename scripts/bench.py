@@ -23,7 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mbox import claims, doctor, history, mail, opening, planning, plans, reservations
+from mbox import claims, history, mail, opening, planning, plans, reservations
+from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places

@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kit import ANN, USER, FaultyDisk, Killed, bodies, journaled, read, register, send, tree
-from mbox import doctor, opening
+from mbox import opening
+from mbox.doctor import survey as doctor
 from mbox.git import audit
 from mbox.git import changes as delta
 from mbox.git import plumbing as git

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import pytest
 
 from kit import journaled
-from mbox import doctor
+from mbox.doctor import survey as doctor
 from mbox.opening import OpenStore, open_store
 
 BIN = Path(sys.executable).parent

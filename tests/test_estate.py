@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mbox import doctor, estate, mail, reservations
+from mbox import estate, mail, reservations
+from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places

@@ -13,7 +13,8 @@ import pytest
 from kit import ANN, BOB, USER, FakeHost, FaultyDisk, Killed, bodies, make, read, reopen, send
 from mailkit import CYD, configure, office, opened, take, unread
 from mailkit import send as post
-from mbox import claims, doctor, letters, mail, planning, reservations
+from mbox import claims, letters, mail, planning, reservations
+from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.store import mark
 from mbox.format import documents

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kit import FakeHost, journaled
 from mailkit import ANN, BOB, CYD, ORC, office, opened
-from mbox import deadletters, doctor, letters, mail
+from mbox import deadletters, letters, mail
+from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.errors import MboxError, NotYours, Refused, Usage

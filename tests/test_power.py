@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from kit import ANN, FakeHost, bodies, journaled, make, reopen, send, tree
-from mbox import doctor
+from mbox.doctor import survey as doctor
 from mbox.format import places
 from teamkit import until
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from kit import USER, FakeHost, journaled, make, register
-from mbox import doctor, guard, reservations
+from mbox import guard, reservations
+from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.system.disk import Disk
 from mbox.errors import NotFound, NotYours

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, tree
-from mbox import doctor
+from mbox.doctor import survey as doctor
 from mbox.format import documents
 from mbox.format import places
 from mbox.errors import Corrupt, LockTimeout, MboxError, NoStore, StoreError, Unknown, WentBack

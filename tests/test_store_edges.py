@@ -16,7 +16,8 @@ import pytest
 from kit import FakeHost, FaultyDisk
 from mailkit import ANN, BOB, configure, office, opened, take
 from mailkit import send as post
-from mbox import claims, doctor, letters, mail, planning
+from mbox import claims, letters, mail, planning
+from mbox.doctor import survey as doctor
 from mbox.store import mark
 from mbox.format import documents
 from mbox.format import places

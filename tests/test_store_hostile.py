@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from kit import ANN, USER, FakeHost, bodies, journaled, make, read, reopen, send, tree
-from mbox import doctor, history
+from mbox import history
+from mbox.doctor import survey as doctor
 from mbox.store import files
 from mbox.format import documents
 from mbox.format import places

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from kit import ANN, USER, bodies, journaled, make, read, register, reopen, send
-from mbox import doctor
+from mbox.doctor import survey as doctor
 from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.errors import LockTimeout, StoreError, Unknown, WentBack

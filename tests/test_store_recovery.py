@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, tree
-from mbox import doctor, opening
+from mbox import opening
+from mbox.doctor import survey as doctor
 from mbox.store import replay
 from mbox.format import documents
 from mbox.format import places

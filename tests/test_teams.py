@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from conftest import CHECKOUT, Run
-from mbox import doctor, letters, mail, report, teamfile, teams
+from mbox import letters, mail, report, teamfile, teams
+from mbox.doctor import survey as doctor
 from mbox.format import places
 from mbox.drafts import Draft as Task
 from mbox.errors import MboxError, NotFound, Refused

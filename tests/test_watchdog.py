@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from mbox import doctor, mail, watchdog
+from mbox import mail, watchdog
+from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places

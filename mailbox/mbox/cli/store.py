@@ -112,8 +112,8 @@ def _seconds(text: str) -> float:
 @option("--repair", is_flag=True, help="mend what has one right answer, quarantine the rest")
 def doctor(context: Context, repair: bool) -> None:
     """Compare documents and journal; find foreign, corrupt and missing files; look at the machine."""
-    from mbox import doctor as module
-    from mbox import machine
+    from mbox.doctor import survey as module
+    from mbox.doctor import machine
 
     store = context.store
     mended = module.repair(store, context.actor(required=False)) if repair and not context.dry_run else []
@@ -136,7 +136,7 @@ def doctor(context: Context, repair: bool) -> None:
 @option("--drop-edits", is_flag=True, help="lose what was edited by hand")
 def rebuild(context: Context, drop_edits: bool) -> None:
     """Make all documents again from the journal alone."""
-    from mbox import doctor as module
+    from mbox.doctor import survey as module
 
     if context.dry_run:
         found = module.survey(context.store)

@@ -6,7 +6,7 @@ import os
 
 from mbox import root
 from mbox.format import places
-from mbox.doctor import Finding
+from mbox.doctor.survey import Finding
 from mbox.opening import OpenStore
 
 
