@@ -23,7 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mbox import claims, history, mail, opening, planning, plans, reservations
+from mbox import claims, history, opening, planning, plans, reservations
+from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.format import documents
@@ -366,7 +367,7 @@ def journal() -> None:
 
 def opening_inbox(store: opening.OpenStore) -> Any:
     """Bob's inbox, as `mbox inbox` reads it."""
-    from mbox import letters
+    from mbox.mail import lookup as letters
 
     return letters.inbox(store, "bob")[0]
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from kit import FakeHost, journaled, make
-from mbox import letters, mail
+from mbox.mail import lookup as letters
+from mbox.mail import sending as mail
 from mbox.agents import registry as agents
 from mbox.system.disk import Disk
-from mbox.mail import Draft
+from mbox.mail.sending import Draft
 from mbox.opening import OpenStore, assemble
 from mbox.root import Root
 from mbox.store.store import Actor

@@ -13,13 +13,16 @@ import pytest
 
 from kit import FakeHost, FaultyDisk, Killed, tree
 from mailkit import ANN, BOB, CYD, ORC, configure, office, opened, send, take, unread
-from mbox import asks, letters, mail, questions
+from mbox.mail import waiting as asks
+from mbox.mail import lookup as letters
+from mbox.mail import sending as mail
+from mbox.mail import questions
 from mbox.agents import registry as agents
 from mbox.format import places
-from mbox.asks import Answers, Arrivals, Bell
+from mbox.mail.waiting import Answers, Arrivals, Bell
 from mbox.errors import NotFound, StoreError, Usage
-from mbox.letters import Wanted
-from mbox.mail import Draft
+from mbox.mail.lookup import Wanted
+from mbox.mail.sending import Draft
 from mbox.opening import OpenStore
 from mbox.status import me, status
 from mbox.store.store import Actor

@@ -13,7 +13,9 @@ import pytest
 from kit import ANN, BOB, USER, FakeHost, FaultyDisk, Killed, bodies, make, read, reopen, send
 from mailkit import CYD, configure, office, opened, take, unread
 from mailkit import send as post
-from mbox import claims, letters, mail, planning, reservations
+from mbox import claims, planning, reservations
+from mbox.mail import lookup as letters
+from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.store import mark
@@ -23,7 +25,7 @@ from mbox.claims import Wish
 from mbox.errors import MboxError, NotFound, Refused, StoreError
 from mbox.index.queries import NEVER, Index
 from mbox.index.updates import LAG
-from mbox.mail import Draft
+from mbox.mail.sending import Draft
 from mbox.store.mark import SIZE, Mark
 from mbox.opening import OpenStore
 from mbox.reservations import Wanted

@@ -11,13 +11,18 @@ import pytest
 
 from kit import FakeHost, FaultyDisk, Killed, journaled, make, tree
 from mailkit import ANN, BOB, CYD, ORC, USER, Row, configure, last, office, opened, said, send, take, unread
-from mbox import asks, deadletters, errors, letters, mail, reading, status
+from mbox import errors, status
+from mbox.mail import waiting as asks
+from mbox.mail import deadletters
+from mbox.mail import lookup as letters
+from mbox.mail import sending as mail
+from mbox.mail import reading
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.errors import NotFound, NotYours, Refused, Usage
-from mbox.letters import Wanted
-from mbox.mail import Draft
+from mbox.mail.lookup import Wanted
+from mbox.mail.sending import Draft
 from mbox.opening import OpenStore
 from mbox.store.store import Actor, Transaction
 

@@ -14,12 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kit import FakeHost, journaled
 from mailkit import ANN, BOB, CYD, ORC, office, opened
-from mbox import deadletters, letters, mail
+from mbox.mail import deadletters
+from mbox.mail import lookup as letters
+from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.errors import MboxError, NotYours, Refused, Usage
-from mbox.mail import Draft
+from mbox.mail.sending import Draft
 from mbox.store.store import Actor
 
 PEOPLE = (ANN, BOB, CYD, ORC)

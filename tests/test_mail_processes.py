@@ -15,7 +15,8 @@ import pytest
 from conftest import CHECKOUT, Run
 from kit import journaled
 from mailkit import ANN, BOB, USER, configure, send, unread
-from mbox import letters, reading
+from mbox.mail import lookup as letters
+from mbox.mail import reading
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.opening import OpenStore, init
@@ -24,7 +25,8 @@ from mbox.opening import OpenStore, init
 
 READER = """
 import os, sys
-from mbox import mail, reading
+from mbox.mail import sending as mail
+from mbox.mail import reading
 from mbox.opening import open_store
 from mbox.store.store import Actor
 store = open_store(sys.argv[1], os.getcwd())

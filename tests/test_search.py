@@ -15,7 +15,8 @@ import pytest
 from conftest import Run
 from kit import FakeHost, tree
 from mailkit import ANN, BOB, USER, office, opened, said, send, take
-from mbox import mail, search
+from mbox import search
+from mbox.mail import sending as mail
 from mbox.format import documents
 from mbox.format import places
 from mbox.errors import Usage

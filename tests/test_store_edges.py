@@ -16,7 +16,9 @@ import pytest
 from kit import FakeHost, FaultyDisk
 from mailkit import ANN, BOB, configure, office, opened, take
 from mailkit import send as post
-from mbox import claims, letters, mail, planning
+from mbox import claims, planning
+from mbox.mail import lookup as letters
+from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.store import mark
 from mbox.format import documents

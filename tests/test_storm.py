@@ -13,20 +13,22 @@ import pytest
 from conftest import CHECKOUT
 from kit import journaled
 from mailkit import USER, send
-from mbox import letters, mail
+from mbox.mail import lookup as letters
+from mbox.mail import sending as mail
 from mbox.agents import registry as agents
 from mbox.format import places
-from mbox.mail import Draft
+from mbox.mail.sending import Draft
 from mbox.opening import OpenStore, init, open_store
 from mbox.store.store import Actor, Transaction
 from mbox.system.watch import Watcher
 
 ANSWERER = """
 import os, sys
-from mbox import asks, mail
+from mbox.mail import waiting as asks
+from mbox.mail import sending as mail
 from mbox.errors import Refused
-from mbox.letters import ANY
-from mbox.mail import Draft
+from mbox.mail.lookup import ANY
+from mbox.mail.sending import Draft
 from mbox.opening import open_store
 from mbox.store.store import Actor
 store = open_store(sys.argv[1], os.getcwd())

@@ -12,7 +12,8 @@ import pytest
 
 from conftest import Run
 from kit import journaled, tree
-from mbox import claims, mail, notes, planning, plans, ready, reservations, reviews, selections, tasks
+from mbox import claims, notes, planning, plans, ready, reservations, reviews, selections, tasks
+from mbox.mail import sending as mail
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from mbox import estate, mail, report, teamfile, teams
+from mbox import estate, report, teamfile, teams
+from mbox.mail import sending as mail
 from mbox.drafts import Draft as Task
 from mbox.history import Filter
-from mbox.mail import Draft
+from mbox.mail.sending import Draft
 from mbox.store.store import Actor
 from mbox.store.transaction import SWEEP
 from taskkit import USER, World

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 from conftest import CHECKOUT, Run
-from mbox import letters, mail, report, teamfile, teams
+from mbox import report, teamfile, teams
+from mbox.mail import lookup as letters
+from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.format import places
 from mbox.drafts import Draft as Task
 from mbox.errors import MboxError, NotFound, Refused
-from mbox.mail import Draft
+from mbox.mail.sending import Draft
 from mbox.store.store import Actor
 from taskkit import ANN, BOB, RAE, USER, World
 from teamkit import CONFIG, HAVE_TMUX, NO_TMUX, end_all, environment, server, until

@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from mbox import mail, watchdog
+from mbox import watchdog
+from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import Refused, StoreError
-from mbox.mail import Draft
+from mbox.mail.sending import Draft
 from mbox.system.processes import Identity, identity, is_running
 from mbox.watchdog import Watchdog
 from taskkit import ANN, BOB, USER, World

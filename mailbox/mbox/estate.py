@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mbox import reading, reservations, tasks
+from mbox import reservations, tasks
+from mbox.mail import reading
 from mbox.format import places
 from mbox.format.lease import Lease
 from mbox.store.transaction import Transaction

@@ -119,7 +119,7 @@ def reject(store: Store, actor: Actor, task_id: str, reason: str, token: int | N
     """review → queued, in the next round, with the reason on the task and as mail to who did it."""
 
     def change(tx: Transaction, doc: Document) -> Answer:
-        from mbox import mail
+        from mbox.mail import sending as mail
 
         owner, number, told = doc["owner"], doc["round"] + 1, ""
         if owner:

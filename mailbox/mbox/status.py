@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mbox import history, letters, notes, questions, reading, ready, reservations
+from mbox import history, notes, ready, reservations
+from mbox.mail import lookup as letters
+from mbox.mail import questions
+from mbox.mail import reading
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import FINAL, Document, compact, defaults

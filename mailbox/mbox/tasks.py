@@ -277,7 +277,7 @@ def submit(store: OpenStore, actor: Actor, task_id: str, to: str | None = None, 
         doc.update(status="review", result=result, reviewer=to or None)
         answer = said(doc)
         if reviewer:
-            from mbox import mail
+            from mbox.mail import sending as mail
 
             body = f"task show {task_id}\ntask approve {task_id}\ntask reject {task_id} --reason …"
             subject = f"review {task_id}: {doc['title']}"

@@ -388,14 +388,14 @@ def hand_over(store: OpenStore, by: Actor, name: str) -> Answer | None:
         tx.record("mail.send", [ident], key=[key, fingerprint])
         return {**answer, "msg_id": ident}
 
-    from mbox import mail
+    from mbox.mail import sending as mail
 
     return store.transact(decide, by)
 
 
 def _unread(tx: Transaction, agent: str) -> list[str]:
     """A line for each unread message, the first to be read first."""
-    from mbox import letters
+    from mbox.mail import lookup as letters
 
     paths = [places.new(agent, name[:-5]) for name in tx.names(places.new_folder(agent)) if name.endswith(".json")]
     docs = [doc for doc in map(tx.read, paths) if doc and doc["state"] == "unread" and not letters.is_expired(doc, tx.now)]

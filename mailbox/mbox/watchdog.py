@@ -36,7 +36,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mbox import bells, estate, mail
+from mbox import bells, estate
+from mbox.mail import sending as mail
 from mbox.agents import registry as agents
 from mbox.store import mutex as locks
 from mbox.format import places

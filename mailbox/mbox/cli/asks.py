@@ -11,7 +11,7 @@ from mbox.cli.options import ID, argument, changes, command, option, words
 from mbox.errors import TimedOut
 
 if TYPE_CHECKING:
-    from mbox.asks import Answers
+    from mbox.mail.waiting import Answers
     from mbox.format.documents import Document
     from mbox.store.store import Actor
 
@@ -29,7 +29,8 @@ _need = option("--need", type=int, metavar="N", help="enough answers (one of eac
 @says
 def ask(context: Context, names: tuple[str, ...], timeout: float, need: int | None, **said: Any) -> None:
     """Send a question, wait for an answer of every TO, and print them together."""
-    from mbox import asks, letters
+    from mbox.mail import waiting as asks
+    from mbox.mail import lookup as letters
 
     store, actor, draft = context.store, context.actor(), drafted(said)
     asks.check_need(need, names)
@@ -52,7 +53,7 @@ def ask(context: Context, names: tuple[str, ...], timeout: float, need: int | No
 @option("--send", "share", is_flag=True, help="then give the answers to everybody that was asked")
 def gather(context: Context, thread: str, timeout: float, need: int | None, share: bool) -> None:
     """Go on waiting for the answers to a question that you asked, and print all of them."""
-    from mbox import asks
+    from mbox.mail import waiting as asks
 
     store, actor = context.store, context.actor()
     answers = asks.Answers(store, asks.question(store, actor.name, thread), need)
@@ -68,7 +69,8 @@ def gather(context: Context, thread: str, timeout: float, need: int | None, shar
 
 def _gather(context: Context, actor: Actor, answers: Answers, timeout: float) -> list[Document]:
     """Wait for answers, print those that came, and acknowledge what was printed; `TimedOut` if some are missing."""
-    from mbox import asks, mail
+    from mbox.mail import waiting as asks
+    from mbox.mail import sending as mail
 
     store = context.store
     with bell_at(context, actor.name) as bell:

@@ -74,7 +74,7 @@ def _stems(store: OpenStore, folder: str) -> list[str]:
 
 def _mail(context: Context) -> list[str]:
     """What stands in the caller's inbox, the newest first."""
-    from mbox import letters
+    from mbox.mail import lookup as letters
     from mbox.format import places
 
     if not context.agent:

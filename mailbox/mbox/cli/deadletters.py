@@ -11,7 +11,7 @@ from mbox.cli.options import ID, argument, changes, command, lists, words
 @lists(100)
 def deadletter_list(context: Context) -> None:
     """List what could not be delivered or read, with the reason, oldest first."""
-    from mbox import deadletters
+    from mbox.mail import deadletters
 
     context.emit(deadletters.headers(context.store))
 
@@ -20,7 +20,7 @@ def deadletter_list(context: Context) -> None:
 @argument("which", metavar="ID", type=ID)
 def deadletter_show(context: Context, which: str) -> None:
     """Show a dead letter whole; ID is its own, or that of the message in it."""
-    from mbox import deadletters
+    from mbox.mail import deadletters
 
     found = deadletters.show(context.store, which)
     context.emit(found[0] if len(found) == 1 else found)
@@ -31,7 +31,7 @@ def deadletter_show(context: Context, which: str) -> None:
 @words("ids", "ID", ident)
 def deadletter_retry(context: Context, ids: tuple[str, ...]) -> None:
     """Deliver dead mail again, to its old place in the inbox."""
-    from mbox import deadletters
+    from mbox.mail import deadletters
 
     context.emit(deadletters.retry(context.store, context.actor(required=False), ids, context.dry_run))
 
@@ -41,6 +41,6 @@ def deadletter_retry(context: Context, ids: tuple[str, ...]) -> None:
 @words("ids", "ID", ident)
 def deadletter_purge(context: Context, ids: tuple[str, ...]) -> None:
     """Remove dead letters for good; the journal still knows them."""
-    from mbox import deadletters
+    from mbox.mail import deadletters
 
     context.emit(deadletters.purge(context.store, context.actor(required=False), ids, context.dry_run))

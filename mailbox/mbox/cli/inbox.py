@@ -25,9 +25,9 @@ from mbox.cli.options import (
 from mbox.errors import Nothing, TimedOut, Usage
 
 if TYPE_CHECKING:
-    from mbox.asks import Bell
+    from mbox.mail.waiting import Bell
     from mbox.format.documents import Document
-    from mbox.letters import Wanted
+    from mbox.mail.lookup import Wanted
     from mbox.store.store import Actor
 
 TIMEOUT = 100.0
@@ -51,14 +51,14 @@ def _filters(function: F) -> F:
 
 
 def _wanted(sender: str | None, type: str | None, thread: str | None) -> Wanted:
-    from mbox.letters import Wanted
+    from mbox.mail.lookup import Wanted
 
     return Wanted(sender or "", type or "", thread or "")
 
 
 def bell_at(context: Context, agent: str) -> Bell:
     """A bell at the inbox of ``agent``, as the store's configuration wants it."""
-    from mbox.asks import Bell
+    from mbox.mail.waiting import Bell
 
     store = context.store
     return Bell(store, agent, store.watch_backend, store.config.poll)
@@ -75,7 +75,7 @@ def inbox(context: Context, every: bool) -> None:
 
     --all also lists what has expired and, behind all that, what is archived, newest first.
     """
-    from mbox import letters
+    from mbox.mail import lookup as letters
 
     agent, store = context.actor().name, context.store
     rows, left = letters.inbox(store, agent, context.limit, every)
@@ -106,7 +106,7 @@ def read(context: Context, ids: tuple[str, ...], one: bool, every: bool, wait: f
     They are acknowledged once printed; those that say needs_ack only by `ack` or `reply`. What is not acknowledged
     in time comes back.
     """
-    from mbox import mail
+    from mbox.mail import sending as mail
 
     wanted = _wanted(sender, type, thread)
     if ids and (one or every or wait is not None or any(wanted)):
@@ -124,14 +124,14 @@ def read(context: Context, ids: tuple[str, ...], one: bool, every: bool, wait: f
 
 def _unread(context: Context, actor: Actor, wanted: Wanted, every: bool, wait: float | None) -> list[Document]:
     """What to read without IDs: the next, or all up to ``--limit``; `Nothing` or `TimedOut` if there is none."""
-    from mbox import reading
+    from mbox.mail import reading
 
     store, limit = context.store, context.limit if every else 1
     docs = reading.read_many(store, actor, limit, wanted, context.dry_run)
     if every and limit and len(docs) == limit:
         context.say(f"no more than {limit} at a time; `mbox read --all` again for the rest, or --limit 0")
     if not docs and wait is not None and not context.dry_run:
-        from mbox import asks
+        from mbox.mail import waiting as asks
 
         with bell_at(context, actor.name) as bell:
             docs = asks.take(store, actor, bell, wanted, limit, wait) or []
@@ -172,7 +172,7 @@ def _show(context: Context, docs: Sequence[Document], several: bool) -> None:
 @option("--token", type=int, metavar="N", help="the token that `read` printed")
 def ack(context: Context, ids: tuple[str, ...], token: int | None) -> None:
     """Acknowledge what you have read: all of the IDs, or none."""
-    from mbox import mail
+    from mbox.mail import sending as mail
 
     rows = mail.acknowledge(context.store, context.actor(), ids, token, context.dry_run)
     context.emit(rows[0] if len(rows) == 1 else rows)
@@ -183,7 +183,7 @@ def ack(context: Context, ids: tuple[str, ...], token: int | None) -> None:
 @argument("msg_id", metavar="ID", type=ID)
 def show(context: Context, msg_id: str) -> None:
     """Show any message again, with the state of each receiver's copy. Changes nothing."""
-    from mbox import letters
+    from mbox.mail import lookup as letters
 
     actor = context.actor(required=False)
     agent = actor.name if actor.incarnation else None
@@ -203,7 +203,7 @@ def show(context: Context, msg_id: str) -> None:
 @_filters
 def wait(context: Context, timeout: float, new: bool, sender: str | None, type: str | None, thread: str | None) -> None:
     """Wait until mail is unread, and print its headers; it stays unread."""
-    from mbox import asks
+    from mbox.mail import waiting as asks
 
     agent, wanted = context.actor().name, _wanted(sender, type, thread)
     with bell_at(context, agent) as bell:
@@ -227,7 +227,7 @@ def watch(context: Context, new: bool, sender: str | None, type: str | None, thr
     What is unread already comes first. CMD gets the line on stdin, never in its arguments, and is not stopped by the
     next one.
     """
-    from mbox import asks
+    from mbox.mail import waiting as asks
 
     agent, wanted = context.actor().name, _wanted(sender, type, thread)
     context.output = "jsonl" if context.output == "auto" else context.output
@@ -265,7 +265,7 @@ def _run(context: Context, agent: str, row: Document) -> None:
 @argument("msg_id", metavar="ID", type=ID)
 def thread(context: Context, msg_id: str) -> None:
     """List the conversation that a message belongs to, oldest first; ID is any message of it."""
-    from mbox import letters
+    from mbox.mail import lookup as letters
 
     context.emit(letters.thread(context.store, msg_id), "message")
 

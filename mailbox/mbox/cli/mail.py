@@ -27,7 +27,7 @@ from mbox.errors import Usage
 
 if TYPE_CHECKING:
     from mbox.format.documents import Document
-    from mbox.mail import Draft
+    from mbox.mail.sending import Draft
 
 SENDS = {2: "wrong call or refused by a rule", 3: "no such agent, message or task", 5: "not your incarnation"}
 
@@ -56,7 +56,7 @@ def says(function: F) -> F:
 
 def drafted(said: dict[str, Any]) -> Draft:
     """The message that these options make; `Usage` for an empty one."""
-    from mbox.mail import Draft
+    from mbox.mail.sending import Draft
 
     draft = Draft(**{field: value for field, value in said.items() if value is not None})
     if not (draft.body or draft.subject or draft.payload is not None):
@@ -91,7 +91,7 @@ def confirm(context: Context, answer: Document, *more: str) -> None:
 def send(context: Context, names: tuple[str, ...], more: tuple[str, ...], up: bool, down: bool, reply_to: str | None,
          **said: Any) -> None:  # fmt: skip
     """Send a message to every TO, or to none. More than max_recipients is a broadcast."""
-    from mbox import mail
+    from mbox.mail import sending as mail
 
     actor, to = context.actor(), [*names, *more]
     if up or down:
@@ -118,7 +118,7 @@ def _related(context: Context, name: str, up: bool, down: bool) -> list[str]:
 @says
 def broadcast(context: Context, team: str | None, role: str | None, **said: Any) -> None:
     """Send to every other agent. Only an orchestrator may; replies go to it alone."""
-    from mbox import mail
+    from mbox.mail import sending as mail
 
     actor = context.actor()
     confirm(context, mail.broadcast(context.store, actor, drafted(said), team, role, context.dry_run), "to")
@@ -130,6 +130,6 @@ def broadcast(context: Context, team: str | None, role: str | None, **said: Any)
 @says
 def reply(context: Context, msg_id: str, **said: Any) -> None:
     """Answer the sender of ID, alone. Acknowledges ID if it wants that and you have read it."""
-    from mbox import mail
+    from mbox.mail import sending as mail
 
     confirm(context, mail.reply(context.store, context.actor(), msg_id, drafted(said), context.dry_run), "to")

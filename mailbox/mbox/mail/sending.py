@@ -18,14 +18,14 @@ from binascii import crc32
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from mbox import letters
+from mbox.mail import lookup as letters
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotFound, Refused, Usage
 from mbox.system.host import stamp
-from mbox.reading import acknowledge, archive, config_of, expire, finish, lease_ran_out, lost, read
+from mbox.mail.reading import acknowledge, archive, config_of, expire, finish, lease_ran_out, lost, read
 from mbox.store.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:

@@ -14,14 +14,16 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from mbox import letters, mail, reading
+from mbox.mail import lookup as letters
+from mbox.mail import sending as mail
+from mbox.mail import reading
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotFound, Usage
 from mbox.system.host import stamp
 from mbox.journal.segments import Tail
-from mbox.letters import ANY, Wanted
-from mbox.mail import Draft
+from mbox.mail.lookup import ANY, Wanted
+from mbox.mail.sending import Draft
 from mbox.store.store import Actor, Store
 from mbox.system.watch import BACKOFF, Watcher
 

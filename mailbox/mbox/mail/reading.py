@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
-from mbox import letters
+from mbox.mail import lookup as letters
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotYours, StoreError, Usage
 from mbox.format.lease import Lease
-from mbox.letters import Wanted
+from mbox.mail.lookup import Wanted
 from mbox.store.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:

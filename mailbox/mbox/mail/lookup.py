@@ -98,7 +98,7 @@ def find(reader: Reader, msg_id: str, agent: str | None = None) -> Document:
 
 def missing(reader: Reader, agent: str, msg_id: str) -> MboxError:
     """Why ``agent`` has no copy of a message that it asked for."""
-    from mbox.deadletters import holds
+    from mbox.mail.deadletters import holds
 
     if holds(reader, agent, msg_id):
         return NotFound(f"{msg_id} is in the dead letters; `mbox deadletter retry {msg_id}` delivers it again")

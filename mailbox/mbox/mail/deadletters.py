@@ -14,7 +14,7 @@ from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotFound, Usage, meant_id
-from mbox.letters import Reader, is_expired
+from mbox.mail.lookup import Reader, is_expired
 from mbox.store.store import Actor, Store, Transaction
 
 
