@@ -23,7 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mbox import claims, history, opening, planning, plans, reservations
+from mbox import claims, history, opening, planning, plans
+from mbox.reservations import reserving as reservations
 from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents

@@ -17,7 +17,7 @@ from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.errors import NotFound, NotYours, Refused, Usage
 from mbox.opening import init
-from mbox.reservations import Wanted, reserve
+from mbox.reservations.reserving import Wanted, reserve
 from mbox.store.store import Actor, Store
 
 

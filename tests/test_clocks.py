@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from conftest import Run
-from mbox import reservations
+from mbox.reservations import reserving as reservations
 from mbox.mail import sending as mail
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.mail.sending import Draft
-from mbox.reservations import Wanted
+from mbox.reservations.reserving import Wanted
 from taskkit import ANN, BOB, USER, World
 from teamkit import end_all, environment, until
 

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from mbox import estate, reservations
+from mbox import estate
+from mbox.reservations import reserving as reservations
 from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.mail.sending import Draft
-from mbox.reservations import Wanted
+from mbox.reservations.reserving import Wanted
 from mbox.store.store import Actor
 from taskkit import ANN, BOB, RAE, USER, World
 

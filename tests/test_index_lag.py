@@ -13,7 +13,8 @@ import pytest
 from kit import ANN, BOB, USER, FakeHost, FaultyDisk, Killed, bodies, make, read, reopen, send
 from mailkit import CYD, configure, office, opened, take, unread
 from mailkit import send as post
-from mbox import claims, planning, reservations
+from mbox import claims, planning
+from mbox.reservations import reserving as reservations
 from mbox.mail import lookup as letters
 from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
@@ -28,7 +29,7 @@ from mbox.index.updates import LAG
 from mbox.mail.sending import Draft
 from mbox.store.mark import SIZE, Mark
 from mbox.opening import OpenStore
-from mbox.reservations import Wanted
+from mbox.reservations.reserving import Wanted
 from mbox.store.store import Actor, Store, Transaction
 
 

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 
 from conftest import Run
 from kit import ANN, BOB, USER, FakeHost, journaled, make, register
-from mbox import guard, reservations, waits
+from mbox.reservations import guard
+from mbox.reservations import reserving as reservations
+from mbox.reservations import waiting as waits
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import patterns
@@ -27,7 +29,7 @@ from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, NotFound, NotYours, Refused, TimedOut
 from mbox.opening import OpenStore, assemble, init, open_store
-from mbox.reservations import Blocked, Wanted
+from mbox.reservations.reserving import Blocked, Wanted
 from mbox.root import Root
 from mbox.store.store import Actor, Transaction
 from teamkit import until
@@ -798,7 +800,7 @@ WORKER = r"""
 import os, random, sys
 from mbox.cli.context import Context
 from mbox.errors import NotYours
-from mbox.reservations import Wanted, release, reserve
+from mbox.reservations.reserving import Wanted, release, reserve
 from mbox.store.store import Actor
 
 # pattern -> the paths of this small world that it matches, worked out by hand

@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from kit import USER, FakeHost, journaled, make, register
-from mbox import guard, reservations
+from mbox.reservations import guard
+from mbox.reservations import reserving as reservations
 from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
 from mbox.system.disk import Disk
 from mbox.errors import NotFound, NotYours
 from mbox.opening import assemble
-from mbox.reservations import Blocked, Wanted
+from mbox.reservations.reserving import Blocked, Wanted
 from mbox.root import Root
 from mbox.store.store import Actor
 

@@ -12,7 +12,8 @@ import pytest
 
 from conftest import Run
 from kit import journaled, tree
-from mbox import claims, notes, planning, plans, ready, reservations, reviews, selections, tasks
+from mbox import claims, notes, planning, plans, ready, reviews, selections, tasks
+from mbox.reservations import reserving as reservations
 from mbox.mail import sending as mail
 from mbox.agents import registry as agents
 from mbox.format import documents
@@ -20,7 +21,7 @@ from mbox.format import places
 from mbox.beads import parse_beads
 from mbox.drafts import Draft
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused, TimedOut, Usage
-from mbox.reservations import Wanted
+from mbox.reservations.reserving import Wanted
 from mbox.store.store import Actor
 from taskkit import ANN, BOB, LEASE, RAE, USER, World, opened
 

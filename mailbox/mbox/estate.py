@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mbox import reservations, tasks
+from mbox import tasks
+from mbox.reservations import reserving as reservations
 from mbox.mail import reading
 from mbox.format import places
 from mbox.format.lease import Lease

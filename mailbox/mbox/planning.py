@@ -14,7 +14,8 @@ from binascii import crc32
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mbox import graph, reservations, tasks
+from mbox import graph, tasks
+from mbox.reservations import reserving as reservations
 from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import FINAL, Document

@@ -10,7 +10,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbox import guard, notes, reservations, tasks
+from mbox import notes, tasks
+from mbox.reservations import guard
+from mbox.reservations import reserving as reservations
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import FINAL, Document

@@ -20,7 +20,7 @@ from mbox.history import Filter
 from mbox.system.host import seconds
 from mbox.index.updates import SEND_OPS
 from mbox.journal.segments import Record
-from mbox.reservations import span
+from mbox.reservations.reserving import span
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore

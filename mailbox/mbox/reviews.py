@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mbox import reservations, tasks
+from mbox import tasks
+from mbox.reservations import reserving as reservations
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import Document

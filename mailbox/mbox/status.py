@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mbox import history, notes, ready, reservations
+from mbox import history, notes, ready
+from mbox.reservations import reserving as reservations
 from mbox.mail import lookup as letters
 from mbox.mail import questions
 from mbox.mail import reading

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mbox import reservations
+from mbox.reservations import reserving as reservations
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import Document

@@ -45,7 +45,7 @@ from mbox.bells import Bell
 from mbox.format.documents import Document, compact
 from mbox.errors import MboxError, NoStore, NotYours, Refused, WentBack
 from mbox.system.host import stamp, start_ticks
-from mbox.reservations import span
+from mbox.reservations.reserving import span
 from mbox.store.transaction import SWEEP, Transaction
 
 if TYPE_CHECKING:

@@ -53,7 +53,7 @@ from mbox.system.command import CannotRun
 from mbox.errors import LockTimeout, MboxError, NotYours, Usage
 from mbox.system.host import stamp
 from mbox.system.processes import Identity
-from mbox.reservations import span
+from mbox.reservations.reserving import span
 from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:

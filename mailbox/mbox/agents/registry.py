@@ -120,7 +120,7 @@ def retire(store: Store, by: Actor, name: str, dry_run: bool = False) -> Documen
 
     Refused while it holds tasks.
     """
-    from mbox import reservations
+    from mbox.reservations import reserving as reservations
 
     def decide(tx: Transaction) -> Document:
         if by.incarnation:

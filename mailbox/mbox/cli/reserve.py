@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mbox import guard, reservations
+from mbox.reservations import guard
+from mbox.reservations import reserving as reservations
 from mbox.agents import registry as agents
 from mbox.format import patterns
 from mbox.cli.context import Context
@@ -23,7 +24,7 @@ from mbox.cli.options import (
     words,
 )
 from mbox.errors import MboxError, NotFound, NotYours, Usage
-from mbox.reservations import Wanted
+from mbox.reservations.reserving import Wanted
 from mbox.store.store import Actor
 
 
@@ -62,7 +63,7 @@ def add(
     seconds = ttl or agents.lease_time(context.store, actor, by_hand)
     asked = Wanted(context.patterns(wanted), seconds, shared, reason or "", task_id, bool(context.tail))
     if wait and not context.dry_run:
-        from mbox.waits import wait_and_reserve
+        from mbox.reservations.waiting import wait_and_reserve
 
         doc = wait_and_reserve(context.store, actor, asked, wait)
     else:

@@ -88,7 +88,8 @@ def claim(context: Context, task_id: str | None, stage: str | None, label: str |
 
 def _in_line(context: Context, task_id: str, wish: claims.Wish, token: int | None, seconds: float) -> dict[str, Any]:
     """The claim of a given task, waited for without closing a circle."""
-    from mbox import claims, waits
+    from mbox import claims
+    from mbox.reservations import waiting as waits
 
     store, actor = context.store, context.actor()
     with waits.Line(store, waits.Wish(actor.name, [], False)) as line:

@@ -210,7 +210,7 @@ def status(context: Context, team: str | None, watch: bool) -> None:
 def _row(store: OpenStore, row: Document, held: list[Document]) -> dict[str, Any]:
     from mbox import history, session
     from mbox.agents import registry as agents
-    from mbox.reservations import span
+    from mbox.reservations.reserving import span
 
     who = row["name"]
     mine = [task for task in held if task["owner"] == who]

@@ -162,7 +162,7 @@ def pending(store: Store, agent: str) -> dict[str, str]:
 
     Without the lock.  What is expired comes back with the next command that writes; reading it again takes it anew.
     """
-    from mbox.reservations import span
+    from mbox.reservations.reserving import span
 
     names = [name[:-5] for name in store.names(places.cur_folder(agent)) if name.endswith(".json")]
     found = {}

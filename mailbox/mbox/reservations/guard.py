@@ -20,7 +20,7 @@ from mbox.format.documents import Document
 from mbox.errors import NotFound, StoreError, meant_id
 from mbox.index.queries import Held
 from mbox.format.patterns import Pattern
-from mbox.reservations import (
+from mbox.reservations.reserving import (
     SHARED,
     covered,
     ended,

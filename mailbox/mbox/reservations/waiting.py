@@ -32,10 +32,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from mbox.format import places
 from mbox.errors import MboxError, Refused, TimedOut
-from mbox.guard import is_held
+from mbox.reservations.guard import is_held
 from mbox.system.host import start_ticks
 from mbox.index.queries import Held
-from mbox.reservations import Blocked, Wanted, blockers, canonical, reserve, span
+from mbox.reservations.reserving import Blocked, Wanted, blockers, canonical, reserve, span
 from mbox.store.store import Actor, Store, Transaction
 
 if TYPE_CHECKING:
