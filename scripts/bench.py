@@ -23,7 +23,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mbox import claims, history, opening, planning, plans
+from mbox import history, opening
+from mbox.tasks import claims
+from mbox.tasks import planning
+from mbox.tasks import planfile as plans
 from mbox.reservations import reserving as reservations
 from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from kit import ANN, BOB, USER, FakeHost, journaled, make
-from mbox import claims, planning, reviews, selections, tasks
+from mbox.tasks import claims
+from mbox.tasks import planning
+from mbox.tasks import reviews
+from mbox.tasks import batches as selections
+from mbox.tasks import lifecycle as tasks
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.system.disk import Disk
 from mbox.format.documents import Document
-from mbox.drafts import Draft
+from mbox.tasks.drafts import Draft
 from mbox.errors import MboxError
 from mbox.opening import OpenStore, assemble
 from mbox.root import Root

@@ -125,7 +125,7 @@ def test_an_end_is_recorded_also_when_nothing_was_held(world: World) -> None:
 
 def test_a_reservation_kept_by_submit_goes_back_too(world: World) -> None:
     """``submit --keep`` leaves a reservation; its agent's death ends it."""
-    from mbox import tasks
+    from mbox.tasks import lifecycle as tasks
 
     task = world.add("kept", "k/**")
     world.claim(ANN, task)

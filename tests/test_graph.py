@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbox import graph
+from mbox.tasks import graph
 from mbox.errors import MboxError, Usage
 
 NAMES = [f"t{number}" for number in range(7)]

@@ -13,7 +13,8 @@ import pytest
 from kit import ANN, BOB, USER, FakeHost, FaultyDisk, Killed, bodies, make, read, reopen, send
 from mailkit import CYD, configure, office, opened, take, unread
 from mailkit import send as post
-from mbox import claims, planning
+from mbox.tasks import claims
+from mbox.tasks import planning
 from mbox.reservations import reserving as reservations
 from mbox.mail import lookup as letters
 from mbox.mail import sending as mail
@@ -22,7 +23,7 @@ from mbox.agents import registry as agents
 from mbox.store import mark
 from mbox.format import documents
 from mbox.format import places
-from mbox.claims import Wish
+from mbox.tasks.claims import Wish
 from mbox.errors import MboxError, NotFound, Refused, StoreError
 from mbox.index.queries import NEVER, Index
 from mbox.index.updates import LAG

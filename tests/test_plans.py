@@ -16,9 +16,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbox import plans
-from mbox.beads import hold_for, parse_beads
-from mbox.drafts import Draft, cycle_of, outside, without_cycles
+from mbox.tasks import planfile as plans
+from mbox.tasks.beads import hold_for, parse_beads
+from mbox.tasks.drafts import Draft, cycle_of, outside, without_cycles
 from mbox.errors import Usage
 
 FULL: dict[str, Any] = {

@@ -483,7 +483,7 @@ def test_a_task_must_be_held_to_reserve_for_it(store: OpenStore, host: FakeHost)
 
 def test_a_reservation_ends_with_its_task(store: OpenStore) -> None:
     """`task done` gives back what is tied to the task, and nothing else."""
-    from mbox import tasks
+    from mbox.tasks import lifecycle as tasks
 
     task(store, "t9", ANN)
     tied = reserve(store, ANN, "a", task_id="t9")["reservation_id"]

@@ -16,14 +16,15 @@ import pytest
 from kit import FakeHost, FaultyDisk
 from mailkit import ANN, BOB, configure, office, opened, take
 from mailkit import send as post
-from mbox import claims, planning
+from mbox.tasks import claims
+from mbox.tasks import planning
 from mbox.mail import lookup as letters
 from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.store import mark
 from mbox.format import documents
 from mbox.format import places
-from mbox.claims import Wish
+from mbox.tasks.claims import Wish
 from mbox.system.disk import Disk
 from mbox.errors import Corrupt, Unknown
 from mbox.index.queries import Index

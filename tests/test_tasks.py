@@ -12,14 +12,21 @@ import pytest
 
 from conftest import Run
 from kit import journaled, tree
-from mbox import claims, notes, planning, plans, ready, reviews, selections, tasks
+from mbox.tasks import claims
+from mbox.tasks import notes
+from mbox.tasks import planning
+from mbox.tasks import planfile as plans
+from mbox.tasks import ready
+from mbox.tasks import reviews
+from mbox.tasks import batches as selections
+from mbox.tasks import lifecycle as tasks
 from mbox.reservations import reserving as reservations
 from mbox.mail import sending as mail
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
-from mbox.beads import parse_beads
-from mbox.drafts import Draft
+from mbox.tasks.beads import parse_beads
+from mbox.tasks.drafts import Draft
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused, TimedOut, Usage
 from mbox.reservations.reserving import Wanted
 from mbox.store.store import Actor
@@ -698,7 +705,7 @@ def test_review_picks(w: World) -> None:
     for who, task_id in ((ANN, low), (ANN, high), (RAE, own)):
         w.claim(who, task_id)
         w.verb("submit", who, task_id)
-    from mbox import reviews
+    from mbox.tasks import reviews
 
     assert reviews.take(w.store, RAE)["task_id"] == high
     assert reviews.take(w.store, RAE)["already"]

@@ -20,12 +20,16 @@ from hypothesis.stateful import (
 )
 
 from kit import journaled, tree
-from mbox import claims, planning, ready, selections, tasks
+from mbox.tasks import claims
+from mbox.tasks import planning
+from mbox.tasks import ready
+from mbox.tasks import batches as selections
+from mbox.tasks import lifecycle as tasks
 from mbox.agents import registry as agents
 from mbox.format import patterns
 from mbox.format import places
 from mbox.format.documents import FINAL
-from mbox.drafts import Draft
+from mbox.tasks.drafts import Draft
 from mbox.errors import MboxError, Nothing
 from mbox.store.store import Actor
 from taskkit import LEASE, USER, World, opened

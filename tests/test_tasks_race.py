@@ -12,10 +12,11 @@ import pytest
 
 import mbox
 from kit import USER, journaled
-from mbox import claims, planning
+from mbox.tasks import claims
+from mbox.tasks import planning
 from mbox.agents import registry as agents
 from mbox.format import places
-from mbox.drafts import Draft
+from mbox.tasks.drafts import Draft
 from mbox.opening import OpenStore, init, open_store
 from mbox.store.store import Actor
 
@@ -25,7 +26,8 @@ PROCESSES = 16
 WORKER = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from mbox import claims, tasks
+from mbox.tasks import claims
+from mbox.tasks import lifecycle as tasks
 from mbox.errors import Nothing
 from mbox.opening import open_store
 from mbox.store.store import Actor

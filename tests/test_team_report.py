@@ -9,7 +9,7 @@ import pytest
 
 from mbox import estate, report, teamfile, teams
 from mbox.mail import sending as mail
-from mbox.drafts import Draft as Task
+from mbox.tasks.drafts import Draft as Task
 from mbox.history import Filter
 from mbox.mail.sending import Draft
 from mbox.store.store import Actor
@@ -88,7 +88,7 @@ def test_who_is_gone_loses_and_review_is_no_work(world: World) -> None:
 
 def test_a_change_while_it_waits_does_not_begin_the_wait_anew(world: World) -> None:
     """But a task that failed and was queued again waits from then on."""
-    from mbox import planning
+    from mbox.tasks import planning
 
     up(world, Task(id="a", title="A"))
     world.host.advance(30)

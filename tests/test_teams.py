@@ -18,7 +18,7 @@ from mbox.mail import lookup as letters
 from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.format import places
-from mbox.drafts import Draft as Task
+from mbox.tasks.drafts import Draft as Task
 from mbox.errors import MboxError, NotFound, Refused
 from mbox.mail.sending import Draft
 from mbox.store.store import Actor

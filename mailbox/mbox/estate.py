@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mbox import tasks
+from mbox.tasks import lifecycle as tasks
 from mbox.reservations import reserving as reservations
 from mbox.mail import reading
 from mbox.format import places

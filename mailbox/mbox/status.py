@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mbox import history, notes, ready
+from mbox import history
+from mbox.tasks import notes
+from mbox.tasks import ready
 from mbox.reservations import reserving as reservations
 from mbox.mail import lookup as letters
 from mbox.mail import questions

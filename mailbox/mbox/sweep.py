@@ -8,7 +8,7 @@ is given the default time from now, the first look (design, "Leases").
 
 from __future__ import annotations
 
-from mbox import tasks
+from mbox.tasks import lifecycle as tasks
 from mbox.reservations import reserving as reservations
 from mbox.mail import sending as mail
 from mbox.format import places

@@ -28,12 +28,12 @@ from binascii import crc32
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mbox import planning
+from mbox.tasks import planning
 from mbox.agents import registry as agents
 from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import Document
-from mbox.drafts import Draft, cycle_of
+from mbox.tasks.drafts import Draft, cycle_of
 from mbox.errors import NotFound, Refused, Usage, did_you_mean
 from mbox.teamfile import Member, Team
 from mbox.store.transaction import Actor, Transaction

@@ -26,7 +26,7 @@ from mbox.format.documents import TASK_STATES
 from mbox.errors import Usage, did_you_mean
 
 if TYPE_CHECKING:
-    from mbox.drafts import Draft
+    from mbox.tasks.drafts import Draft
 
 MISSING = {3: "no such task"}
 
@@ -78,8 +78,8 @@ def add(context: Context, title: str, given: str | None, description: str, stage
         depends_on: tuple[str, ...], paths: tuple[str, ...], priority: int, requires: tuple[str, ...],
         labels: tuple[str, ...], payload: Any, max_attempts: int | None, key: str | None) -> None:  # fmt: skip
     """Add a task; prints its id."""
-    from mbox import planning
-    from mbox.drafts import Draft
+    from mbox.tasks import planning
+    from mbox.tasks.drafts import Draft
 
     draft = Draft(
         id=given, title=title, description=description, stage=stage, depends_on=_once(depends_on),
@@ -111,7 +111,7 @@ def import_(context: Context, file: str, source: str | None, drop_cycles: bool, 
     """Add all tasks of a file, or none: {tasks: [{id, title, description, stage, depends_on, touched_paths, priority,
     requires, labels, max_attempts, payload}]} in YAML or JSON, or a task a line in JSON Lines.  - is stdin.
     """
-    from mbox import planning
+    from mbox.tasks import planning
     from mbox.format import parsing as notation
 
     if source not in (None, "beads"):
@@ -119,9 +119,9 @@ def import_(context: Context, file: str, source: str | None, drop_cycles: bool, 
     name = "stdin" if file == "-" else file
     data = context.stdin("FILE", notation.LARGEST) if file == "-" else _file(file, notation.LARGEST)
     if source:
-        from mbox.beads import parse_beads as parse
+        from mbox.tasks.beads import parse_beads as parse
     else:
-        from mbox.plans import parse_plan as parse
+        from mbox.tasks.planfile import parse_plan as parse
     drafts = parse(data, name)
     answer = planning.import_drafts(
         context.store, context.actor(required=False), _placed(context, drafts), drop_cycles, skip_existing, source == "beads",
@@ -144,7 +144,7 @@ def _placed(context: Context, drafts: list[Draft]) -> list[Draft]:
 def plan_of(context: Context, file: str) -> list[Draft]:
     """The tasks of a plan file, with their paths relative to the root."""
     from mbox.format.parsing import LARGEST
-    from mbox.plans import parse_plan
+    from mbox.tasks.planfile import parse_plan
 
     return _placed(context, parse_plan(_file(file, LARGEST), file))
 
@@ -180,7 +180,7 @@ def update(context: Context, task_id: str, add_dep: tuple[str, ...], rm_dep: tup
            labels: tuple[str, ...], requires: tuple[str, ...], hold: str | None, no_hold: bool,
            **fields: Any) -> None:  # fmt: skip
     """Change what a task says.  A dependency that would close a cycle is refused."""
-    from mbox import planning
+    from mbox.tasks import planning
 
     if hold and no_hold:
         raise Usage("--hold, or --no-hold: not both")
@@ -221,7 +221,7 @@ def _statuses(given: str | None) -> list[str]:
 def list_(context: Context, status: str | None, owner: str | None, mine: bool, stage: str | None,
           label: str | None, everything: bool) -> None:  # fmt: skip
     """List tasks by priority, then age; those that are not final unless said."""
-    from mbox import ready
+    from mbox.tasks import ready
 
     if mine and owner:
         raise Usage("--mine, or --owner: not both")
@@ -235,7 +235,7 @@ def list_(context: Context, status: str | None, owner: str | None, mine: bool, s
 @option("--notes", "count", type=int, metavar="N", default=3, help="the newest N notes (3)")
 def show(context: Context, task_id: str, count: int) -> None:
     """Show a task, the time left on its lease, what it waits for, and its newest notes."""
-    from mbox import ready
+    from mbox.tasks import ready
     from mbox.format import places
 
     answer = ready.show(context.store, task_id, count)
@@ -253,7 +253,7 @@ def ready(context: Context, explain: str | None) -> None:
     --explain counts by reason, with five examples each: in work, held, blocked (a dependency failed), waiting (for a
     dependency), incapable, reserved (by somebody else).
     """
-    from mbox import ready as looking
+    from mbox.tasks import ready as looking
 
     if explain is None:
         context.emit(looking.ready(context.store, context.agent))
@@ -270,7 +270,7 @@ def ready(context: Context, explain: str | None) -> None:
 @option("--all", "everything", is_flag=True, help="final ones too")
 def graph(context: Context, form: str | None, everything: bool) -> None:
     """Draw what depends on what; -o json, jsonl and yaml give nodes and edges as data, -o id the tasks' ids."""
-    from mbox import ready
+    from mbox.tasks import ready
 
     if form not in (None, "text", "mermaid", "dot", "svg"):
         raise Usage(f"--format {checks.quoted(form)}: text, mermaid, dot or svg")

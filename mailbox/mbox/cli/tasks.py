@@ -26,8 +26,8 @@ from mbox.cli.planning import WORD
 from mbox.errors import Nothing, Usage
 
 if TYPE_CHECKING:
-    from mbox import claims
-    from mbox.selections import Filter, Outcome
+    from mbox.tasks import claims
+    from mbox.tasks.batches import Filter, Outcome
 
 HELD = {3: "no such task", 5: "not yours, or not yours any more"}
 """Exit statuses of the holder's verbs."""
@@ -65,7 +65,7 @@ def claim(context: Context, task_id: str | None, stage: str | None, label: str |
 
     Owner, lease and a reservation of its paths are taken at once, or nothing is.  The answer has the token.
     """
-    from mbox import claims
+    from mbox.tasks import claims
 
     store, actor, dry_run = context.store, context.actor(), context.dry_run
     if task_id is None and token is not None:
@@ -88,7 +88,7 @@ def claim(context: Context, task_id: str | None, stage: str | None, label: str |
 
 def _in_line(context: Context, task_id: str, wish: claims.Wish, token: int | None, seconds: float) -> dict[str, Any]:
     """The claim of a given task, waited for without closing a circle."""
-    from mbox import claims
+    from mbox.tasks import claims
     from mbox.reservations import waiting as waits
 
     store, actor = context.store, context.actor()
@@ -112,7 +112,7 @@ def renew(context: Context, task_id: str, token: int | None) -> None:
 
     Every command of its holder does that too, when a third of the time is used.
     """
-    from mbox import tasks
+    from mbox.tasks import lifecycle as tasks
 
     context.emit(tasks.renew(context.store, context.actor(), task_id, token, context.dry_run))
 
@@ -123,7 +123,7 @@ def renew(context: Context, task_id: str, token: int | None) -> None:
 @token
 def start(context: Context, task_id: str, token: int | None) -> None:
     """Say that work on a claimed task has begun."""
-    from mbox import tasks
+    from mbox.tasks import lifecycle as tasks
 
     context.emit(tasks.start(context.store, context.actor(), task_id, token, context.dry_run))
 
@@ -140,7 +140,7 @@ def start(context: Context, task_id: str, token: int | None) -> None:
 @token
 def submit(context: Context, task_id: str, to: str | None, keep: bool, result: Any, token: int | None) -> None:
     """Hand a task in for review."""
-    from mbox import tasks
+    from mbox.tasks import lifecycle as tasks
 
     context.emit(tasks.submit(context.store, context.actor(), task_id, to, keep, result, token, context.dry_run))
 
@@ -153,7 +153,8 @@ def submit(context: Context, task_id: str, to: str | None, keep: bool, result: A
 @token
 def done(context: Context, task_id: str, result: Any, and_claim: bool, token: int | None) -> None:
     """Finish a task.  The answer names the tasks that are ready now because of it."""
-    from mbox import claims, tasks
+    from mbox.tasks import claims
+    from mbox.tasks import lifecycle as tasks
 
     store, actor = context.store, context.actor()
     answer = tasks.done(store, actor, task_id, result, token, context.dry_run)
@@ -176,7 +177,7 @@ def done(context: Context, task_id: str, result: Any, and_claim: bool, token: in
 @token
 def fail(context: Context, task_id: str, reason: str, token: int | None) -> None:
     """Give a task up for good, with a reason.  (To give it back for somebody else: task release.)"""
-    from mbox import tasks
+    from mbox.tasks import lifecycle as tasks
 
     context.emit(tasks.fail(context.store, context.actor(), task_id, reason, token, context.dry_run))
 
@@ -187,7 +188,7 @@ def fail(context: Context, task_id: str, reason: str, token: int | None) -> None
 @argument("text", metavar="TEXT", type=TEXT)
 def note(context: Context, task_id: str, text: str) -> None:
     """Leave a note on a task, for whoever goes on with it.  - is stdin, @FILE a file."""
-    from mbox import notes
+    from mbox.tasks import notes
 
     if not text.strip():
         raise Usage("TEXT is empty: say something")
@@ -201,7 +202,7 @@ def note(context: Context, task_id: str, text: str) -> None:
 @token
 def checkpoint(context: Context, task_id: str, state: str, token: int | None) -> None:
     """Save where the work stands, so that it can go on after a crash or a lost context.  The last one counts."""
-    from mbox import notes
+    from mbox.tasks import notes
 
     try:
         value = JSON.read(state, "--state", context)
@@ -222,7 +223,7 @@ def checkpoint(context: Context, task_id: str, state: str, token: int | None) ->
 @lease
 def review(context: Context, task_id: str | None, lease: float | None) -> None:
     """Take a task in review that you did not do, under a lease of its own."""
-    from mbox import reviews
+    from mbox.tasks import reviews
 
     seconds = _time("--lease", lease)
     context.emit(reviews.take(context.store, context.actor(), task_id, seconds, context.dry_run))
@@ -234,7 +235,7 @@ def review(context: Context, task_id: str | None, lease: float | None) -> None:
 @token
 def approve(context: Context, task_id: str, token: int | None) -> None:
     """Accept what was handed in: the task is done."""
-    from mbox import reviews
+    from mbox.tasks import reviews
 
     context.emit(reviews.approve(context.store, context.actor(), task_id, token, context.dry_run))
 
@@ -249,7 +250,7 @@ def approve(context: Context, task_id: str, token: int | None) -> None:
 @token
 def reject(context: Context, task_id: str, reason: str, token: int | None) -> None:
     """Send a task back to the queue.  The reason goes to the task and, as mail, to whoever did it."""
-    from mbox import reviews
+    from mbox.tasks import reviews
 
     context.emit(reviews.reject(context.store, context.actor(), task_id, reason, token, context.dry_run))
 
@@ -272,7 +273,7 @@ def filters(function: Any) -> Any:
 
 
 def _where(ids: Sequence[str], owner: str | None, stage: str | None, label: str | None) -> Filter | None:
-    from mbox.selections import Filter
+    from mbox.tasks.batches import Filter
 
     if not ids and owner is stage is label is None:
         raise Usage("which tasks? IDs (- reads them from stdin), or --owner, --stage, --label")
@@ -304,7 +305,7 @@ def _several(context: Context, ids: Sequence[str], outcome: Outcome) -> int:
 def release(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None, label: str | None,
             token: int | None) -> int:  # fmt: skip
     """Put tasks that you hold back in the queue; it costs them no attempt."""
-    from mbox import selections
+    from mbox.tasks import batches as selections
 
     if token is not None and len(ids) != 1:
         raise Usage("--token goes with the ID of one task")
@@ -324,7 +325,7 @@ def release(context: Context, ids: tuple[str, ...], owner: str | None, stage: st
 def requeue(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None,
             label: str | None) -> int:  # fmt: skip
     """Queue tasks again that failed, were cancelled or are dead letters; they have all their attempts again."""
-    from mbox import selections
+    from mbox.tasks import batches as selections
 
     where = _where(ids, owner, stage, label)
     actor = context.actor(required=False)
@@ -343,7 +344,7 @@ def requeue(context: Context, ids: tuple[str, ...], owner: str | None, stage: st
 def cancel(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None, label: str | None,
            cascade: bool, reason: str | None) -> int:  # fmt: skip
     """End tasks without a result.  Who holds one is told at their next command (exit 5)."""
-    from mbox import selections
+    from mbox.tasks import batches as selections
 
     where = _where(ids, owner, stage, label)
     actor, dry_run = context.actor(required=False), context.dry_run
@@ -358,7 +359,7 @@ def cancel(context: Context, ids: tuple[str, ...], owner: str | None, stage: str
 @lists(100)
 def deadletter_list(context: Context) -> None:
     """Tasks whose lease ran out too often; the same as task list --status deadletter."""
-    from mbox import ready
+    from mbox.tasks import ready
 
     context.emit(ready.rows(context.store, ["deadletter"]))
 
@@ -370,7 +371,7 @@ def deadletter_list(context: Context) -> None:
 def deadletter_retry(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None,
                      label: str | None) -> int:  # fmt: skip
     """Queue dead letters again; the same as task requeue, but a filter finds dead letters only."""
-    from mbox import selections
+    from mbox.tasks import batches as selections
 
     where = _where(ids, owner, stage, label)
     actor = context.actor(required=False)

@@ -191,7 +191,7 @@ def _watchdog(store: OpenStore) -> None:
 @option("--watch", is_flag=True, help="again and again, until you interrupt it")
 def status(context: Context, team: str | None, watch: bool) -> None:
     """Who is alive, busy or idle, with which task since when, unread mail, last words of the pane."""
-    from mbox import ready
+    from mbox.tasks import ready
 
     doc = teams.the_one(context.store, team, ANY)
     store = context.store

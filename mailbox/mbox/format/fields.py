@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mbox.format import checks
-from mbox.drafts import TITLE
+from mbox.tasks.drafts import TITLE
 from mbox.errors import Usage
 from mbox.format.parsing import DEEPEST, shown
 

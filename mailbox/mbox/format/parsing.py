@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mbox import graph
+from mbox.tasks import graph
 from mbox.format import checks
 from mbox.errors import Usage
 

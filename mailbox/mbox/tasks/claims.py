@@ -17,14 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbox import tasks
+from mbox.tasks import lifecycle as tasks
 from mbox.reservations import reserving as reservations
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import FINAL, Document
 from mbox.errors import MboxError, Nothing, NotYours, TimedOut, Usage
-from mbox.notes import last_checkpoint, shown
-from mbox.tasks import Answer
+from mbox.tasks.notes import last_checkpoint, shown
+from mbox.tasks.lifecycle import Answer
 from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def claim(store: OpenStore, actor: Actor, wish: Wish, dry_run: bool = False) -> 
 
 def told(store: Store, actor: Actor, error: NoneReady) -> Nothing:
     """``error`` with the reasons why nothing is ready, looked up without the lock."""
-    from mbox import ready
+    from mbox.tasks import ready
 
     wish = error.wish
     if error.open is None:

@@ -14,15 +14,16 @@ from binascii import crc32
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mbox import graph, tasks
+from mbox.tasks import graph
+from mbox.tasks import lifecycle as tasks
 from mbox.reservations import reserving as reservations
 from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import FINAL, Document
-from mbox.drafts import Draft, cycle_of, outside, without_cycles
+from mbox.tasks.drafts import Draft, cycle_of, outside, without_cycles
 from mbox.errors import NotFound, Refused, Usage
 from mbox.system.host import stamp
-from mbox.tasks import Answer
+from mbox.tasks.lifecycle import Answer
 from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def imported(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_ex
         raise Usage(f"{first.where}: task {they if more else it}")
     unknown = [(draft, dep) for draft, dep in outside(fresh) if tx.read(places.task(dep)) is None]
     if unknown and hold_missing:
-        from mbox.beads import hold_for
+        from mbox.tasks.beads import hold_for
 
         fresh = hold_for(fresh, {dep for _, dep in unknown})
     elif unknown:

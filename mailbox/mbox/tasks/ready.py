@@ -10,14 +10,15 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbox import notes, tasks
+from mbox.tasks import notes
+from mbox.tasks import lifecycle as tasks
 from mbox.reservations import guard
 from mbox.reservations import reserving as reservations
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import FINAL, Document
 from mbox.errors import MboxError
-from mbox.tasks import Answer
+from mbox.tasks.lifecycle import Answer
 
 if TYPE_CHECKING:
     from mbox.store.store import Store
@@ -327,7 +328,7 @@ def nodes(store: Store, everything: bool = False) -> Answer:
 
 def graph(store: Store, fmt: str, everything: bool = False) -> str:
     """The dependency graph of the tasks that are not final (``everything``: of all), drawn as ``fmt``."""
-    from mbox import graph as drawing
+    from mbox.tasks import graph as drawing
 
     docs = [doc for doc in every(store).values() if everything or doc["status"] not in FINAL]
     edges = {doc["task_id"]: doc["depends_on"] for doc in docs}

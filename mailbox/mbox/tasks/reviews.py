@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mbox import tasks
+from mbox.tasks import lifecycle as tasks
 from mbox.reservations import reserving as reservations
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import Nothing, NotYours, Refused
-from mbox.tasks import Answer
+from mbox.tasks.lifecycle import Answer
 from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:

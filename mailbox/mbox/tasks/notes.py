@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mbox import tasks
+from mbox.tasks import lifecycle as tasks
 from mbox.format import documents
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import NotYours, Refused
-from mbox.tasks import Answer
+from mbox.tasks.lifecycle import Answer
 from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:

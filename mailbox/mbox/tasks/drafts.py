@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from mbox import graph
+from mbox.tasks import graph
 
 TITLE = 200
 """The most characters of a title or reason."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mbox import tasks
+from mbox.tasks import lifecycle as tasks
 from mbox.format import places
 from mbox.format.documents import FINAL, Document
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused
-from mbox.tasks import Answer
+from mbox.tasks.lifecycle import Answer
 from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from mbox import graph
+from mbox.tasks import graph
 from mbox.format import checks
 from mbox.format import fields
-from mbox.drafts import TITLE, Draft
+from mbox.tasks.drafts import TITLE, Draft
 from mbox.errors import Usage
 from mbox.format.parsing import decoded, entry_of, json_lines, shown
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mbox.format import checks
 from mbox.format import fields
-from mbox.drafts import Draft
+from mbox.tasks.drafts import Draft
 from mbox.errors import Usage, did_you_mean
 from mbox.format.parsing import Entry, decoded, entry_of, json_lines, json_value, shown, yaml_value
 
