@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from conftest import Run
-from mbox import doorbell, hosts, tmux
+from mbox import doorbell, tmux
+from mbox.hosts import programs as hosts
 from mbox.format import places
 from mbox.doorbell import LINE, Doorbell
 from mbox.opening import OpenStore, init, open_store

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from conftest import CHECKOUT, Run
-from mbox import hosts
+from mbox.hosts import programs as hosts
 from mbox.doorbell import Doorbell
 from mbox.tmux import Tmux
 from scripted_model import Model

@@ -39,7 +39,7 @@ from mbox.store import mutex as locks
 from mbox.format import places
 from mbox.format.documents import Document
 from mbox.errors import TimedOut
-from mbox.hosts import Host
+from mbox.hosts.programs import Host
 from mbox.store.store import Store
 from mbox.tmux import Gone, Tmux
 

@@ -30,7 +30,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from mbox import hosts, tmux
+from mbox import tmux
+from mbox.hosts import programs as hosts
 from mbox.agents import registry as agents
 from mbox.store import mutex as locks
 from mbox.format import places

@@ -102,7 +102,7 @@ def _check_programs(store: OpenStore, spec: Team) -> None:
     """`Usage` for a member whose program is not on the PATH, before anything is begun."""
     import shutil
 
-    from mbox import hosts
+    from mbox.hosts import programs as hosts
 
     for member in spec.members:
         try:

@@ -82,7 +82,8 @@ class RealHands:
 
     def nudge(self, agent: Document, status: Document) -> str:
         """Ring in the agent's pane."""
-        from mbox import doorbell, hosts
+        from mbox import doorbell
+        from mbox.hosts import programs as hosts
 
         host = hosts.get(agent["host"])
         if not host.nudge:
@@ -98,7 +99,8 @@ class RealHands:
 
     def tidy(self, agent: Document, status: Document) -> str:
         """Take the line away, if it is there."""
-        from mbox import doorbell, hosts
+        from mbox import doorbell
+        from mbox.hosts import programs as hosts
 
         with doorbell.turn(self.store, agent["agent"], status, hosts.get(agent["host"])) as bell:
             return bell.tidy()
