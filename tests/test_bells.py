@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbox.bells import TAKEN, Bell, Rules, is_due, next_at, rung, seen
+from mbox.liveness.nudges import TAKEN, Bell, Rules, is_due, next_at, rung, seen
 
 RULES = Rules(again=30, longest=900, tries=5)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mbox import estate
+from mbox.liveness import departure as estate
 from mbox.reservations import reserving as reservations
 from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor

@@ -349,7 +349,8 @@ def wrap(root: Path, code: str, *words: str) -> subprocess.CompletedProcess[str]
     """Run ``words`` as ann under a wrapper in a process whose ``order`` and modules ``code`` changes first."""
     script = f"""
 import os, signal, sys
-from mbox import opening, wrapper
+from mbox import opening
+from mbox.liveness import supervisor as wrapper
 from mbox.agents import registry as agents
 from mbox.store import mutex as locks
 from mbox.store.store import Actor

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mbox import estate, report, teamfile, teams
+from mbox import report, teamfile, teams
+from mbox.liveness import departure as estate
 from mbox.mail import sending as mail
 from mbox.tasks.drafts import Draft as Task
 from mbox.history import Filter

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from mbox import watchdog
+from mbox.liveness import watchdog
 from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor
 from mbox.agents import registry as agents
@@ -25,7 +25,7 @@ from mbox.format.documents import Document
 from mbox.errors import Refused, StoreError
 from mbox.mail.sending import Draft
 from mbox.system.processes import Identity, identity, is_running
-from mbox.watchdog import Watchdog
+from mbox.liveness.watchdog import Watchdog
 from taskkit import ANN, BOB, USER, World
 from teamkit import end_all, until
 

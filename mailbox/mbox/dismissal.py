@@ -9,7 +9,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from mbox import estate, history, session, teams
+from mbox import history, session, teams
+from mbox.liveness import departure as estate
 from mbox.git import worktrees
 from mbox.format import places
 from mbox.format.documents import Document

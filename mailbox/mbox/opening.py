@@ -132,7 +132,7 @@ def _sweep(tx: Transaction) -> bool:
     due = tx.index.due(1)
     if not due:
         return False
-    from mbox.sweep import sweep
+    from mbox.liveness.sweep import sweep
 
     return sweep(tx)
 

@@ -226,7 +226,7 @@ def wait_down(store: OpenStore, names: Sequence[str], seconds: float) -> list[st
 
 def kill(store: OpenStore, name: str) -> None:
     """End a member's wrapper and its program's group at once, and see them dead."""
-    from mbox import wrapper
+    from mbox.liveness import supervisor as wrapper
 
     beat = agents.heartbeat(store, name)
     if beat is None or beat["machine"] != store.host.machine:

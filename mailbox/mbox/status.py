@@ -68,7 +68,7 @@ def status(store: OpenStore) -> Answer:
 
 def _watchdog(store: OpenStore) -> str:
     """Whether one is alive, and when it last looked."""
-    from mbox import watchdog
+    from mbox.liveness import watchdog
     from mbox.store import mutex as locks
 
     doc = watchdog.last(store)
@@ -191,7 +191,7 @@ def _unanswered(store: OpenStore) -> list[str]:
 
 def _left_alone(store: OpenStore) -> list[str]:
     """Agents that the watchdog has given up on."""
-    from mbox import watchdog
+    from mbox.liveness import watchdog
 
     doc = watchdog.last(store) or {}
     lines = [f"{name} is broken: {why}" for name, why in doc.get("broken", {}).items()]

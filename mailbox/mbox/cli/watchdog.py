@@ -32,7 +32,7 @@ def watchdog(context: Context, once: bool, asked: bool) -> None:
     One for a store. It sleeps until something happens. Nothing depends on it for being right: leases run
     out without it, whoever writes next sweeps.
     """
-    from mbox import watchdog as watchdogs
+    from mbox.liveness import watchdog as watchdogs
 
     if once and asked:
         raise Usage("--once or --status: not both")
@@ -56,10 +56,10 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 
 
 def _tell(context: Context) -> None:
-    from mbox import bells
+    from mbox.liveness import nudges as bells
     from mbox.store import mutex as locks
     from mbox.format import places
-    from mbox import watchdog as watchdogs
+    from mbox.liveness import watchdog as watchdogs
 
     store = context.store
     doc = watchdogs.last(store)
@@ -113,7 +113,7 @@ class RealHands:
 
     def end_program(self, agent: str, beat: Document) -> list[int]:
         """End what is left of the group."""
-        from mbox import wrapper
+        from mbox.liveness import supervisor as wrapper
 
         return wrapper.end_program(self.store, agent, beat)
 

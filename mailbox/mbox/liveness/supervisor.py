@@ -43,7 +43,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mbox import estate
+from mbox.liveness import departure as estate
 from mbox.agents import registry as agents
 from mbox.store import mutex as locks
 from mbox.format import documents

@@ -36,12 +36,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mbox import bells, estate
+from mbox.liveness import nudges as bells
+from mbox.liveness import departure as estate
 from mbox.mail import sending as mail
 from mbox.agents import registry as agents
 from mbox.store import mutex as locks
 from mbox.format import places
-from mbox.bells import Bell
+from mbox.liveness.nudges import Bell
 from mbox.format.documents import Document, compact
 from mbox.errors import MboxError, NoStore, NotYours, Refused, WentBack
 from mbox.system.host import stamp, start_ticks
