@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from conftest import Run
-from mbox import doorbell, tmux
+from mbox.team import doorbell
+from mbox.team import tmux
 from mbox.hosts import programs as hosts
 from mbox.format import places
-from mbox.doorbell import LINE, Doorbell
+from mbox.team.doorbell import LINE, Doorbell
 from mbox.opening import OpenStore, init, open_store
-from mbox.tmux import Gone, Tmux
+from mbox.team.tmux import Gone, Tmux
 from teamkit import CONFIG, HAVE_TMUX, NO_TMUX, end_all, environment, server, until
 
 HERE = Path(__file__).parent

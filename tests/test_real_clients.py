@@ -18,8 +18,8 @@ import pytest
 
 from conftest import CHECKOUT, Run
 from mbox.hosts import programs as hosts
-from mbox.doorbell import Doorbell
-from mbox.tmux import Tmux
+from mbox.team.doorbell import Doorbell
+from mbox.team.tmux import Tmux
 from scripted_model import Model
 from teamkit import BIN, CONFIG, HAVE_TMUX, end_all, server, until
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from mbox import teamfile, teams
+from mbox.team import teamfile
+from mbox.team import lifecycle as teams
 from mbox.format import places
 from mbox.errors import Refused, Usage
 from taskkit import USER, World

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from mbox import report, teamfile, teams
+from mbox.team import report
+from mbox.team import teamfile
+from mbox.team import lifecycle as teams
 from mbox.liveness import departure as estate
 from mbox.mail import sending as mail
 from mbox.tasks.drafts import Draft as Task

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mbox import teamfile, tmux
+from mbox.team import teamfile
+from mbox.team import tmux
 from mbox.errors import Usage
 
 CHECKOUT = Path(__file__).resolve().parents[1]

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from conftest import CHECKOUT, Run
-from mbox import report, teamfile, teams
+from mbox.team import report
+from mbox.team import teamfile
+from mbox.team import lifecycle as teams
 from mbox.mail import lookup as letters
 from mbox.mail import sending as mail
 from mbox.doctor import survey as doctor

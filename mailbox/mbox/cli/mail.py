@@ -102,7 +102,7 @@ def send(context: Context, names: tuple[str, ...], more: tuple[str, ...], up: bo
 
 def _related(context: Context, name: str, up: bool, down: bool) -> list[str]:
     """Whom ``name`` reports to, and who reports to it."""
-    from mbox import teams
+    from mbox.team import lifecycle as teams
 
     store = context.store
     return [*([teams.superior(store, store.read, name)] if up else []), *(teams.reports(store, name) if down else [])]

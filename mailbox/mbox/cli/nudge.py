@@ -29,7 +29,7 @@ def nudge(context: Context, named: str, wait: float | None) -> None:
 
     `taken` says that its program took the line; whether the mail is read, its inbox says.
     """
-    from mbox import doorbell
+    from mbox.team import doorbell
     from mbox.hosts import programs as hosts
     from mbox.agents import registry as agents
 

@@ -29,7 +29,7 @@ def run(context: Context, sandbox: tuple[str, ...], take_over: bool, no_watchdog
     Begins a new incarnation and sets MBOX_AGENT, MBOX_ROOT and MBOX_INCARNATION. SIGTERM ends the whole
     process group. The exit status is CMD's (128+N where signal N ended it).
     """
-    from mbox import tmux
+    from mbox.team import tmux
     from mbox.liveness import supervisor as wrapper
     from mbox.agents import registry as agents
     from mbox.store.store import Actor

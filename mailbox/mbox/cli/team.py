@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from mbox import teams
+from mbox.team import lifecycle as teams
 from mbox.format import places
 from mbox.cli.context import Context
 from mbox.cli.options import AGENT, DURATION, LINE, TEXT, argument, changes, command, name, option, shows
@@ -22,8 +22,8 @@ from mbox.errors import MboxError, NotFound, Refused, TimedOut, Usage
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore
-    from mbox.teamfile import Team
-    from mbox.tmux import Tmux
+    from mbox.team.teamfile import Team
+    from mbox.team.tmux import Tmux
 
 TEAM = name("team")
 ANY = ("up", "draining", "down")
@@ -61,7 +61,9 @@ def up(context: Context, file: str, plan: str | None, socket: str | None, no_tmu
 
     FILE is YAML: `members: [{name, role, count, host, model, …}]`, docs/teams.md has all of it.
     """
-    from mbox import session, teamfile, tmux
+    from mbox.team import panes as session
+    from mbox.team import teamfile
+    from mbox.team import tmux
     from mbox.cli.planning import plan_of
 
     path = os.path.abspath(os.path.join(context.cwd, file))
@@ -119,7 +121,8 @@ def _check_programs(store: OpenStore, spec: Team) -> None:
 
 def _tmux(context: Context, before: Document | None, socket: str | None) -> Tmux | None:
     """The tmux server to use: where the team is already; None, said, where there is no tmux that can do it."""
-    from mbox import session, tmux
+    from mbox.team import panes as session
+    from mbox.team import tmux
 
     try:
         tmux.require()
@@ -151,7 +154,7 @@ def _start(store: OpenStore, name: str, only: str | None = None) -> tuple[dict[s
 
     The panes of those who were started, and those who are not up yet, with the incarnation that they had before.
     """
-    from mbox import session
+    from mbox.team import panes as session
     from mbox.git import worktrees
 
     team = teams.require(store, store.read, name)
@@ -167,7 +170,7 @@ def _start(store: OpenStore, name: str, only: str | None = None) -> tuple[dict[s
 
 def _tell_changed(context: Context, changed: list[str], gone: list[str]) -> None:
     """Say who still runs as it was."""
-    from mbox import session
+    from mbox.team import panes as session
 
     for names, what in ((changed, "run with what they were started with"), (gone, "are not in the file any more, and still run")):
         if running := [name for name in names if session.is_up(context.store, name)]:
@@ -208,7 +211,8 @@ def status(context: Context, team: str | None, watch: bool) -> None:
 
 
 def _row(store: OpenStore, row: Document, held: list[Document]) -> dict[str, Any]:
-    from mbox import history, session
+    from mbox import history
+    from mbox.team import panes as session
     from mbox.agents import registry as agents
     from mbox.reservations.reserving import span
 
@@ -234,7 +238,8 @@ def _row(store: OpenStore, row: Document, held: list[Document]) -> dict[str, Any
 @argument("team", metavar="[TEAM]", type=TEAM, required=False)
 def attach(context: Context, team: str | None) -> None:
     """Look at the team's panes: this terminal becomes its tmux session (leave with your prefix and d)."""
-    from mbox import session, tmux
+    from mbox.team import panes as session
+    from mbox.team import tmux
 
     doc = teams.the_one(context.store, team)
     server = session.server_of(doc)
@@ -265,7 +270,7 @@ def lead(context: Context, team: str, member: str) -> None:
 def report(context: Context, team: str | None, since: str | None) -> None:
     """By member and stage: done, failed, retried, dead, time waiting and working, mails, conflicts."""
     from mbox import history
-    from mbox import report as reports
+    from mbox.team import report as reports
     from mbox.config.settings import seconds
 
     store = context.store
@@ -296,7 +301,8 @@ def add(
     words: tuple[str, ...], capabilities: tuple[str, ...], worktree: bool, reports_to: str | None, prompt: str | None,
 ) -> None:  # fmt: skip
     """Add a member to the team's file, comments kept, and start it if the team is up."""
-    from mbox import session, teamfile
+    from mbox.team import panes as session
+    from mbox.team import teamfile
 
     store, by = context.store, context.actor(required=False)
     doc = teams.require(store, store.read, team)
@@ -332,7 +338,9 @@ def add(
 @argument("member", metavar="NAME", type=AGENT)
 def remove(context: Context, team: str, member: str) -> None:
     """Take a member out of the team's file, comments kept, and stop it; what it held goes back."""
-    from mbox import dismissal, session, teamfile
+    from mbox.team import dismissal
+    from mbox.team import panes as session
+    from mbox.team import teamfile
     from mbox.agents import registry as agents
 
     store, by = context.store, context.actor(required=False)
@@ -368,7 +376,7 @@ def drain(context: Context, team: str | None, timeout: float | None) -> None:
 
     What is unread at the time limit goes to the orchestrator as one list.
     """
-    from mbox import dismissal
+    from mbox.team import dismissal
 
     store, by = context.store, context.actor(required=False)
     doc = teams.the_one(store, team)
@@ -421,7 +429,8 @@ def _down(context: Context, docs: list[Document], timeout: float) -> list[dict[s
     """End teams, all of them within the time; each with what happened to it, and its report."""
     from contextlib import ExitStack
 
-    from mbox import dismissal, session
+    from mbox.team import dismissal
+    from mbox.team import panes as session
 
     store, by = context.store, context.actor(required=False)
     live = [doc for doc in docs if doc["state"] != "down"]
@@ -457,7 +466,7 @@ def _down(context: Context, docs: list[Document], timeout: float) -> list[dict[s
 
 def _told(context: Context, doc: Document, ended: bool, more: dict[str, Any]) -> dict[str, Any]:
     """The answer for one team; teams that its members lead are named."""
-    from mbox import report as reports
+    from mbox.team import report as reports
 
     store, name = context.store, doc["team"]
     made = reports.report(store, teams.require(store, store.read, name)) if ended else _already(doc)
@@ -467,7 +476,7 @@ def _told(context: Context, doc: Document, ended: bool, more: dict[str, Any]) ->
 
 
 def _would_stop(store: OpenStore, doc: Document) -> dict[str, Any]:
-    from mbox import session
+    from mbox.team import panes as session
 
     running = [row["name"] for row in teams.everybody(store.read, doc) if session.is_up(store, row["name"])]
     return {"team": doc["team"], "state": "down", "stopped": running}

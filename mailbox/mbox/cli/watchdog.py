@@ -82,7 +82,7 @@ class RealHands:
 
     def nudge(self, agent: Document, status: Document) -> str:
         """Ring in the agent's pane."""
-        from mbox import doorbell
+        from mbox.team import doorbell
         from mbox.hosts import programs as hosts
 
         host = hosts.get(agent["host"])
@@ -93,13 +93,13 @@ class RealHands:
 
     def left(self, agent: str) -> bool:
         """What the bell lock says."""
-        from mbox import doorbell
+        from mbox.team import doorbell
 
         return doorbell.left(self.store, agent)
 
     def tidy(self, agent: Document, status: Document) -> str:
         """Take the line away, if it is there."""
-        from mbox import doorbell
+        from mbox.team import doorbell
         from mbox.hosts import programs as hosts
 
         with doorbell.turn(self.store, agent["agent"], status, hosts.get(agent["host"])) as bell:
@@ -107,7 +107,7 @@ class RealHands:
 
     def respawn(self, team: Document, member: Document) -> str:
         """Start the member's program again, where it was."""
-        from mbox import session
+        from mbox.team import panes as session
 
         return session.respawn(self.store, team, member)
 

@@ -143,7 +143,7 @@ def _claim_next(store: OpenStore, tx: Transaction, wish: Wish, parked: list[tupl
 def _refuse_draining(tx: Transaction, agent: Document) -> None:
     if agent["team"] is None:
         return
-    from mbox import teams
+    from mbox.team import lifecycle as teams
 
     if team := teams.draining(tx.read, agent):
         raise Draining(f"draining: team {team} takes no new tasks")

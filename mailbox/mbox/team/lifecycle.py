@@ -35,7 +35,7 @@ from mbox.format import places
 from mbox.format.documents import Document
 from mbox.tasks.drafts import Draft, cycle_of
 from mbox.errors import NotFound, Refused, Usage, did_you_mean
-from mbox.teamfile import Member, Team
+from mbox.team.teamfile import Member, Team
 from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:

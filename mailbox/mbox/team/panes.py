@@ -30,7 +30,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from mbox import tmux
+from mbox.team import tmux
 from mbox.hosts import programs as hosts
 from mbox.agents import registry as agents
 from mbox.store import mutex as locks
@@ -39,7 +39,7 @@ from mbox.system import processes
 from mbox.format.documents import Document
 from mbox.errors import MboxError, Refused, TimedOut
 from mbox.system.processes import Identity
-from mbox.tmux import Tmux
+from mbox.team.tmux import Tmux
 
 if TYPE_CHECKING:
     from mbox.opening import OpenStore
@@ -266,7 +266,7 @@ def last_words(store: OpenStore, name: str) -> str:
 
 def screen_state(store: OpenStore, name: str, host: str) -> str:
     """``busy``, ``idle``, … by the agent's own hooks, else by what its pane shows; ``ended`` or empty if unknown."""
-    from mbox import doorbell
+    from mbox.team import doorbell
 
     doc = agents.status(store, name)
     if doc is None:

@@ -41,7 +41,7 @@ from mbox.format.documents import Document
 from mbox.errors import TimedOut
 from mbox.hosts.programs import Host
 from mbox.store.store import Store
-from mbox.tmux import Gone, Tmux
+from mbox.team.tmux import Gone, Tmux
 
 LINE = "mbox: there is mail for you. Run: mbox read"
 """What is typed: always this, never anything of a message."""

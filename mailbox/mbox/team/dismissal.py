@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from mbox import history, session, teams
+from mbox import history
+from mbox.team import panes as session
+from mbox.team import lifecycle as teams
 from mbox.liveness import departure as estate
 from mbox.git import worktrees
 from mbox.format import places
