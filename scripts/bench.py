@@ -23,7 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mbox import history, opening
+from mbox import opening
+from mbox.report import history
 from mbox.tasks import claims
 from mbox.tasks import planning
 from mbox.tasks import planfile as plans
@@ -378,7 +379,7 @@ def opening_inbox(store: opening.OpenStore) -> Any:
 
 def rates(root: str, count: int) -> None:
     """Records a second of what reads the whole journal."""
-    from mbox import search
+    from mbox.report import search
 
     store = opening.open_store(root, root)
     for name, call in (

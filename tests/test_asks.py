@@ -24,7 +24,7 @@ from mbox.errors import NotFound, StoreError, Usage
 from mbox.mail.lookup import Wanted
 from mbox.mail.sending import Draft
 from mbox.opening import OpenStore
-from mbox.status import me, status
+from mbox.report.status import me, status
 from mbox.store.store import Actor
 from mbox.system.watch import Watcher
 

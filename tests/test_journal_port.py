@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kit import ANN, make, reopen, send
-from mbox import history
+from mbox.report import history
 from mbox.system.disk import Disk
 from mbox.journal.segments import BadLine, Journal, Moved, Record, Tail, Unsound, decode
 

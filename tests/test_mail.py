@@ -11,7 +11,8 @@ import pytest
 
 from kit import FakeHost, FaultyDisk, Killed, journaled, make, tree
 from mailkit import ANN, BOB, CYD, ORC, USER, Row, configure, last, office, opened, said, send, take, unread
-from mbox import errors, status
+from mbox import errors
+from mbox.report import status
 from mbox.mail import waiting as asks
 from mbox.mail import deadletters
 from mbox.mail import lookup as letters

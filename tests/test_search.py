@@ -15,7 +15,7 @@ import pytest
 from conftest import Run
 from kit import FakeHost, tree
 from mailkit import ANN, BOB, USER, office, opened, said, send, take
-from mbox import search
+from mbox.report import search
 from mbox.mail import sending as mail
 from mbox.format import documents
 from mbox.format import places

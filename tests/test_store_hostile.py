@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from kit import ANN, USER, FakeHost, bodies, journaled, make, read, reopen, send, tree
-from mbox import history
+from mbox.report import history
 from mbox.doctor import survey as doctor
 from mbox.store import files
 from mbox.format import documents

@@ -13,7 +13,7 @@ from mbox.team import lifecycle as teams
 from mbox.liveness import departure as estate
 from mbox.mail import sending as mail
 from mbox.tasks.drafts import Draft as Task
-from mbox.history import Filter
+from mbox.report.history import Filter
 from mbox.mail.sending import Draft
 from mbox.store.store import Actor
 from mbox.store.transaction import SWEEP

@@ -279,7 +279,7 @@ def search(context: Context, terms: tuple[str, ...]) -> None:
     Looks at subject, body and payload of messages, title and description of tasks. A quoted phrase is one WORD;
     pars* is any ending.
     """
-    from mbox.search import search
+    from mbox.report.search import search
 
     rows, left = search(context.store, terms, context.limit)
     context.emit(rows)

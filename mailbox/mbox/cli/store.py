@@ -40,7 +40,7 @@ def init(context: Context, here: bool, track: bool) -> None:
 @command(examples=["mbox status"])
 def status(context: Context) -> None:
     """What goes on, and for what does not move the one reason why."""
-    from mbox.status import status as look
+    from mbox.report.status import status as look
 
     context.emit(look(context.store))
 
@@ -49,7 +49,7 @@ def status(context: Context) -> None:
 def me(context: Context) -> None:
     """Who I am, what I hold, my mail, questions that I owe an answer (`to_answer`) and that I asked (`asks`), and the
     next command for each."""
-    from mbox.status import me as look
+    from mbox.report.status import me as look
 
     context.emit(look(context.store, context.actor()))
 
@@ -67,7 +67,7 @@ def me(context: Context) -> None:
 @lists(100)
 def log(context: Context, follow: bool, since: str | None, about: str, task: str, op: str) -> None:
     """Who did what, when and why: the journal, newest last."""
-    from mbox import history
+    from mbox.report import history
 
     store = context.store
     start = history.since(since, store.host.wall(), _seconds) if since else history.Filter()

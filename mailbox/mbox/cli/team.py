@@ -211,7 +211,7 @@ def status(context: Context, team: str | None, watch: bool) -> None:
 
 
 def _row(store: OpenStore, row: Document, held: list[Document]) -> dict[str, Any]:
-    from mbox import history
+    from mbox.report import history
     from mbox.team import panes as session
     from mbox.agents import registry as agents
     from mbox.reservations.reserving import span
@@ -269,7 +269,7 @@ def lead(context: Context, team: str, member: str) -> None:
 @option("--since", metavar="D", help="2h, a time, or a record's number; else since it was called together")
 def report(context: Context, team: str | None, since: str | None) -> None:
     """By member and stage: done, failed, retried, dead, time waiting and working, mails, conflicts."""
-    from mbox import history
+    from mbox.report import history
     from mbox.team import report as reports
     from mbox.config.settings import seconds
 

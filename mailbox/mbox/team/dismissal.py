@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from mbox import history
+from mbox.report import history
 from mbox.team import panes as session
 from mbox.team import lifecycle as teams
 from mbox.liveness import departure as estate

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mbox import history
+from mbox.report import history
 from mbox.format import places
 from mbox.format.documents import Document
-from mbox.history import Filter
+from mbox.report.history import Filter
 from mbox.system.host import seconds
 from mbox.index.updates import SEND_OPS
 from mbox.journal.segments import Record

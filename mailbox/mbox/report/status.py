@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from mbox import history
+from mbox.report import history
 from mbox.tasks import notes
 from mbox.tasks import ready
 from mbox.reservations import reserving as reservations
@@ -20,7 +20,7 @@ from mbox.mail import reading
 from mbox.agents import registry as agents
 from mbox.format import places
 from mbox.format.documents import FINAL, Document, compact, defaults
-from mbox.history import age
+from mbox.report.history import age
 from mbox.system.host import stamp
 
 if TYPE_CHECKING:
