@@ -3,28 +3,35 @@
 Promised (`design.md` section 3, `store.md` "Who shares what"): ``--root``, then ``MBOX_ROOT``, then the
 nearest parent that has ``.mailbox/``; inside a linked git worktree that of the main worktree, even if the
 linked one has its own (with a warning); where the main one is bare, beside the common directory; where it
-cannot be reached, StoreError.  The path is absolute and free of symlinks.  A store of another user is refused
-unless ``--root`` names it; a store that is a symlink is always refused.  Not promised: that it is whole.
+cannot be reached, or does not name the linked one back, StoreError: a folder that was unpacked may have a ``.git`` that
+names any other place of the same person's.  The path is absolute and free of symlinks.  A store of another user, or
+with something of another user's directly in ``.mailbox/``, is refused unless ``--root`` names it; a store that
+is a symlink, or no folder, is always refused, and the search does not go past it.  Not promised: that it is whole.
 
 Git's files are read by hand (gitrepository-layout(5)): a linked worktree's ``.git`` is a file that names its
 git directory, whose ``commondir`` names the repository's; there, ``worktrees/*/gitdir`` name the linked ones.
 Neither git nor its ``GIT_*`` variables are asked: two shells with two environments must not have two roots.
-
-Files: only ``.git/info/exclude`` is changed, by one append of `exclude`; a crash leaves it as it was or done.
+Nothing is changed here.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
 from typing import NamedTuple
 
-from mbox.system.disk import Disk
-from mbox.errors import NoStore, Refused, StoreError, Usage
+from mbox.system.filesystem import names, upward, within
+from mbox.system.given import read_plain
+
+from .errors import NoStore, Refused, StoreError, Usage
 
 MAILBOX = ".mailbox"
 FOLDERS = (MAILBOX, ".tasks")
+
+
+class NoFolder(StoreError):
+    """Something else than a folder stands where a store would."""
 
 
 class Root(NamedTuple):
@@ -41,7 +48,8 @@ class Root(NamedTuple):
 def find(root_arg: str | None, env_root: str | None, cwd: str) -> Root:
     """The root for a command called in ``cwd`` with this ``--root`` and this ``MBOX_ROOT``.
 
-    NoStore names where it looked; StoreError says why a store that is there cannot be used.
+    ``cwd`` is empty where that folder is gone, which does not matter to an absolute path.  NoStore names where it looked;
+    StoreError says why a store that is there cannot be used.
     """
     if root_arg == "":
         raise Usage(f"--root is empty; name the folder that holds {MAILBOX}/")
@@ -49,6 +57,7 @@ def find(root_arg: str | None, env_root: str | None, cwd: str) -> Root:
         return _named(root_arg, cwd, "--root", "flag")
     if env_root:
         return _named(env_root, cwd, "MBOX_ROOT", "env")
+    refuse_gone(cwd)
     store, starts, warnings = _search(os.path.realpath(cwd))
     if store is None:
         for start in starts:
@@ -58,22 +67,30 @@ def find(root_arg: str | None, env_root: str | None, cwd: str) -> Root:
             f"no {MAILBOX}/ in {looked}; `mbox init` makes one, --root and MBOX_ROOT name another, "
             "`mbox audit restore` brings back one that `git clean` took"
         )
-    return _usable(Root(store, "worktree" if len(starts) > 1 else "parent", warnings))
+    return usable(Root(store, "worktree" if len(starts) > 1 else "parent", warnings))
 
 
 def _named(folder: str, cwd: str, by: str, how: str) -> Root:
+    if not os.path.isabs(folder):
+        refuse_gone(cwd)
     path = os.path.realpath(os.path.join(cwd, folder))
-    if _has_store(path):
-        return _usable(Root(path, how, []))
+    if has_store(path):
+        return usable(Root(path, how, []))
     if os.path.basename(path) == MAILBOX and os.path.isdir(path):
         raise NoStore(f"{by} {folder}: name the folder that holds {MAILBOX}/, {os.path.dirname(path)}")
     _refuse_bereft(path, above=False)
     raise NoStore(f"{by} {folder}: no {MAILBOX}/ in {path}; `mbox init` there makes one")
 
 
+def refuse_gone(cwd: str) -> None:
+    """`NoStore` where the folder in which the caller stands is gone: ``cwd`` is empty."""
+    if not cwd:
+        raise NoStore("the folder you stand in is gone: cd to one that is there, or name the root by an absolute --root")
+
+
 def _refuse_bereft(start: str, above: bool = True) -> None:
     """`NoStore` where a store was: ``.tasks/`` with documents and no ``.mailbox/``, up to the repository's top."""
-    for folder in _upward(start):
+    for folder in upward(start):
         try:
             left = any(name.endswith(".json") for name in os.listdir(f"{folder}/.tasks"))
         except OSError:
@@ -110,8 +127,8 @@ def _search(start: str) -> tuple[str | None, list[str], list[str]]:
 def _climb(start: str) -> tuple[str | None, Linked | None]:
     """The nearest folder with a store, and the linked worktree that this (or ``start``) is in, if any."""
     store = None
-    for folder in _upward(start):
-        if store is None and _has_store(folder):
+    for folder in upward(start):
+        if store is None and has_store(folder):
             store = folder
         linked = _linked(folder)
         if linked or (store and os.path.lexists(f"{folder}/.git")):
@@ -119,27 +136,27 @@ def _climb(start: str) -> tuple[str | None, Linked | None]:
     return store, None
 
 
-def _upward(folder: str) -> Iterator[str]:
-    while True:
-        yield folder
-        parent = os.path.dirname(folder)
-        if parent == folder:
-            return
-        folder = parent
-
-
-def _has_store(folder: str) -> bool:
-    """Whether ``folder`` holds a store.  A symlink in its place is an error, not a reason to look on."""
+def has_store(folder: str) -> bool:
+    """Whether ``folder`` holds a store.  Something else in its place is an error, not a reason to look on."""
+    path = f"{folder}/{MAILBOX}"
     try:
-        mode = os.lstat(f"{folder}/{MAILBOX}").st_mode
+        mode = os.lstat(path).st_mode
+    except PermissionError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}") from None
     except OSError:
         return False
+    _check_folder(path, mode)
+    return True
+
+
+def _check_folder(path: str, mode: int) -> None:
     if stat.S_ISLNK(mode):
-        raise StoreError(f"{folder}/{MAILBOX} is a symlink; a store is a real folder")
-    return stat.S_ISDIR(mode)
+        raise StoreError(f"{path} is a symlink; a store is a real folder")
+    if not stat.S_ISDIR(mode):
+        raise NoFolder(f"{path} is no folder, and a store is one: move it away, or name another root by --root")
 
 
-def _usable(root: Root) -> Root:
+def usable(root: Root) -> Root:
     """``root``, if its folders are real ones and the caller's own (or named by ``--root``)."""
     for name in FOLDERS:
         path = f"{root.path}/{name}"
@@ -149,12 +166,30 @@ def _usable(root: Root) -> Root:
             continue
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}") from error
-        if stat.S_ISLNK(state.st_mode):
-            raise StoreError(f"{path} is a symlink; a store is a real folder")
-        if state.st_uid != os.geteuid() and root.how != "flag":
-            who = f"another user (uid {state.st_uid})"
-            raise StoreError(f"{path} belongs to {who}; if you trust it, say so: --root {root.path}")
+        _check_folder(path, state.st_mode)
+        if root.how != "flag":
+            _check_owner(path, state.st_uid, root.path)
+    if root.how != "flag":
+        _check_owners(root.path)
     return root
+
+
+def _check_owners(root: str) -> None:
+    """Refuse a store in whose folder something is another user's: its configuration, lock or journal, for one."""
+    folder = f"{root}/{MAILBOX}"
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                _check_owner(entry.path, entry.stat(follow_symlinks=False).st_uid, root)
+    except FileNotFoundError:
+        pass  # renamed or removed at this moment
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _check_owner(path: str, owner: int, root: str) -> None:
+    if owner != os.geteuid():
+        raise StoreError(f"{path} belongs to another user (uid {owner}); if you trust it, say so: --root {root}")
 
 
 # -- git -----------------------------------------------------------------------------------------------------
@@ -178,12 +213,12 @@ class Linked:
 
 def _linked(top: str) -> Linked | None:
     """``top`` as a linked worktree; None if it is none.  StoreError if its main one cannot be reached."""
-    gitdir = _gitfile(top)
+    gitdir = gitfile(top)
     if gitdir is None:
         return None
     try:
-        common = os.path.realpath(os.path.join(gitdir, _text(f"{gitdir}/commondir")))
-        core = _core(common)
+        common = os.path.realpath(os.path.join(gitdir, text_of(f"{gitdir}/commondir")))
+        core = core_of(common)
     except OSError as error:
         if os.path.basename(os.path.dirname(gitdir)) != "worktrees":
             return None  # a submodule or a separate git directory: this worktree is the main one
@@ -191,37 +226,64 @@ def _linked(top: str) -> Linked | None:
             f"{top} is a linked worktree, but its repository cannot be reached ({error.filename}: "
             f"{error.strerror}); run `git worktree repair` in the repository, or name the root by --root"
         ) from error
+    if not _is_named_back(top, gitdir, common):
+        raise StoreError(
+            f"{top}/.git leads to {common}, which does not name it back: `git worktree repair` in it if that is right, "
+            "else name the root by --root"
+        )
     bare = core.get("bare", "").lower() in ("true", "yes", "on", "1")
     if bare or os.path.basename(common) == ".git":
         return Linked(top, os.path.dirname(common), bare)
-    if "worktree" in core:
-        return Linked(top, os.path.realpath(os.path.join(common, core["worktree"])), False)
+    main = os.path.realpath(os.path.join(common, core["worktree"])) if "worktree" in core else ""
+    if main and tuple(map(os.path.realpath, repository(main) or ())) == (main, common):
+        return Linked(top, main, False)
     raise StoreError(
-        f"{top} is a linked worktree, but {common} does not say where its main one is; "
+        f"{top} is a linked worktree, but {common} does not say where its main one is, or that is none of it; "
         "name the root by --root or MBOX_ROOT"
     )
 
 
-def _gitfile(top: str) -> str | None:
+def _is_named_back(top: str, gitdir: str, common: str) -> bool:
+    """Whether the repository ``common`` has ``top`` among its linked worktrees (gitrepository-layout(5)).
+
+    One that was moved by hand is still known by where it was, and nothing is there any more.
+    """
+    try:
+        back = _back(gitdir)
+    except OSError:
+        return False
+    if os.path.realpath(os.path.dirname(gitdir)) != os.path.realpath(f"{common}/worktrees"):
+        return False
+    return not os.path.lexists(back) or os.path.realpath(back) == os.path.realpath(f"{top}/.git")
+
+
+def _back(gitdir: str) -> str:
+    """The file ``.git`` of the linked worktree whose entry in its repository ``gitdir`` is; OSError if it does not say."""
+    return os.path.join(gitdir, text_of(f"{gitdir}/gitdir"))
+
+
+def gitfile(top: str) -> str | None:
     """The git directory that the file ``.git`` in ``top`` names; None if there is no such file."""
     try:
-        text = _text(f"{top}/.git")
+        text = text_of(f"{top}/.git")
     except OSError:
         return None
     return os.path.join(top, text.removeprefix("gitdir: ")) if text.startswith("gitdir: ") else None
 
 
-def _text(path: str) -> str:
-    """The text of one of git's own files, without the last line's end."""
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read(65536).rstrip("\r\n")
+def text_of(path: str) -> str:
+    """The text of one of git's own files, without the last line's end; OSError at once if it is none."""
+    text = read_plain(path, 65536).decode("utf-8", "surrogateescape")
+    if "\0" in text:
+        raise OSError(errno.EINVAL, "not a text", path)
+    return text.rstrip("\r\n")
 
 
-def _core(common: str) -> dict[str, str]:
+def core_of(common: str) -> dict[str, str]:
     """What the ``[core]`` sections of a repository's configuration say (git-config(1), "Syntax")."""
-    source = _text(f"{common}/config")
+    source = text_of(f"{common}/config")
     if os.path.exists(f"{common}/config.worktree"):
-        source += "\n" + _text(f"{common}/config.worktree")
+        source += "\n" + text_of(f"{common}/config.worktree")
     core: dict[str, str] = {}
     section = ""
     for line in source.splitlines():
@@ -234,56 +296,107 @@ def _core(common: str) -> dict[str, str]:
     return core
 
 
-def _repository(folder: str) -> tuple[str, str] | None:
+def repository(folder: str) -> tuple[str, str] | None:
     """The top of the worktree around ``folder`` and its repository's common directory; None outside of git.
 
     Inside a bare repository the "top" is the folder beside it.
     """
-    for top in _upward(folder):
-        gitdir = _gitfile(top)
+    for top in upward(folder):
+        gitdir = gitfile(top)
         if gitdir:
             shared = f"{gitdir}/commondir"
-            common = os.path.join(gitdir, _text(shared)) if os.path.exists(shared) else gitdir
-            return top, os.path.realpath(common)
+            try:
+                return top, os.path.realpath(os.path.join(gitdir, text_of(shared)))
+            except OSError:
+                return top, os.path.realpath(gitdir)
         if os.path.isdir(f"{top}/.git"):
             return top, f"{top}/.git"
-        if _is_gitdir(top):
+        if is_gitdir(top):
             return os.path.dirname(top), top
     return None
 
 
-def _is_gitdir(folder: str) -> bool:
+def git_folder(root: str) -> tuple[str, str] | None:
+    """Git's own folder of the work tree around ``root``, and where in that it stands ("." for its top); None outside of git.
+
+    A folder ``.git``; or what a file ``.git`` names, where that lies in the work tree itself or names it back, as the one of
+    a linked worktree and of a submodule does: a folder that was unpacked may have a ``.git`` that names any other place.
+    None, too, for one of another owner than ``root``.
+    """
+    for top in upward(root):
+        try:
+            mode = os.lstat(f"{top}/.git").st_mode
+        except OSError:
+            continue
+        if stat.S_ISDIR(mode) and top != root and not is_gitdir(f"{top}/.git"):
+            continue
+        try:
+            found = f"{top}/.git" if stat.S_ISDIR(mode) else _named_by_file(top)
+            is_ours = found is not None and os.stat(found).st_uid == os.stat(root).st_uid
+        except OSError:
+            return None
+        return (found, os.path.relpath(root, top)) if found and is_ours else None
+    return None
+
+
+def _named_by_file(top: str) -> str | None:
+    """The git directory that the file ``.git`` in ``top`` names, if it is that of ``top``; None or OSError if it is not."""
+    named = gitfile(top)
+    if named is None:
+        return None
+    gitdir = os.path.realpath(named)
+    if within(gitdir, top):
+        return gitdir
+    is_submodule = is_gitdir(gitdir)
+    back = os.path.join(gitdir, core_of(gitdir).get("worktree", ""), ".git") if is_submodule else _back(gitdir)
+    return gitdir if os.path.realpath(back) == f"{top}/.git" else None
+
+
+def is_gitdir(folder: str) -> bool:
     return all(os.path.lexists(f"{folder}/{name}") for name in ("HEAD", "objects", "refs"))
 
 
 def worktrees(root: str) -> list[str]:
     """The folders that stand for ``root`` in the linked worktrees: paths in them are made relative."""
-    found = _repository(root)
-    top, commons = (found[0], [found[1]]) if found else (root, _bare_in(root))
+    found = repository(root)
+    top, commons = (found[0], [found[1]]) if found else (root, bare_in(root))
     inside = os.path.relpath(root, top)
-    folders = []
+    return sorted(os.path.normpath(f"{linked}/{inside}") for linked in _linked_tops(commons))
+
+
+def grounds(root: str) -> list[str]:
+    """Every folder in which a file may have come with the repository that ``root`` is in.
+
+    The root, git's folder, the tops of all worktrees, and of a submodule those of the repositories around it too.
+    """
+    folders, found = [root], repository(root)
+    commons = [found[1]] if found else bare_in(root)
+    while found:
+        top, common = found
+        folders.append(top)
+        is_submodule = gitfile(top) is not None and "modules" in common.split("/")
+        found = repository(os.path.dirname(top)) if is_submodule else None
+        commons += [found[1]] if found else []
+    return [*folders, *commons, *_linked_tops(commons)]
+
+
+def _linked_tops(commons: list[str]) -> list[str]:
+    """The tops of the linked worktrees of repositories, by their common directories."""
+    tops = []
     for common in commons:
-        for entry in _names(f"{common}/worktrees"):
-            back = f"{common}/worktrees/{entry}"
+        for entry in names(f"{common}/worktrees"):
             try:
-                linked = os.path.dirname(os.path.join(back, _text(f"{back}/gitdir")))
+                linked = os.path.dirname(_back(f"{common}/worktrees/{entry}"))
             except OSError:
                 continue  # git is making or pruning it at this moment
-            folders.append(os.path.normpath(f"{os.path.realpath(linked)}/{inside}"))
-    return sorted(folders)
+            tops.append(os.path.realpath(linked))
+    return tops
 
 
-def _bare_in(folder: str) -> list[str]:
+def bare_in(folder: str) -> list[str]:
     """The bare repositories in ``folder`` that have linked worktrees."""
-    paths = [f"{folder}/{name}" for name in _names(folder)]
-    return [path for path in paths if os.path.isdir(f"{path}/worktrees") and _is_gitdir(path)]
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []
+    paths = [f"{folder}/{name}" for name in names(folder)]
+    return [path for path in paths if os.path.isdir(f"{path}/worktrees") and is_gitdir(path)]
 
 
 # -- making --------------------------------------------------------------------------------------------------
@@ -297,8 +410,8 @@ def init_place(cwd: str, here: bool) -> str:
     nobody would find that store.
     """
     cwd = os.path.realpath(cwd)
-    repository = _repository(cwd)
-    linked = _linked(repository[0]) if repository else None
+    around = repository(cwd)
+    linked = _linked(around[0]) if around else None
     if here and linked:
         raise Refused(
             f"{linked.top} is a linked worktree, and all worktrees share the store of {linked.main}; "
@@ -306,109 +419,11 @@ def init_place(cwd: str, here: bool) -> str:
         )
     if here:
         return cwd
-    place = linked.main if linked else repository[0] if repository else cwd
-    existing = _search(cwd)[0]
-    if existing and existing != place and _within(place, existing):
+    place = linked.main if linked else around[0] if around else cwd
+    try:
+        existing = _search(cwd)[0]
+    except NoFolder:  # what stands in the place itself is refused where the folders are made
+        existing = None
+    if existing and existing != place and within(place, existing):
         raise Refused(f"{place} is inside the root {existing}; use that, or make another with --here")
     return existing or place
-
-
-def exclude(root: str, disk: Disk, track: bool) -> list[str]:
-    """Keep the store out of the user's branches by ``.git/info/exclude``; the lines that were added.
-
-    None are with ``track``, outside of git, or where they stand already.  Lines are only ever added.
-    """
-    found = None if track else _repository(root)
-    if found is None:
-        return []
-    folder = f"{found[1]}/info"
-    try:
-        with open(f"{folder}/exclude", "rb") as file:
-            before = file.read()
-    except FileNotFoundError:
-        before = b""
-        if not os.path.isdir(folder):
-            disk.mkdir(folder)
-    there = {line.strip() for line in before.decode("utf-8", "replace").splitlines()}
-    missing = [f"{name}/" for name in FOLDERS if f"{name}/" not in there]
-    if missing:
-        start = "" if before.endswith(b"\n") or not before else "\n"
-        disk.append(f"{folder}/exclude", (start + "\n".join(missing) + "\n").encode())
-    return missing
-
-
-# -- file systems --------------------------------------------------------------------------------------------
-
-NETWORK = frozenset((
-    "9p", "drvfs", "prl_fs", "vboxsf", "virtiofs", "vmhgfs",  # shared with the host of a virtual machine
-    "afs", "cifs", "coda", "ncpfs", "nfs", "nfs4", "smb2", "smb3", "smbfs",
-    "acfs", "beegfs", "ceph", "gfs2", "glusterfs", "gpfs", "lustre", "ocfs2", "orangefs", "panfs", "pvfs2",
-    "fuse.ceph", "fuse.curlftpfs", "fuse.davfs", "fuse.gcsfuse", "fuse.glusterfs", "fuse.grpcfuse",
-    "fuse.mfs", "fuse.osxfs", "fuse.rclone", "fuse.s3fs", "fuse.sshfs", "fuse.vmhgfs-fuse",
-))  # fmt: skip
-"""File systems that another kernel may share: neither its locks nor its changes need reach this one."""
-
-
-def is_network(fstype: str) -> bool:
-    """Whether a file system of this type can be shared with another machine, or with the host of this one."""
-    return fstype in NETWORK
-
-
-def filesystem(path: str, mountinfo_text: str | None = None) -> str:
-    """The type of the file system that ``path`` is on, such as ``ext4``; empty where no mount table tells."""
-    return _mount(path, mountinfo_text)[1]
-
-
-def _mount(path: str, mountinfo_text: str | None = None) -> tuple[str, str]:
-    """Mount point and type for ``path``: of the mounts above it the longest, of equal ones the last."""
-    if mountinfo_text is None:
-        path = os.path.realpath(path)
-        try:
-            with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-                mountinfo_text = file.read()
-        except OSError:
-            return "", ""
-    best = ("", "")
-    for line in mountinfo_text.splitlines():
-        fields, _, source = line.partition(" - ")
-        point = _unescaped(fields.split(" ")[4])
-        if len(point) >= len(best[0]) and _within(path, point):
-            best = (point, source.split(" ")[0])
-    return best
-
-
-def _unescaped(text: str) -> str:
-    """``text`` with the octal escapes of the mount table (blank, tab, newline, backslash) resolved."""
-    first, *rest = text.split("\\")
-    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
-
-
-def same_filesystem(a: str, b: str) -> bool:
-    """Whether a file can be renamed from ``a`` to ``b``; of what is not there yet the nearest folder counts.
-
-    The same device under two mount points is not enough: rename(2) does not cross mounts.
-    """
-    a, b = _standing(a), _standing(b)
-    return os.stat(a).st_dev == os.stat(b).st_dev and _mount(a) == _mount(b)
-
-
-def _standing(path: str) -> str:
-    return next(folder for folder in _upward(os.path.realpath(path)) if os.path.exists(folder))
-
-
-def case_folds(path: str) -> bool:
-    """Whether ``README`` and ``readme`` are one file in the folder ``path``.
-
-    Asked of a name that is there, in the other case; nothing is written.
-    """
-    for name in (MAILBOX, *_names(path)):
-        if name.isascii() and name != name.swapcase() and os.path.lexists(f"{path}/{name}"):
-            try:
-                return os.path.samestat(os.lstat(f"{path}/{name}"), os.lstat(f"{path}/{name.swapcase()}"))
-            except OSError:
-                return False
-    return False

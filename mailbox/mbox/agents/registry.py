@@ -1,31 +1,27 @@
-"""Agents: who is registered, in which incarnation, and whether it is alive.
+"""Agents: who is registered, and in which incarnation.
 
 An agent is a name with a role, capabilities and an *incarnation*: a number that goes up when a new process takes the
-name over, so that a process of an older one is told so (exit 5) instead of acting with a stranger's leases.  Alive is
-judged by the heartbeat: same machine, same pid with the same start time, last beat within ``dead_after`` seconds of
-CLOCK_MONOTONIC; an agent that never beat is neither alive nor dead (None).
+name over, so that a process of an older one is told so (exit 5) instead of acting with a stranger's leases.
+
+Promised: `still_current` refuses, under the lock, whoever acts in an older incarnation; a name that is not registered, or
+retired, is refused with the nearest names.  Not promised: that a registered agent is alive (`presence` says that).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mbox.format import documents
-from mbox.format import places
-from mbox.format.documents import Document, Unfit
 from mbox.errors import NotFound, NotYours, Refused, Usage, did_you_mean
-from mbox.system.host import pid_namespace, start_ticks
-from mbox.system.processes import Identity, is_running
+from mbox.format import documents, operations, places
+from mbox.format.checks import few
+from mbox.format.documents import Document
+from mbox.format.fields import check_words
+from mbox.store.state import State
 from mbox.store.store import Actor, Store, Transaction
 
-if TYPE_CHECKING:
-    from mbox.opening import OpenStore
-
-ROLES = ("worker", "orchestrator", "reviewer")
-"""Roles the toolkit knows something about; any other word is a role too."""
-
-ORCHESTRATOR = "orchestrator"
+ORCHESTRATOR, REVIEWER, USUAL = "orchestrator", "reviewer", "worker"
+"""The role that may broadcast and give roles, the one that judges, and the one that an agent has where none is said."""
 
 RESERVED = frozenset(["sweep", "store", "system"])
 """Names that stand in the journal for the toolkit itself."""
@@ -33,25 +29,41 @@ RESERVED = frozenset(["sweep", "store", "system"])
 Read = Callable[[str], Document | None]
 
 
-def known(store: Store) -> list[str]:
+def known(store: State) -> list[str]:
     """Names of the registered agents, retired ones too."""
-    return sorted(name[:-5] for name in store.names(places.AGENTS) if name.endswith(".json"))
+    return sorted(places.idents(store.names(places.AGENTS)))
 
 
-def require(store: Store, read: Read, name: str) -> Document:
-    """The document of agent ``name``; `NotFound` with the nearest names if it is not registered or retired."""
+def require(store: State, read: Read, name: str) -> Document:
+    """The document of agent ``name``; `NotFound` with the nearest names if it is not registered or retired.
+
+    Those may be of retired agents: what is meant is looked for among names, for the lock may be held.
+    """
     if not places.is_name(name):
         raise Usage(f"not an agent's name: {name!r} (a-z, 0-9, '.', '_', '-', starting with a letter or digit)")
     doc = read(places.agent(name))
     if doc is None or doc["retired_at"]:
         state = "is retired" if doc else "is not registered"
-        raise NotFound(f"agent {name!r} {state}{did_you_mean(name, active(store, but=name))}")
+        near = did_you_mean(name, [other for other in known(store) if other != name])
+        raise NotFound(f"agent {name!r} {state}{near or f'; `mbox agent add {name}` registers it'}")
     return doc
 
 
-def active(store: Store, but: str = "") -> list[str]:
-    """Names of the agents that are registered and not retired."""
-    return sorted(doc["agent"] for doc in store.documents(places.AGENTS) if not doc["retired_at"] and doc["agent"] != but)
+def active(store: State) -> list[str]:
+    """Names of the agents that are registered and not retired.  Reads every document: not for who has the lock."""
+    return sorted(doc["agent"] for doc in store.documents(places.AGENTS) if not doc["retired_at"])
+
+
+LOOKED = 200
+"""Documents that are read to name some agents."""
+
+
+def some_active(store: State, most: int = 8) -> str:
+    """``registered are ann, bob and 3 more``, for people; empty where nobody is.  Of many only the first are looked at."""
+    names = known(store)
+    docs = [store.glance(places.agent(name)) for name in names[:LOOKED]]
+    there = [doc["agent"] for doc in docs if doc and not doc["retired_at"]] + names[LOOKED:]
+    return f"registered {'is' if len(there) == 1 else 'are'} {few(there, most)}" if there else ""
 
 
 def actor(store: Store, name: str, incarnation: int | None = None) -> Actor:
@@ -79,23 +91,56 @@ def still_current(tx: Transaction) -> Document:
     return doc
 
 
-def add(store: Store, by: Actor, name: str, changes: dict[str, Any], new: bool = False,
-        dry_run: bool = False) -> Document:  # fmt: skip
+def governs(tx: Transaction, nobody: bool = False) -> bool:
+    """Whether the caller has a say over other agents: a person, the toolkit itself, or an orchestrator.
+
+    ``nobody``: the caller says it is an agent, and is none that is registered.
+    """
+    caller = tx.actor.name
+    if caller.startswith("user:") or caller in RESERVED:
+        return not nobody
+    own = None if nobody else tx.read(places.agent(caller))
+    return own is not None and own["role"] == ORCHESTRATOR and not own["retired_at"]
+
+
+def refuse_role(tx: Transaction, before: Document | None, after: Document, nobody: bool = False) -> None:
+    """`Refused` where the caller may not give an agent the role that it has in ``after``.
+
+    Who `governs` may give any.  Another agent may register one in any role but orchestrator, and go back to `USUAL` itself.
+    Whoever was retired comes back in the role it had, or as `USUAL`, and not as orchestrator.
+    """
+    name, role, caller = after["agent"], after["role"], tx.actor.name
+    back = before is not None and before["retired_at"] is not None
+    if role == (before["role"] if before else USUAL) and not (back and role == ORCHESTRATOR):
+        return
+    if governs(tx, nobody):
+        return
+    if role != ORCHESTRATOR and (before is None or (role == USUAL and (back or name == caller))):
+        return
+    who = "an agent that is not registered" if nobody else caller
+    raise Refused(
+        f"{who} cannot make {name} {role}: only an orchestrator, or a person (without MBOX_AGENT and --as), changes roles; "
+        f"an agent may go back to {USUAL} itself"
+    )
+
+
+def add(store: Store, by: Actor, name: str, changes: dict[str, Any], new: bool = False, nobody: bool = False) -> Document:
     """Register ``name``, or change what is said of it; ``new`` starts a new incarnation.  The document.
 
     ``changes`` holds any of role, host, model, capabilities, reports_to, team.  A retired name comes back in a new
-    incarnation.
+    incarnation.  `Refused` for a role that ``by``, or an agent that is ``nobody`` yet, may not give (`refuse_role`).
     """
     if not places.is_name(name):
         raise Usage(f"not an agent's name: {name!r} (a-z, 0-9, '.', '_', '-', at most 64)")
     if name in RESERVED:
         raise Usage(f"{name} is the toolkit's own name in the journal; take another, such as {name}-1")
+    check_words(changes)
 
     def decide(tx: Transaction) -> Document:
         if by.incarnation:
             still_current(tx)
         doc = tx.read(places.agent(name))
-        op = "agent.add"
+        op = operations.AGENT_ADD
         if doc is None:
             fresh = documents.new("agent", agent=name, registered_at=tx.now, incarnation_since=tx.now, **changes)
         else:
@@ -103,128 +148,18 @@ def add(store: Store, by: Actor, name: str, changes: dict[str, Any], new: bool =
             if new or doc["retired_at"]:
                 fresh["incarnation"] += 1
                 fresh["incarnation_since"] = tx.now
-                op = "agent.new"
+                op = operations.AGENT_NEW
         if fresh == doc:
             return {**doc, "already": True}
-        if fresh["reports_to"]:
+        refuse_role(tx, doc, fresh, nobody)
+        if fresh["reports_to"] and fresh["reports_to"] != (doc or {}).get("reports_to"):
             require(store, tx.read, fresh["reports_to"])
         tx.put(fresh, places.agent(name))
         tx.record(op, [name])
         return fresh
 
-    return store.transact(decide, by, dry_run)
-
-
-def retire(store: Store, by: Actor, name: str, dry_run: bool = False) -> Document:
-    """Take ``name`` out of the game: no mail, no claims, no reservations; its other documents stay.
-
-    Refused while it holds tasks.
-    """
-    from mbox.reservations import reserving as reservations
-
-    def decide(tx: Transaction) -> Document:
-        if by.incarnation:
-            still_current(tx)
-        doc = tx.read(places.agent(name))
-        if doc is None:
-            raise NotFound(f"agent {name!r} is not registered{did_you_mean(name, known(store))}")
-        if doc["retired_at"]:
-            return {**doc, "already": True}
-        held = tx.index.active_tasks(name)
-        if held:
-            raise Refused(f"{name} still holds {', '.join(held)}; release or cancel them first")
-        doc["retired_at"] = tx.now
-        tx.put(doc, places.agent(name))
-        given_back = tx.index.reservations_of(name)
-        for rid in given_back:
-            reservations.end(tx, rid)
-        tx.record("agent.retire", [name, *given_back])
-        return doc
-
-    return store.transact(decide, by, dry_run)
-
-
-def beat(store: Store, who: Actor, pid: int, child: Identity = Identity(0, 0)) -> None:  # noqa: B008 - immutable
-    """Write a heartbeat of ``who`` for process ``pid``; ephemeral, without the lock.
-
-    ``child`` is the program under a wrapper, which leads its process group: whoever finds the wrapper dead ends that.
-    So a beat without one leaves that of a live wrapper alone, which says more.
-    """
-    if not child.pid and is_wrapped(store, who):
-        return
-    store.check_folder(places.HEARTBEATS)
-    doc = documents.new(
-        "heartbeat", pid=pid, start_ticks=start_ticks(pid), machine=store.host.machine, incarnation=who.incarnation,
-        mono=round(store.host.mono(), 3), child=child.pid, child_ticks=child.ticks, pidns=pid_namespace(),
-    )  # fmt: skip
-    path = store.absolute(places.heartbeat(who.name))
-    store.disk.replace(path, documents.encode("heartbeat", doc))
-
-
-def heartbeat(store: Store, name: str) -> Document | None:
-    """The last beat of ``name``; None if it never beat or the beat cannot be read."""
-    return _ephemeral(store, "heartbeat", places.heartbeat(name))
-
-
-def status(store: Store, name: str) -> Document | None:
-    """What the agent's own hooks, or its wrapper, last said; None if nothing was said or it cannot be read."""
-    return _ephemeral(store, "status", places.status(name))
-
-
-def _ephemeral(store: Store, kind: str, path: str) -> Document | None:
-    """A document that no journal has, or None: who wrote it may write it again at any time."""
-    try:
-        found: Document = documents.decode(kind, store.bytes_of(path))
-    except (OSError, Unfit):
-        return None
-    return found
+    return store.transact(decide, by)
 
 
 RUN, END = "run", "end"
 """Events in ``status/`` by which a wrapper says that its program runs, or has ended."""
-
-
-def said_by_hooks(status: Document) -> str:
-    """The state that the agent's own hooks last said; empty where the last word is its wrapper's, which knows less."""
-    return "" if status["event"] in ("", RUN, END) else str(status["state"])
-
-
-def alive(store: Store, name: str) -> bool | None:
-    """Whether ``name`` is alive by its last heartbeat; None if it never beat or the beat cannot be read."""
-    beat = heartbeat(store, name)
-    return None if beat is None else is_fresh(store, beat)
-
-
-def is_fresh(store: Store, beat: Document) -> bool:
-    """Whether a beat tells of somebody alive: this machine and boot, that very process, and not too long ago."""
-    if beat["machine"] != store.host.machine:
-        return False
-    if is_gone(beat):
-        return False
-    return bool(store.host.mono() - beat["mono"] < store.settings.dead_after)
-
-
-def is_gone(beat: Document) -> bool:
-    """Whether the process that beat has ended, or its pid is another's now; a zombie has ended.
-
-    Not where its pids count in another namespace (a container): from here only its silence can be noticed.
-    """
-    if beat["pidns"] not in ("", pid_namespace()):
-        return False
-    return bool(beat["start_ticks"]) and not is_running(Identity(beat["pid"], beat["start_ticks"]))
-
-
-def is_wrapped(store: Store, who: Actor) -> bool:
-    """Whether ``who`` runs under a live wrapper, which renews what it holds."""
-    beat = heartbeat(store, who.name) if who.incarnation else None
-    return bool(beat and beat["child"] and beat["incarnation"] == who.incarnation and is_fresh(store, beat))
-
-
-def lease_time(store: OpenStore, who: Actor, by_hand: float) -> float:
-    """Seconds for which a lease is granted to ``who``: short where a wrapper renews it, else ``by_hand``."""
-    return min(store.config.renewed_lease, by_hand) if is_wrapped(store, who) else by_hand
-
-
-def liveness(store: Store, name: str) -> str:
-    """``alive``, ``dead`` or ``no heartbeat``, for people."""
-    return {True: "alive", False: "dead", None: "no heartbeat"}[alive(store, name)]

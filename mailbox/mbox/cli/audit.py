@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 
-from mbox.cli.context import Context
-from mbox.cli.options import Value, argument, changes, command, lists, option, shows
-from mbox.errors import Usage
+import click
+
+from mbox.errors import Refused
+
+from .context import Context
+from .options import argument, changes, command, lists, option, shows
+from .values import Value
 
 
 def _ref(word: str, what: str, context: Context) -> str:
     from mbox.config.settings import REF
 
-    try:
-        return str(REF.parse(word))
-    except ValueError as error:
-        raise Usage(f"{what} {error}") from None
+    return str(REF.parse(what, word))
 
 
 REF = Value("ref", _ref)
@@ -70,7 +72,7 @@ def grep(context: Context, words: tuple[str, ...], history: bool, regexp: bool, 
     """
     from mbox.git import audit
 
-    wanted = audit.Wanted(words, history, regexp, ignore_case)
+    wanted = audit.GrepQuery(words, history, regexp, ignore_case)
     rows, left = audit.grep(context.store, wanted, context.limit, context.full)
     context.emit(rows)
     _say_left(context, rows, left)
@@ -80,24 +82,44 @@ def grep(context: Context, words: tuple[str, ...], history: bool, regexp: bool, 
 
 @command(
     examples=[
-        "mbox audit restore --dry-run",
+        "mbox audit restore --dry-run           # how far it reaches, and what of config.yaml and hosts.yaml would come",
+        "mbox audit restore --with-config",
         "git fetch origin refs/mbox/audit:refs/mbox/audit && mbox audit restore   # in a fresh clone",
     ],
     exits={1: "no audit ref", 2: "no git here, or a store is there already", 6: "the store, or what is on the ref"},
 )
 @option("--ref", metavar="REF", type=REF, help="the ref, if config.yaml is gone and named another")
+@option("--with-config/--without-config", "config", default=None, help="bring its config.yaml and hosts.yaml, or not")
 @changes
-def restore(context: Context, ref: str | None) -> None:
+def restore(context: Context, ref: str | None, config: bool | None) -> None:
     """Fill an empty store from the audit ref: after `git clean -fdx`, or in a fresh clone.
 
-    Nothing that is there is written over.  What was recorded after the last audit commit is lost.
+    Nothing that is there is written over.  What was recorded after the last audit commit is lost.  If config.yaml or
+    hosts.yaml there say more than the defaults, that is shown, and asked before it is brought.
     """
-    from mbox.git import restore as module
+    from mbox.git.restore import place, restore
+    from mbox.opening import unbegun
     from mbox.store.store import Actor
 
-    place = module.place(context.root or os.environ.get("MBOX_ROOT") or None, context.cwd)
-    by = Actor(context.agent) if context.agent else context.actor(required=False)
-    context.emit(module.restore(place, by, ref, context.dry_run, context.say))
+    where = place(context.root or os.environ.get("MBOX_ROOT") or None, context.stand)
+    by = Actor(context.agent, dry_run=context.dry_run) if context.agent else context.actor(required=False)
+
+    def agree(lines: list[str]) -> bool:
+        for line in lines:
+            context.say(f"on the ref: {line}")
+        return _agreed(context, config)
+
+    context.emit(restore(where, by, ref, context.say, unbegun, agree, context.along()))
+
+
+def _agreed(context: Context, told: bool | None) -> bool:
+    """Whether a person's files may come: as told, else as answered on the terminal; `Refused` where nobody can answer."""
+    if told is not None or context.dry_run:
+        return bool(told)
+    if not (sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
+        raise Refused("config.yaml or hosts.yaml on the ref say more than the defaults (above): "
+                      "--with-config brings them, --without-config leaves them; nothing was restored")  # fmt: skip
+    return click.confirm("Bring these settings and programs?", err=True)
 
 
 def _say_left(context: Context, rows: list[dict[str, object]], left: int) -> None:

@@ -1,22 +1,26 @@
 """What the shell completes a value with: names that stand in the store, by file names alone; else files.
 
-Nothing is changed, nothing is said, and whatever is wrong with the store, only files are offered.
+Of what a value is the name, its type says (`Value.completes`).  Nothing is changed, nothing is said, and where the store
+cannot be read none of its names is offered.
+
+Promised: of the store's files only what passes the check of names (`places.is_name`) is offered, so that no file's name
+brings a word of the shell, a space or a line break to the command line; what is offered is inserted quoted (zsh and fish
+do that, `Bash` says it); and Tab runs the program that the ``PATH`` finds, never one by the path that was typed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
+from click.shell_completion import BashComplete, CompletionItem
 
-from mbox.cli.context import Context
-from mbox.cli.options import AGENT
 from mbox.errors import MboxError
+from mbox.format import places
 
-if TYPE_CHECKING:
-    from mbox.opening import OpenStore
+from .context import Context
+from .values import Kind, Value
 
 Items = list["CompletionItem[Any]"]
 
@@ -28,15 +32,37 @@ def values(ctx: click.Context, param: click.Parameter, incomplete: str) -> Items
     """What ``param`` could be that begins with ``incomplete``."""
     if isinstance(param.type, click.Choice):
         return param.type.shell_complete(ctx, param, incomplete)
+    kind = param.type.completes if isinstance(param.type, Value) else None
+    if kind is None:
+        return files(incomplete)
     context = ctx.ensure_object(Context)
     context.quiet = True
     try:
-        found = _known(ctx, param, context)
+        found = NAMES[kind](context)
     except (MboxError, OSError):
-        found = []
-    if found is None:
-        return files(incomplete)
-    return [CompletionItem(word) for word in found if word.startswith(incomplete)][:MOST]
+        return []
+    return [CompletionItem(word) for word in found if word.startswith(incomplete) and places.is_name(word)][:MOST]
+
+
+class Bash(BashComplete):
+    """click's completion of bash with a script that takes each line as it is and quotes what it inserts."""
+
+    source_template = """\
+%(complete_func)s() {
+    local IFS=$'\\n' line value
+    COMPREPLY=()
+    while read -r line; do
+        value=${line#*,}
+        case ${line%%%%,*} in
+            dir) COMPREPLY=(); compopt -o dirnames ;;
+            file) COMPREPLY=(); compopt -o default ;;
+            plain) printf -v value %%q "$value"; COMPREPLY+=("$value") ;;
+        esac
+    done < <(env COMP_WORDS="${COMP_WORDS[*]}" COMP_CWORD="$COMP_CWORD" %(complete_var)s=bash_complete %(prog_name)s)
+}
+
+complete -o bashdefault -o default -o nosort -F %(complete_func)s %(prog_name)s
+"""
 
 
 def files(incomplete: str) -> Items:
@@ -44,39 +70,33 @@ def files(incomplete: str) -> Items:
     return [CompletionItem(incomplete, type="file")]
 
 
-def _known(ctx: click.Context, param: click.Parameter, context: Context) -> Iterable[str] | None:
-    """Every name that ``param`` could be; None where it is none of the store's."""
-    from mbox.format import places
-
-    metavar, home = (param.metavar or "").strip("[].") or str(param.name), ctx.command_path.split()
-    if param.name == "key" and home[-2:-1] == ["config"]:
-        from mbox.config.settings import OPTIONS
-
-        return list(OPTIONS)
-    if param.type is AGENT or metavar == "TO":
-        return _stems(context.store, places.AGENTS)
-    if metavar == "TEAM":
-        return _stems(context.store, places.TEAMS)
-    if param.name in ("task", "task_id") or (metavar == "ID" and "task" in home):
-        return _stems(context.store, places.TASKS)
-    if metavar == "ID" and "reserve" in home:
-        return _stems(context.store, places.RESERVATIONS)
-    if metavar == "ID" and "deadletter" in home:
-        return _stems(context.store, places.DEADLETTER)
-    if metavar in ("ID", "THREAD"):
-        return _mail(context)
-    return None
-
-
-def _stems(store: OpenStore, folder: str) -> list[str]:
-    return sorted(name[:-5] for name in store.names(folder) if name.endswith(".json"))
+def _names(folder: str) -> Callable[[Context], list[str]]:
+    """The names of the documents in ``folder``."""
+    return lambda context: sorted(places.idents(context.store.names(folder)))
 
 
 def _mail(context: Context) -> list[str]:
     """What stands in the caller's inbox, the newest first."""
-    from mbox.mail import lookup as letters
-    from mbox.format import places
+    from mbox.mail import lookup
 
     if not context.agent:
         return []
-    return sorted(letters.standing(context.store, context.agent), key=places.number, reverse=True)
+    return sorted(lookup.standing(context.store, context.agent), key=places.number, reverse=True)
+
+
+def _settings(context: Context) -> list[str]:
+    from mbox.config.settings import OPTIONS
+
+    return list(OPTIONS)
+
+
+NAMES: dict[Kind, Callable[[Context], list[str]]] = {
+    "agent": _names(places.AGENTS),
+    "deadletter": _names(places.DEADLETTER),
+    "message": _mail,
+    "reservation": _names(places.RESERVATIONS),
+    "setting": _settings,
+    "task": _names(places.TASKS),
+    "team": _names(places.TEAMS),
+}
+"""What there is of each kind."""

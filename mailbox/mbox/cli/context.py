@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from mbox.errors import MboxError, Usage
 from mbox.format import checks
-from mbox.cli import output
-from mbox.errors import NoStore, Usage
+
+from . import output
 
 if TYPE_CHECKING:
-    from mbox.opening import OpenStore
-    from mbox.store.store import Actor
+    from mbox.root import Root
+    from mbox.store.files import Along
+    from mbox.store.store import Actor, Store
+
 
 STDIN = 16 * 1024 * 1024
 """The most bytes of a list of ids or paths on stdin."""
@@ -28,10 +31,13 @@ class Context:
 
     __slots__ = (
         "_actor",
+        "_found",
         "_stdin_taken",
         "_store",
         "_worktrees",
+        "acts",
         "agent",
+        "as_it_stands",
         "closing",
         "dry_run",
         "full",
@@ -40,6 +46,7 @@ class Context:
         "quiet",
         "root",
         "tail",
+        "verbless",
     )
 
     def __init__(self) -> None:
@@ -47,12 +54,19 @@ class Context:
         self.root: str | None = None
         self.output = "auto"
         self.quiet = self.full = self.dry_run = False
+        self.acts = False
+        """Whether the call is one that changes something: where its answer cannot be written, it happened all the same."""
+        self.as_it_stands = False
+        """Whether the store's files are not to be touched before the command looks: it says itself what is wrong with them."""
         self.limit = 0
         self.tail: tuple[str, ...] = ()
         """The words after ``--``, for a command that runs another."""
+        self.verbless = False
+        """Whether the verb was left out: ``reserve PATTERN``."""
         self.closing: list[Callable[[], object]] = []
         """What is called, last first, before the process ends."""
-        self._store: OpenStore | None = None
+        self._store: Store | None = None
+        self._found: Root | None = None
         self._actor: Actor | None = None
         self._worktrees: list[str] | None = None
         self._stdin_taken = False
@@ -61,38 +75,70 @@ class Context:
 
     @property
     def cwd(self) -> str:
-        """Where the caller stands."""
+        """Where the caller stands; `NoStore` where that folder is gone."""
+        from mbox.root import refuse_gone
+
+        refuse_gone(self.stand)
+        return self.stand
+
+    @property
+    def stand(self) -> str:
+        """Where the caller stands; empty where that folder is gone."""
         try:
             return os.getcwd()
         except FileNotFoundError:
-            raise NoStore("the folder you stand in is gone: cd to one that is there") from None
+            return ""
 
     @property
-    def store(self) -> OpenStore:
-        """The store, opened at first use and closed at the end; `NoStore` (6) where there is none."""
+    def store(self) -> Store:
+        """The store, its files brought to what the journal says (`Store.bring_up`); `NoStore` (6) where there is none."""
         if self._store is None:
-            from mbox.opening import open_store
+            from mbox.opening import assemble, find
 
-            self._store = open_store(self.root, self.cwd)
+            self._found = find(self.root, self.stand)
+            self._store = assemble(self._found.path)
             self._store.say = self.say
+            self._store.along = self.along()
             self.closing.append(self._store.close)
-            for warning in self._store.found.warnings:
+            for warning in self._found.warnings:
                 self.say(warning)
+            self._store.dry_run, self._store.doubts = self.dry_run, not self.as_it_stands
+            if self._store.doubts:
+                self._store.bring_up(self.acts)
         return self._store
 
+    @property
+    def found(self) -> Root:
+        """The root, and how it was found."""
+        if self._found is None:
+            _ = self.store
+        assert self._found is not None
+        return self._found
+
     def actor(self, required: bool = True) -> Actor:
-        """The agent that calls; without one, `Usage` if one is ``required``, else ``user:<login>``."""
+        """Who calls, and whether for real: the agent; without one, `Usage` if it is ``required``, else ``user:<login>``."""
         if self._actor is None:
-            self._actor = self._agent() if self.agent else None if required else _user()
-        if self._actor is None:
-            raise Usage("which agent? pass --as NAME or set MBOX_AGENT")
+            found = self._agent() if self.agent else None if required else _user()
+            if found is None:
+                raise self.which_agent()
+            self._actor = found._replace(dry_run=self.dry_run)
         return self._actor
 
+    def which_agent(self) -> Usage:
+        """That the call needs to say who it is of, with the names that are registered, where a store is found."""
+        from mbox.agents import registry
+
+        try:
+            there = registry.some_active(self.store)
+        except MboxError:
+            there = ""
+        return Usage(f"which agent? pass --as NAME or set MBOX_AGENT; {there or '`mbox agent add NAME` registers one'}")
+
     def _agent(self) -> Actor:
-        from mbox.agents import registry as agents
+        from mbox.agents import registry
 
         assert self.agent
-        return agents.actor(self.store, self.agent, _incarnation(self.agent))
+        return registry.actor(self.store, self.agent, _incarnation(self.agent))
 
     def paths(self, texts: Iterable[str]) -> list[str]:
         """Paths as given, relative to the root; `Usage` for what agents get wrong."""
@@ -108,33 +154,58 @@ class Context:
             from mbox.root import worktrees
 
             self._worktrees = worktrees(self.store.root)
-        return self.store.root, self.cwd, self._worktrees
+        return self.store.root, self.stand, self._worktrees
 
     # -- the answer
 
-    def emit(self, answer: output.Doc | Iterable[output.Doc], kind: str = "") -> None:
+    def emit(self, answer: output.Doc | Iterable[output.Doc], kind: str = "", keeps: str = "", gives: Sequence[str] = ()) -> None:
         """Print an object, or a list of header rows up to ``--limit``, as ``-o`` says.
 
         Empty fields are left out, and those at their default in a document of ``kind``, where that is given;
         ``--full`` prints such a document as on disk.  What tells a change (``status`` back to ``queued``) is
-        emitted without a kind.
+        emitted without a kind.  ``keeps`` and ``gives``: which column of a table stays readable on a narrow terminal,
+        and which others go for it, the first named first (`output.Table`).
         """
-        made = self._formatter(kind)
+        made = self._formatter(kind, keeps, gives)
         if isinstance(answer, Mapping):
             output.write(made.one(answer))
             return
         rows, left_out = output.limited(answer, self.limit)
         output.write(made.many(rows))
-        if left_out:
-            self.say(f"{left_out} more: --limit {len(rows) + left_out}, or 0 for all")
+        self.left_out(len(rows), left_out)
 
-    def stream(self, doc: output.Doc, kind: str = "") -> None:
+    def left_out(self, shown: int, left: int) -> None:
+        """Say how many of a list there are besides those ``shown``, and how to see them."""
+        if left:
+            self.say(f"{left} more: --limit {shown + left}, or 0 for all")
+
+    def stream(self, doc: output.Doc, kind: str = "", keeps: str = "") -> None:
         """Print one object of an endless stream, at once."""
-        output.write(self._formatter(kind).item(doc))
+        output.write(self._formatter(kind, keeps).item(doc))
         output.flush()
 
-    def _formatter(self, kind: str) -> output.Formatter:
-        return output.formatter(self.output, kind, self.full)
+    def redraw(self, rows: Sequence[output.Doc], kind: str, keeps: str, gives: Sequence[str]) -> None:
+        """Print a list once more: over the one before where a person sees it on a terminal that can, else behind it."""
+        if not (self.for_person and output.can_move()):
+            self.emit(rows, kind, keeps, gives)
+        else:
+            from .screens import frame
+
+            made, (wide, high) = self._formatter(kind, keeps, gives), output.size()
+            made.width = min(made.width, wide)
+            output.write(frame(made.many(rows), high))
+        output.flush()
+
+    @property
+    def for_person(self) -> bool:
+        """Whether a person is to read the answer: a table on a terminal, or one that was asked for."""
+        return isinstance(self._formatter(), output.Table)
+
+    def _formatter(self, kind: str = "", keeps: str = "", gives: Sequence[str] = ()) -> output.Formatter:
+        made = output.formatter(self.output, kind, self.full)
+        if isinstance(made, output.Table):
+            made.keeps, made.gives = keeps, gives
+        return made
 
     def write(self, text: str) -> None:
         """Print text that is data (a graph, a schema, a script) as it is."""
@@ -148,6 +219,18 @@ class Context:
         """Prose, on stderr; nothing with ``--quiet``."""
         if not self.quiet:
             output.say(text)
+
+    def along(self) -> Along:
+        """What long work in the domain goes along with, to say how far it is: on a terminal a line, else nothing."""
+        from mbox.store.files import straight
+
+        if self.quiet or not output.can_show_progress():
+            return straight
+        from .progress import Progress
+
+        made = Progress()
+        self.closing.append(made.clear)
+        return made.along
 
     # -- stdin and the end
 

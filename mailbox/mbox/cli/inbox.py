@@ -5,42 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mbox.format.checks import ident
-from mbox.cli import output
-from mbox.cli.context import Context
-from mbox.cli.options import (
-    AGENT,
-    DURATION,
-    ID,
-    LINE,
-    F,
-    argument,
-    changes,
-    command,
-    lists,
-    option,
-    shows,
-    words,
-)  # fmt: skip
 from mbox.errors import Nothing, TimedOut, Usage
 
+from . import output
+from .context import Context
+from .options import F, argument, changes, command, lists, option, shows, timeout, words
+from .values import AGENT, DURATION, MESSAGE, TYPE
+
 if TYPE_CHECKING:
-    from mbox.mail.waiting import Bell
     from mbox.format.documents import Document
-    from mbox.mail.lookup import Wanted
+    from mbox.mail.inbox import MailFilter
     from mbox.store.store import Actor
 
-TIMEOUT = 100.0
-"""Seconds that a waiting command waits unless said: less than the two minutes that agents give a command."""
 
 _WANTED = (
     option("--from", "sender", type=AGENT, metavar="A", help="only from this agent"),
-    option("--type", type=LINE, metavar="T", help="only of this type"),
-    option("--thread", type=ID, metavar="ID", help="only of this thread"),
+    option("--type", type=TYPE, metavar="T", help="only of this type"),
+    option("--thread", type=MESSAGE, metavar="ID", help="only of this thread"),
 )
-timeout = option(
-    "--timeout", type=DURATION, default=TIMEOUT, metavar="D", help="how long to wait (100s); 0 is for ever"
-)
+
+
+NARROW = ("subject", ("thread_id", "parent_id", "created_at", "before_you", "needs_ack", "priority", "state", "type", "task_id"))
+"""What stays readable of a list of mail on a narrow terminal, and what goes first."""
 
 
 def _filters(function: F) -> F:
@@ -50,18 +36,10 @@ def _filters(function: F) -> F:
     return function
 
 
-def _wanted(sender: str | None, type: str | None, thread: str | None) -> Wanted:
-    from mbox.mail.lookup import Wanted
+def _wanted(sender: str | None, type: str | None, thread: str | None) -> MailFilter:
+    from mbox.mail.inbox import MailFilter
 
-    return Wanted(sender or "", type or "", thread or "")
-
-
-def bell_at(context: Context, agent: str) -> Bell:
-    """A bell at the inbox of ``agent``, as the store's configuration wants it."""
-    from mbox.mail.waiting import Bell
-
-    store = context.store
-    return Bell(store, agent, store.watch_backend, store.config.poll)
+    return MailFilter(sender or "", type or "", thread or "")
 
 
 # -- the inbox ---------------------------------------------------------------------------------------------------------
@@ -75,13 +53,12 @@ def inbox(context: Context, every: bool) -> None:
 
     --all also lists what has expired and, behind all that, what is archived, newest first.
     """
-    from mbox.mail import lookup as letters
+    from mbox.mail.inbox import inbox
 
     agent, store = context.actor().name, context.store
-    rows, left = letters.inbox(store, agent, context.limit, every)
-    context.emit(rows, "message")
-    if left:
-        context.say(f"{left} more: --limit {len(rows) + left}, or 0 for all")
+    rows, left = inbox(store, agent, context.limit, every)
+    context.emit(rows, "message", *NARROW)
+    context.left_out(len(rows), left)
     if not rows:
         context.say(f"the inbox of {agent} is empty; looked in {store.root}")
 
@@ -94,10 +71,10 @@ def inbox(context: Context, every: bool) -> None:
 @changes
 @shows
 @lists(100)
-@words("ids", "[ID]", ident, required=False)
+@words("ids", "[ID]", MESSAGE, required=False)
 @option("--next", "one", is_flag=True, help="the next by priority, then age (the default)")
 @option("--all", "every", is_flag=True, help="all that is unread")
-@option("--wait", type=DURATION, metavar="D", help="wait that long if there is none")
+@option("--wait", type=DURATION, metavar="D", help="wait that long if there is none; 0 does not wait")
 @_filters
 def read(context: Context, ids: tuple[str, ...], one: bool, every: bool, wait: float | None,
          sender: str | None, type: str | None, thread: str | None) -> None:  # fmt: skip
@@ -106,37 +83,38 @@ def read(context: Context, ids: tuple[str, ...], one: bool, every: bool, wait: f
     They are acknowledged once printed; those that say needs_ack only by `ack` or `reply`. What is not acknowledged
     in time comes back.
     """
-    from mbox.mail import sending as mail
+    from mbox.mail import reading
 
     wanted = _wanted(sender, type, thread)
     if ids and (one or every or wait is not None or any(wanted)):
         raise Usage("IDs, or --next, --all and filters: not both")
     store, actor = context.store, context.actor()
     if ids:
-        docs = mail.read(store, actor, ids, dry_run=context.dry_run)
+        docs = reading.read(store, actor, ids)
     else:
         docs = _unread(context, actor, wanted, every, wait)
     _show(context, docs, every or len(ids) > 1)
     context.flush()
     if not context.dry_run:
-        mail.finish(store, actor, docs)
+        reading.finish(store, actor, docs)
 
 
-def _unread(context: Context, actor: Actor, wanted: Wanted, every: bool, wait: float | None) -> list[Document]:
+def _unread(context: Context, actor: Actor, wanted: MailFilter, every: bool, wait: float | None) -> list[Document]:
     """What to read without IDs: the next, or all up to ``--limit``; `Nothing` or `TimedOut` if there is none."""
     from mbox.mail import reading
 
     store, limit = context.store, context.limit if every else 1
-    docs = reading.read_many(store, actor, limit, wanted, context.dry_run)
+    docs = reading.read_many(store, actor, limit, wanted)
     if every and limit and len(docs) == limit:
         context.say(f"no more than {limit} at a time; `mbox read --all` again for the rest, or --limit 0")
-    if not docs and wait is not None and not context.dry_run:
-        from mbox.mail import waiting as asks
+    if not docs and wait and not context.dry_run:
+        from mbox.mail import waiting
 
-        with bell_at(context, actor.name) as bell:
-            docs = asks.take(store, actor, bell, wanted, limit, wait) or []
+        with waiting.inbox_watch(store, actor.name) as watch:
+            docs = waiting.take(store, actor, watch, wanted, limit, wait) or []
         if not docs:
-            raise TimedOut(f"no such mail for {actor.name} within the time")
+            fits = " that fits" if any(wanted) else ""
+            raise TimedOut(f"no mail{fits} came for {actor.name} in time")
     if not docs:
         raise Nothing(f"nothing unread for {actor.name}{' that fits' if any(wanted) else ''}; looked in {store.root}")
     return docs
@@ -148,7 +126,7 @@ def _show(context: Context, docs: Sequence[Document], several: bool) -> None:
     Without ``--full`` what every reader knows is left out: that, by whom and when they were read.
     """
     if not context.full:
-        known = {"state": "read", "deliveries": 1, "read_by": None, "read_at": None, "state_version": None, "key": None}
+        known = {"deliveries": 1, "read_by": None, "read_at": None, "state_version": None, "key": None}
         docs = [
             {field: value for field, value in doc.items() if field not in known or known[field] not in (None, value)}
             for doc in docs
@@ -168,26 +146,26 @@ def _show(context: Context, docs: Sequence[Document], several: bool) -> None:
     exits={3: "no such message", 5: "the lease on it is lost: it came back, or was read again"},
 )
 @changes
-@words("ids", "ID", ident)
+@words("ids", "ID", MESSAGE)
 @option("--token", type=int, metavar="N", help="the token that `read` printed")
 def ack(context: Context, ids: tuple[str, ...], token: int | None) -> None:
     """Acknowledge what you have read: all of the IDs, or none."""
-    from mbox.mail import sending as mail
+    from mbox.mail import reading
 
-    rows = mail.acknowledge(context.store, context.actor(), ids, token, context.dry_run)
+    rows = reading.acknowledge(context.store, context.actor(), ids, token)
     context.emit(rows[0] if len(rows) == 1 else rows)
 
 
 @command(examples=["mbox show m12", "mbox show m12 --full"], exits={3: "no such message"})
 @shows
-@argument("msg_id", metavar="ID", type=ID)
+@argument("msg_id", metavar="ID", type=MESSAGE)
 def show(context: Context, msg_id: str) -> None:
     """Show any message again, with the state of each receiver's copy. Changes nothing."""
-    from mbox.mail import lookup as letters
+    from mbox.mail import lookup
 
     actor = context.actor(required=False)
     agent = actor.name if actor.incarnation else None
-    found = (letters.find if context.full else letters.show)(context.store, msg_id, agent)
+    found = (lookup.find if context.full else lookup.show)(context.store, msg_id, agent)
     context.emit(found, "message")
 
 
@@ -203,14 +181,14 @@ def show(context: Context, msg_id: str) -> None:
 @_filters
 def wait(context: Context, timeout: float, new: bool, sender: str | None, type: str | None, thread: str | None) -> None:
     """Wait until mail is unread, and print its headers; it stays unread."""
-    from mbox.mail import waiting as asks
+    from mbox.mail import waiting
 
     agent, wanted = context.actor().name, _wanted(sender, type, thread)
-    with bell_at(context, agent) as bell:
-        rows = asks.wait(context.store, agent, bell, wanted, new, timeout)
+    with waiting.inbox_watch(context.store, agent) as watch:
+        rows = waiting.wait(context.store, agent, watch, wanted, new, timeout)
         if rows is None:
             raise TimedOut(f"no mail for {agent} within the time; looked in {context.store.root}")
-        context.emit(rows, "message")
+        context.emit(rows, "message", *NARROW)
         context.flush()
 
 
@@ -227,12 +205,12 @@ def watch(context: Context, new: bool, sender: str | None, type: str | None, thr
     What is unread already comes first. CMD gets the line on stdin, never in its arguments, and is not stopped by the
     next one.
     """
-    from mbox.mail import waiting as asks
+    from mbox.mail import waiting
 
     agent, wanted = context.actor().name, _wanted(sender, type, thread)
     context.output = "jsonl" if context.output == "auto" else context.output
-    with bell_at(context, agent) as bell:
-        for row in asks.watch(context.store, agent, bell, wanted, new):
+    with waiting.inbox_watch(context.store, agent) as watch:
+        for row in waiting.watch(context.store, agent, watch, wanted, new):
             if context.tail:
                 _run(context, agent, row)
             else:
@@ -262,26 +240,25 @@ def _run(context: Context, agent: str, row: Document) -> None:
 
 @command(examples=["mbox thread m12"], exits={3: "no such message"})
 @lists(100)
-@argument("msg_id", metavar="ID", type=ID)
+@argument("msg_id", metavar="ID", type=MESSAGE)
 def thread(context: Context, msg_id: str) -> None:
     """List the conversation that a message belongs to, oldest first; ID is any message of it."""
-    from mbox.mail import lookup as letters
+    from mbox.mail import lookup
 
-    context.emit(letters.thread(context.store, msg_id), "message")
+    context.emit(lookup.thread(context.store, msg_id), "message", *NARROW)
 
 
 @command(examples=["mbox search parser error", "mbox search 'off by one' pars*"])
 @lists(100)
 @words("terms", "WORD")
 def search(context: Context, terms: tuple[str, ...]) -> None:
-    """Find messages and tasks that hold all WORDs, the best first.
+    """Find messages and tasks that hold all WORDs, the best match first.
 
     Looks at subject, body and payload of messages, title and description of tasks. A quoted phrase is one WORD;
-    pars* is any ending.
+    pars* is any ending; Japanese, Chinese and Korean text is found by any piece of it.
     """
-    from mbox.report.search import search
+    from mbox.report.search import search, standing
 
     rows, left = search(context.store, terms, context.limit)
-    context.emit(rows)
-    if left:
-        context.say(f"{left} more: --limit {len(rows) + left}, or 0 for all")
+    context.emit(standing(context.store, rows))
+    context.left_out(len(rows), left)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from math import inf
 
-from mbox.cli.context import Context
-from mbox.cli.options import DURATION, argument, command, name, option
 from mbox.errors import Usage
+from mbox.system.clock import inf
+
+from .context import Context
+from .options import argument, command, option
+from .values import DURATION, name
 
 
 @command(
@@ -21,20 +23,22 @@ from mbox.errors import Usage
 )
 @argument("lock", metavar="NAME", type=name("lock"))
 @option("--wait", type=DURATION, metavar="D", help="how long to wait for it (as long as it takes)")
-@option("--shared", is_flag=True, help="beside others that share it")
+@option("--shared", is_flag=True, help="together with others that said --shared")
 def lock(context: Context, lock: str, wait: float | None, shared: bool) -> int:
     """Run CMD while nobody else runs one under NAME: a port, a database, `git commit`.
 
     The exit status is CMD's (128+N where signal N ended it). The lock ends with this process, however it
-    ends.
+    ends. If this process or CMD is killed, whoever takes the lock next is told: CMD may be half done.
     """
-    from mbox.store import mutex as locks
-    from mbox.system import command as child
+    from mbox.store import mutex
+    from mbox.system.command import run, was_killed
 
     if not context.tail:
         raise Usage(f"which command? mbox lock {lock} -- CMD...")
     runs = os.path.basename(context.tail[0])
-    with locks.held(
+    with mutex.held(
         context.store, lock, shared, inf if wait is None else wait, context.say, context.agent or "", runs
-    ):
-        return child.run(context.tail)
+    ) as turn:
+        status = run(context.tail, context.store.host)
+        turn.broken = was_killed(status)
+        return status

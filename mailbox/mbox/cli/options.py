@@ -1,4 +1,4 @@
-"""What every command shares: its declaration, the options of "Every command", and value types.
+"""What every command shares: its declaration, and the options of "Every command".
 
 A command is a function that takes a `Context` and its own arguments, under a stack of decorators:
 
@@ -12,25 +12,24 @@ It prints with `Context.emit`, raises `errors`, and may return an exit status.  
 is wanted; click's objects are made for the one command that runs (`Body.command`), because a module of twenty
 commands would spend more on them than the command does.
 
-Shared options are accepted before the command's name too (`main` moves them behind it); the later one wins.
+Shared options are accepted before the command's name too (`table` moves them behind it); the later one wins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from mbox.format import checks
-from mbox.cli import output
-from mbox.cli.context import STDIN, Context
 from mbox.errors import Usage
+from mbox.format import checks
+
+from . import output
+from .context import STDIN, Context
+from .values import AGENT, DURATION, GIVEN, Value, as_given, row_count
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-LONGEST = 3650 * 86400
-"""The longest duration, in seconds."""
 
 
 # -- declaring a command -------------------------------------------------------------------------------------
@@ -39,6 +38,9 @@ Wanted = tuple[type[click.Parameter], tuple[str, ...], dict[str, Any]]
 
 EXITS = {0: "done", 2: "wrong call or refused", 6: "the store"}
 """What every command's exit status can be; a command adds its own."""
+
+ACTS = {74: "it happened, the answer could not be written"}
+"""And that of every command that changes something."""
 
 
 def _wants(function: Any, kind: type[click.Parameter], names: tuple[str, ...], **settings: Any) -> None:
@@ -66,151 +68,39 @@ def argument(*names: str, **settings: Any) -> Callable[[F], F]:
     return decorate
 
 
+def gone(name: str, why: str) -> Callable[[F], F]:
+    """A flag of earlier versions: whoever gives it is refused with ``why``, and no help names it."""
+
+    def refuse(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+        if given and not ctx.resilient_parsing:
+            raise Usage(f"{name} is no more: {why}")
+
+    return option(name, is_flag=True, hidden=True, expose_value=False, callback=refuse)
+
+
 def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Put a shared option where it belongs, in the `Context`."""
     setattr(context.ensure_object(Context), parameter.name or "", value)
+
+
+def _keep_json(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+    """``--json`` is ``-o json``."""
+    if given:
+        context.ensure_object(Context).output = "json"
+
+
+def _keep_given(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    """As `_keep`, for an option that has another spelling: nothing is kept where it is not given."""
+    if value is not None:
+        _keep(context, parameter, value)
 
 
 def _shared(*names: str, **settings: Any) -> Wanted:
     return click.Option, names, {"expose_value": False, "callback": _keep, **settings}
 
 
-# -- value types ---------------------------------------------------------------------------------------------
-
-Read = Callable[[str, str, Context], Any]
-"""Turns a word into a value; also gets what to call it in an error, and the `Context`."""
-
-if TYPE_CHECKING:
-    _Type = click.ParamType[Any]
-else:
-    _Type = click.ParamType
-
-
-class Value(_Type):
-    """A checked value: what ``read`` makes of the word on the command line, or `Usage`."""
-
-    def __init__(self, name: str, read: Read) -> None:
-        self.name = name
-        self.read = read
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if not isinstance(value, str) or (ctx and ctx.resilient_parsing):
-            return value  # the shell completes: what stands there is not read
-        return self.read(value, _called(param), ctx.ensure_object(Context) if ctx else Context())
-
-
-def _called(param: click.Parameter | None) -> str:
-    if param is None:
-        return "value"
-    return param.opts[0] if isinstance(param, click.Option) else param.metavar or param.opts[0].upper()
-
-
-def _source(word: str, what: str, context: Context, limit: int) -> str | bytes:
-    """A literal, stdin for ``-``, a file for ``@file``; ``@@`` is a literal ``@``."""
-    if word == "-":
-        return context.stdin(what, limit)
-    if not word.startswith("@"):
-        return word
-    if word.startswith("@@"):
-        return word[1:]
-    try:
-        with open(word[1:], "rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        why = f"{checks.quoted(word[1:])}: {error.strerror}"
-        raise Usage(f"{what}: {why}; @ names a file, a literal @ is written @@") from None
-
-
-def _text(word: str, what: str, context: Context) -> str:
-    return checks.text(what, _source(word, what, context, checks.BODY))
-
-
-def _line(word: str, what: str, context: Context) -> str:
-    said = checks.text(what, _source(word, what, context, checks.BODY))
-    return checks.line(what, said if said == word else said.rstrip("\r\n"))
-
-
-def _json(word: str, what: str, context: Context) -> Any:
-    from json import loads
-
-    from mbox.format.documents import compact
-
-    said = _text(word, what, context)
-    try:
-        value = loads(said, object_pairs_hook=_unique)
-        compact(value).encode()  # refuses what no document can hold: infinite numbers, half characters
-    except (ValueError, RecursionError) as error:
-        raise Usage(f'{what} is not JSON: {checks.on_one_line(str(error))}; a text needs its ""') from None
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a name stands twice in an object")
-    return found
-
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _duration(word: str, what: str, context: Context) -> float:
-    number, unit = word[:-1], word[-1:]
-    if word == "0":
-        return 0
-    if unit not in _SECONDS or not number.replace(".", "", 1).isdecimal() or not number.isascii():
-        raise Usage(f"{what}: {checks.quoted(word)} is no duration: say 90s, 15m, 2h or 1d")
-    seconds = float(number) * _SECONDS[unit]
-    if seconds > LONGEST:
-        raise Usage(f"{what}: {checks.quoted(word)} is more than ten years")
-    return int(seconds) if seconds.is_integer() else seconds
-
-
-def _count(word: str, what: str, context: Context) -> int:
-    if not (word.isascii() and word.isdecimal() and len(word) < 10):
-        raise Usage(f"{what}: {checks.quoted(word)} is no number of rows: say 20, or 0 for all")
-    return int(word)
-
-
-def _priority(word: str, what: str, context: Context) -> int:
-    if word == "urgent":
-        return 8
-    if len(word) == 1 and word in "0123456789":
-        return int(word)
-    raise Usage(f"{what}: {checks.quoted(word)} is no priority: 0 to 9 (9 first, 5 unless said), or urgent")
-
-
-TEXT = Value("text", _text)
-"""A body: any UTF-8, byte for byte; ``-`` and ``@file`` too."""
-
-LINE = Value("text", _line)
-"""A subject, title or reason: one line; ``-`` and ``@file`` too."""
-
-JSON = Value("json", _json)
-"""Any JSON value; ``-`` and ``@file`` too."""
-
-DURATION = Value("d", _duration)
-"""Seconds."""
-
-PRIORITY = Value("0-9", _priority)
-
-ID = Value("id", lambda word, what, context: checks.ident(word))
-
-NEW_TASK_ID = Value("id", lambda word, what, context: checks.given_task_id(word))
-
-
-def name(kind: str) -> Value:
-    """The name of a ``kind``: an agent, a team, a lock."""
-    return Value(kind, lambda word, what, context: checks.name(kind, word))
-
-
-AGENT = name("agent")
-
-
-def words(
-    into: str, metavar: str, check: Callable[[str], str] = str, required: bool = True
-) -> Callable[[F], F]:
-    """Any number of ids or paths as the argument ``into``, each as ``check`` returns it; ``-`` reads stdin.
+def words(into: str, metavar: str, each: Value = GIVEN, required: bool = True) -> Callable[[F], F]:
+    """Any number of ids or paths as the argument ``into``, each a value of that type; ``-`` reads stdin.
 
     Nothing on stdin is nothing to do: the command ends there, with 0.
     """
@@ -223,14 +113,33 @@ def words(
         if given and not found:
             context.say("nothing on stdin, nothing to do")
             ctx.exit(0)
-        return tuple(map(check, found))
+        return tuple(each.read(word, metavar, context) for word in found)
 
-    return argument(into, metavar=f"{metavar}...", nargs=-1, required=required, callback=expanded)
+    return argument(
+        into, type=as_given(each.completes), metavar=f"{metavar}...", nargs=-1, required=required, callback=expanded
+    )
 
 
 def _lines(context: Context, what: str) -> list[str]:
-    said = checks.text(what, context.stdin(what), STDIN)
-    return [line.rstrip("\r") for line in said.split("\n") if line.strip()]
+    """The ids or paths on stdin: one a line, as people and git (which quotes some) write them, or each ended by NUL.
+
+    What is no UTF-8 in them is for whoever reads the word to refuse.
+    """
+    data = context.stdin(what)
+    if len(data) > STDIN:
+        raise Usage(f"{what} is over {STDIN} bytes: name folders, or call several times")
+    said = data.decode("utf-8", "surrogateescape")
+    if "\0" in said:
+        return [word for word in said.split("\0") if word]
+    return [checks.unquoted(line.rstrip("\r")) for line in said.split("\n") if line.strip()]
+
+
+TIMEOUT = 100.0
+"""Seconds that a waiting command waits unless said: less than the two minutes that agents give a command."""
+
+timeout = option(
+    "--timeout", type=DURATION, default=TIMEOUT, metavar="D", help="how long to wait (100s); 0 is for ever"
+)
 
 
 # -- the options of every command ----------------------------------------------------------------------------
@@ -238,12 +147,13 @@ def _lines(context: Context, what: str) -> list[str]:
 EVERY = (
     _shared("--as", "agent", metavar="AGENT", envvar="MBOX_AGENT", type=AGENT),
     _shared("--root", metavar="DIR"),
-    _shared("-o", "--output", metavar="FORMAT", type=click.Choice(output.FORMATS), default="auto"),
+    _shared("-o", "--output", metavar="FORMAT", type=click.Choice(output.FORMATS), callback=_keep_given),
+    _shared("--json", is_flag=True, hidden=True, callback=_keep_json),
     _shared("--quiet", is_flag=True),
 )
 DRY_RUN = _shared("--dry-run", is_flag=True)
 FULL = _shared("--full", is_flag=True)
-LIMIT = _shared("--limit", metavar="N", type=Value("n", _count))
+LIMIT = _shared("--limit", metavar="N", type=Value("n", row_count))
 
 WORDS = {
     "--as": 1,
@@ -251,6 +161,7 @@ WORDS = {
     "-o": 1,
     "--output": 1,
     "--limit": 1,
+    "--json": 0,
     "--quiet": 0,
     "--dry-run": 0,
     "--full": 0,
@@ -258,10 +169,16 @@ WORDS = {
 """Every spelling of a shared option, with the words that follow it."""
 
 
-def changes(function: F) -> F:
-    """The command changes state: ``--dry-run``."""
-    vars(function).setdefault("wanted", []).append(DRY_RUN)
+def acts(function: F) -> F:
+    """The command changes something: where its answer cannot be written, it ends with 74 (`Context.acts`)."""
+    vars(function)["acts"] = True
     return function
+
+
+def changes(function: F) -> F:
+    """The command changes state, and can be tried: ``--dry-run``."""
+    vars(function).setdefault("wanted", []).append(DRY_RUN)
+    return acts(function)
 
 
 def shows(function: F) -> F:
@@ -289,20 +206,22 @@ def command(
     ``examples``: one call for each job.  ``exits``: what each status of its own means.  ``tail``: the name of
     the words after ``--``, where the command takes them (`Context.tail`).
     """
-    return lambda function: Body(function, examples, {**EXITS, **(exits or {})}, tail)
+    return lambda function: Body(function, examples, exits or {}, tail)
 
 
 class Body:
     """A declared command: its function and what it wants, before click's objects are made."""
 
-    __slots__ = ("examples", "exits", "function", "tail")
+    __slots__ = ("acts", "examples", "exits", "function", "own_exits", "tail")
 
     def __init__(
         self, function: Callable[..., Any], examples: Sequence[str], exits: Mapping[int, str], tail: str
     ) -> None:
         self.function = function
+        self.acts = hasattr(function, "acts")
         self.examples = examples
-        self.exits = exits
+        self.own_exits = exits
+        self.exits = {**EXITS, **(ACTS if self.acts else {}), **exits}
         self.tail = tail
 
     def command(self, name: str) -> Command:
@@ -310,31 +229,60 @@ class Body:
         return Command(name, self)
 
 
+HELP = "Show this message and exit."
+
+
 class Helpful(click.Command):
-    """Prints its help as data is printed, so that a full disk behind stdout is told as one."""
+    """Prints its help as data is printed, so that a full disk behind stdout is told as one; names what a wrong option means."""
+
+    def spelled(self) -> list[str]:
+        """Every option and argument that may stand here, as it is written: those of its own, unless it knows better."""
+        there = [name for one in self.params for name in names(one) if not getattr(one, "hidden", False)]
+        return [*there, "--help"]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            from . import meanings
+
+            meant = asked(meanings.option(error.option_name, self.spelled()))
+            raise click.UsageError(f"No such option: {error.option_name}{meant}", error.ctx or ctx) from None
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
     def get_help_option(self, ctx: click.Context) -> click.Option | None:
-        found = super().get_help_option(ctx)
-        if found is not None:
-            found.callback = _help
-        return found
+        """``--help``, made here: click's own looks for a translation of its one line, which costs a millisecond."""
+        names = self.get_help_option_names(ctx)
+        if not names:
+            return None
+        return click.Option(names, is_flag=True, is_eager=True, expose_value=False, callback=_help, help=HELP)
 
 
-def _help(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
-    if asked and not ctx.resilient_parsing:
+def asked(meant: str) -> str:
+    """``; did you mean …?``, or nothing where nothing is meant."""
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def _help(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
         output.write(ctx.get_help() + "\n")
         ctx.exit()
 
 
 def _complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:
     """What the shell completes a value with."""
-    from mbox.cli.completing import values
+    from .completing import values
 
     return values(ctx, param, incomplete)
 
 
 class Command(Helpful):
-    """A command with a compact help (at most 2,000 bytes): own options, examples, exit statuses."""
+    """A command with a compact help (at most 2,000 bytes): own options, examples, and the exit statuses that are its own."""
+
+    allow_extra_args = True
+    """click hands back the words that are too many, and they are refused here, with where they belong."""
 
     def __init__(self, name: str, body: Body) -> None:
         wanted: list[Wanted] = [*getattr(body.function, "wanted", []), *EVERY]
@@ -349,7 +297,7 @@ class Command(Helpful):
             "help": self.help,
             "arguments": [_described(one) for one in own if isinstance(one, click.Argument)],
             "options": [_described(one) for one in own if isinstance(one, click.Option)],
-            "shared": [one.opts[0] for one in self.params if not one.expose_value],
+            "shared": [one.opts[0] for one in self.params if not one.expose_value and not getattr(one, "hidden", False)],
             "tail": self.body.tail or None,
             "examples": list(self.body.examples),
             "exits": {str(status): said for status, said in sorted(self.body.exits.items())},
@@ -360,14 +308,17 @@ class Command(Helpful):
             at = args.index("--")
             ctx.ensure_object(Context).tail = tuple(args[at + 1 :])
             args = args[:at]
-        try:
-            return super().parse_args(ctx, args)
-        except click.UsageError as error:
-            error.ctx = error.ctx or ctx
-            raise
+        extra = super().parse_args(ctx, args)
+        if extra and not ctx.resilient_parsing:
+            from . import meanings
+
+            hint = meanings.spoken(extra, self.spelled())
+            raise click.UsageError(f"Got unexpected extra argument{'s'[: len(extra) > 1]} ({' '.join(extra)}){hint}", ctx)
+        return extra
 
     def invoke(self, ctx: click.Context) -> Any:
         context = ctx.ensure_object(Context)
+        context.acts = self.body.acts and not context.dry_run
         returned = self.body.function(context, **ctx.params)
         if context.dry_run:
             context.say("dry run: nothing was changed")
@@ -383,7 +334,7 @@ class Command(Helpful):
         if own:
             with formatter.section("Options"):
                 formatter.write_dl(own, col_max=24)
-        shared = [_spelled(one) for one in options if not one.expose_value]
+        shared = [_spelled(one) for one in options if not one.expose_value and not one.hidden]
         formatter.write_paragraph()
         formatter.write_text(f"Also {' '.join(shared)} --help")
 
@@ -391,10 +342,9 @@ class Command(Helpful):
         with formatter.section("Examples"):
             for example in self.body.examples:
                 formatter.write(f"  {example}\n")
-        formatter.write_paragraph()
-        formatter.write_text(
-            "Exit: " + ", ".join(f"{n} {said}" for n, said in sorted(self.body.exits.items()))
-        )
+        if self.body.own_exits:
+            formatter.write_paragraph()
+            formatter.write_text("Exit: " + ", ".join(f"{n} {said}" for n, said in sorted(self.body.own_exits.items())))
 
 
 def _described(one: click.Parameter) -> dict[str, Any]:
@@ -403,6 +353,11 @@ def _described(one: click.Parameter) -> dict[str, Any]:
     return (
         {**described, "help": one.help, "flag": one.is_flag} if isinstance(one, click.Option) else described
     )
+
+
+def names(one: click.Parameter) -> list[str]:
+    """How a parameter is written: its options, or the name of the argument in the help."""
+    return [*one.opts, *one.secondary_opts] if isinstance(one, click.Option) else [one.metavar or ""]
 
 
 def _spelled(one: click.Option) -> str:

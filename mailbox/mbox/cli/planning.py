@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mbox.errors import Usage
 from mbox.format import checks
-from mbox.cli.context import Context
-from mbox.cli.options import (
-    AGENT,
-    ID,
-    JSON,
-    LINE,
-    NEW_TASK_ID,
-    PRIORITY,
-    TEXT,
-    Value,
-    argument,
-    changes,
-    command,
-    lists,
-    option,
-    shows,
-)  # fmt: skip
 from mbox.format.documents import TASK_STATES
-from mbox.errors import Usage, did_you_mean
 
-if TYPE_CHECKING:
-    from mbox.tasks.drafts import Draft
+from . import output
+from .context import Context
+from .options import argument, asked, changes, command, lists, option, shows, timeout, words
+from .values import AGENT, JSON, KEY, LINE, NEW_TASK_ID, PRIORITY, TASK, TEXT, WORD, Value, as_given
 
 MISSING = {3: "no such task"}
-
-
-def _word(word: str, what: str, context: Context) -> str:
-    if word and any(char.isspace() or char == "," for char in checks.line(what, word, 64)):
-        raise Usage(f"{what}: {checks.quoted(word)} is not one word: use - for spaces and commas")
-    return word
-
-
-WORD = Value("word", _word)
-"""A stage, label or capability: one word, or nothing."""
 
 
 def _attempts(word: str, what: str, context: Context) -> int:
@@ -48,6 +23,9 @@ def _attempts(word: str, what: str, context: Context) -> int:
 
 
 ATTEMPTS = Value("n", _attempts)
+
+NARROW = ("title", ("stage", "expired", "urgency", "priority"))
+"""What stays readable of a list of tasks on a narrow terminal, and what goes first."""
 
 
 # -- planning ----------------------------------------------------------------------------------------------------------
@@ -66,27 +44,27 @@ ATTEMPTS = Value("n", _attempts)
 @option("--id", "given", type=NEW_TASK_ID, metavar="ID", help="not of the form t45")
 @option("--description", type=TEXT, metavar="D", default="", help="- is stdin, @FILE a file")
 @option("--stage", type=WORD, metavar="S", default="")
-@option("--depends-on", type=ID, metavar="ID", multiple=True, help="done first; repeatable")
+@option("--depends-on", type=TASK, metavar="ID", multiple=True, help="done first; repeatable")
 @option("--path", "paths", metavar="GLOB", multiple=True, help="what it will change; repeatable")
-@option("--priority", type=PRIORITY, metavar="0-9", default=5, help="9 first; 5 unless said")
+@option("--priority", type=PRIORITY, metavar="0-9", default=5, help="9 first; 5 is the default")
 @option("--requires", type=WORD, metavar="CAP", multiple=True, help="what its agent must be able to do")
 @option("--label", "labels", type=WORD, metavar="L", multiple=True)
 @option("--payload", type=JSON, metavar="JSON")
 @option("--max-attempts", type=ATTEMPTS, metavar="N", help="leases that may run out (config: max_attempts)")
-@option("--key", type=LINE, metavar="K", help="the same key is the same task")
+@option("--key", type=KEY, metavar="K", help="the same key is the same task")
 def add(context: Context, title: str, given: str | None, description: str, stage: str,
         depends_on: tuple[str, ...], paths: tuple[str, ...], priority: int, requires: tuple[str, ...],
         labels: tuple[str, ...], payload: Any, max_attempts: int | None, key: str | None) -> None:  # fmt: skip
     """Add a task; prints its id."""
     from mbox.tasks import planning
-    from mbox.tasks.drafts import Draft
+    from mbox.tasks.drafts import TaskDraft
 
-    draft = Draft(
+    draft = TaskDraft(
         id=given, title=title, description=description, stage=stage, depends_on=_once(depends_on),
         touched_paths=_once(context.patterns(paths)), priority=priority, requires=_some(requires),
         labels=_some(labels), max_attempts=max_attempts, payload=payload,
     )  # fmt: skip
-    context.emit(planning.add(context.store, context.actor(required=False), draft, key, context.dry_run))
+    context.emit(planning.add(context.store, context.actor(required=False), draft, key))
 
 
 def _once(given: Any) -> tuple[str, ...]:
@@ -111,50 +89,28 @@ def import_(context: Context, file: str, source: str | None, drop_cycles: bool, 
     """Add all tasks of a file, or none: {tasks: [{id, title, description, stage, depends_on, touched_paths, priority,
     requires, labels, max_attempts, payload}]} in YAML or JSON, or a task a line in JSON Lines.  - is stdin.
     """
+    from mbox.format import parsing
     from mbox.tasks import planning
-    from mbox.format import parsing as notation
+
+    from . import plans
 
     if source not in (None, "beads"):
         raise Usage(f"--from {checks.quoted(source or '')}: it reads beads, or without --from a plan")
     name = "stdin" if file == "-" else file
-    data = context.stdin("FILE", notation.LARGEST) if file == "-" else _file(file, notation.LARGEST)
+    data = context.stdin("FILE", parsing.LARGEST) if file == "-" else plans.content(file)
     if source:
-        from mbox.tasks.beads import parse_beads as parse
+        from mbox.tasks.beads import parse_beads
+
+        drafts = parse_beads(data, name)
     else:
-        from mbox.tasks.planfile import parse_plan as parse
-    drafts = parse(data, name)
+        from mbox.tasks.planfile import parse_plan
+
+        drafts = parse_plan(data, name)
+    drafts = plans.placed(context, drafts)
     answer = planning.import_drafts(
-        context.store, context.actor(required=False), _placed(context, drafts), drop_cycles, skip_existing, source == "beads",
-        context.dry_run,
+        context.store, context.actor(required=False), drafts, drop_cycles, skip_existing, source == "beads"
     )  # fmt: skip
     context.emit(answer)
-
-
-def _placed(context: Context, drafts: list[Draft]) -> list[Draft]:
-    """The drafts with their paths relative to the root."""
-    placed = []
-    for draft in drafts:
-        try:
-            placed.append(draft._replace(touched_paths=_once(context.patterns(draft.touched_paths))))
-        except Usage as error:
-            raise Usage(f"{draft.where}: {error}") from None
-    return placed
-
-
-def plan_of(context: Context, file: str) -> list[Draft]:
-    """The tasks of a plan file, with their paths relative to the root."""
-    from mbox.format.parsing import LARGEST
-    from mbox.tasks.planfile import parse_plan
-
-    return _placed(context, parse_plan(_file(file, LARGEST), file))
-
-
-def _file(path: str, limit: int) -> bytes:
-    try:
-        with open(path, "rb") as file:
-            return file.read(limit + 1)
-    except OSError as error:
-        raise Usage(f"FILE {checks.quoted(path)}: {error.strerror}") from None
 
 
 @command(
@@ -163,14 +119,14 @@ def _file(path: str, limit: int) -> bytes:
     exits={3: "no such task, or dependency"},
 )  # fmt: skip
 @changes
-@argument("task_id", metavar="ID", type=ID)
+@argument("task_id", metavar="ID", type=TASK)
 @option("--title", type=LINE, metavar="T")
 @option("--description", type=TEXT, metavar="D")
 @option("--stage", type=WORD, metavar="S")
 @option("--priority", type=PRIORITY, metavar="0-9")
 @option("--max-attempts", type=ATTEMPTS, metavar="N")
-@option("--add-dep", type=ID, metavar="ID", multiple=True)
-@option("--rm-dep", type=ID, metavar="ID", multiple=True)
+@option("--add-dep", type=TASK, metavar="ID", multiple=True)
+@option("--rm-dep", type=TASK, metavar="ID", multiple=True)
 @option("--path", "paths", metavar="GLOB", multiple=True, help="all its paths from now on ('': none)")
 @option("--label", "labels", type=WORD, metavar="L", multiple=True, help="all its labels from now on")
 @option("--requires", type=WORD, metavar="CAP", multiple=True, help="all it requires from now on")
@@ -195,7 +151,7 @@ def update(context: Context, task_id: str, add_dep: tuple[str, ...], rm_dep: tup
     if not changed and not add_dep and not rm_dep:
         raise Usage("what is to change? see task update --help")
     actor = context.actor(required=False)
-    context.emit(planning.update(context.store, actor, task_id, changed, add_dep, rm_dep, context.dry_run))
+    context.emit(planning.update(context.store, actor, task_id, changed, add_dep, rm_dep))
 
 
 # -- looking -----------------------------------------------------------------------------------------------------------
@@ -205,7 +161,9 @@ def _statuses(given: str | None) -> list[str]:
     found = given.split(",") if given else []
     for status in found:
         if status not in TASK_STATES:
-            hint = did_you_mean(status, list(TASK_STATES)) or f"; it is one of {', '.join(TASK_STATES)}"
+            from . import meanings
+
+            hint = asked(meanings.state(status, TASK_STATES)) or f"; it is one of {', '.join(TASK_STATES)}"
             raise Usage(f"--status {checks.quoted(status)}: no such status{hint}")
     return found
 
@@ -220,23 +178,32 @@ def _statuses(given: str | None) -> list[str]:
 @option("--all", "everything", is_flag=True, help="final ones too")
 def list_(context: Context, status: str | None, owner: str | None, mine: bool, stage: str | None,
           label: str | None, everything: bool) -> None:  # fmt: skip
-    """List tasks by priority, then age; those that are not final unless said."""
+    """List tasks by priority (or `urgency`, that of what waits for them), then age; without --all only those that are not final.
+
+    For a queued task `reason` says whether it is ready, blocked, waiting, held, …, and `why` says by what.
+    """
     from mbox.tasks import ready
 
     if mine and owner:
         raise Usage("--mine, or --owner: not both")
     owner = context.actor().name if mine else owner
-    context.emit(ready.rows(context.store, _statuses(status), owner, stage, label, everything))
+    store = context.store
+    rows, left = output.limited(ready.rows(store, _statuses(status), owner, stage, label, everything), context.limit)
+    listed = ready.listed(store, rows)
+    if mine:
+        listed = [{name: value for name, value in row.items() if name != "owner"} for row in listed]
+    context.emit(listed, "", *NARROW)
+    context.left_out(len(rows), left)
 
 
 @command(examples=["task show t45", "task show t45 --notes 20"], exits=MISSING)
 @shows
-@argument("task_id", metavar="ID", type=ID)
+@argument("task_id", metavar="ID", type=TASK)
 @option("--notes", "count", type=int, metavar="N", default=3, help="the newest N notes (3)")
 def show(context: Context, task_id: str, count: int) -> None:
     """Show a task, the time left on its lease, what it waits for, and its newest notes."""
-    from mbox.tasks import ready
     from mbox.format import places
+    from mbox.tasks import ready
 
     answer = ready.show(context.store, task_id, count)
     if context.full:
@@ -244,38 +211,63 @@ def show(context: Context, task_id: str, count: int) -> None:
     context.emit(answer, "task")
 
 
+@command(
+    examples=["task wait t45 t46", "task wait t45 --timeout 10m --status review", "task list -o id | task wait -"],
+    exits={1: "one ended otherwise than done (or S)", 3: "no such task", 4: "time ran out"},
+)
+@words("ids", "ID", TASK)
+@timeout
+@option("--status", metavar="S", help="until it is in this state, or final")
+def wait(context: Context, ids: tuple[str, ...], timeout: float, status: str | None) -> None:
+    """Wait until every task has ended, and print how each did."""
+    from mbox.tasks import outcomes
+
+    if status is not None and (len(_statuses(status)) != 1 or not status):
+        raise Usage(f"--status {checks.quoted(status)}: one state, such as review")
+    found, in_time = outcomes.wait(context.store, _once(ids), timeout, status)
+    context.emit(found)
+    context.flush()
+    outcomes.refuse(found, in_time, status)
+
+
 @command(examples=["task ready", "task ready --explain", "task ready --explain t45"], exits=MISSING)
 @lists(100)
-@option("--explain", is_flag=False, flag_value="", metavar="[ID]", help="why the others (or this one) are not")
-def ready(context: Context, explain: str | None) -> None:
-    """List what could be claimed now (by you, with --as), next first.
+@option("--explain", "asked", is_flag=False, flag_value="", type=as_given("task"), metavar="[ID]",
+        help="why the others (or this one) are not")  # fmt: skip
+def ready(context: Context, asked: str | None) -> None:
+    """List what could be claimed now (by you, with --as), next first; a task that a more urgent one waits for (`urgency`)
+    is as urgent as that.
 
     --explain counts by reason, with five examples each: in work, held, blocked (a dependency failed), waiting (for a
-    dependency), incapable, reserved (by somebody else).
+    dependency), incapable, reserved (by somebody else); for an ID it also says its place in the queue.
     """
-    from mbox.tasks import ready as looking
+    from mbox.tasks.ready import explain, explain_one, ready
 
-    if explain is None:
-        context.emit(looking.ready(context.store, context.agent))
-    elif explain:
-        context.emit(looking.explain_one(context.store, checks.ident(explain), context.agent))
+    if asked is None:
+        context.emit(ready(context.store, context.agent), "", *NARROW)
+    elif asked:
+        context.emit(explain_one(context.store, checks.ident(asked), context.agent))
     else:
-        context.emit(looking.explain(context.store, context.agent))
+        context.emit(explain(context.store, context.agent))
 
 
 @command(
     examples=["task graph", "task graph --format mermaid", "task graph --format svg >graph.svg", "task graph -o json"],
 )
-@option("--format", "form", metavar="F", help="text (unless said), mermaid, dot or svg (by Graphviz)")
+@option("--format", "form", metavar="F", help="text (the default), mermaid, dot or svg (by Graphviz)")
 @option("--all", "everything", is_flag=True, help="final ones too")
-def graph(context: Context, form: str | None, everything: bool) -> None:
-    """Draw what depends on what; -o json, jsonl and yaml give nodes and edges as data, -o id the tasks' ids."""
+@option("--whole", is_flag=True, help="draw each task in dot and svg, however many")
+def graph(context: Context, form: str | None, everything: bool, whole: bool) -> None:
+    """Draw what depends on what; -o json, jsonl and yaml give nodes and edges as data, -o id the tasks' ids.
+
+    In dot and svg colour and shape are the status. More than 200 tasks are folded by stage, or by label.
+    """
     from mbox.tasks import ready
 
     if form not in (None, "text", "mermaid", "dot", "svg"):
         raise Usage(f"--format {checks.quoted(form)}: text, mermaid, dot or svg")
     if context.output in ("auto", "table"):
-        context.write(ready.graph(context.store, form or "text", everything))
+        context.write(ready.graph(context.store, form or "text", everything, whole))
         return
     if form is not None:
         raise Usage(f"--format draws, -o {context.output} gives data: not both")

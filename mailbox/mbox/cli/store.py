@@ -3,55 +3,90 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from mbox.cli.context import Context
-from mbox.cli.options import argument, changes, command, lists, option, shows
-from mbox.errors import NotFound, Nothing, Usage, did_you_mean
-from mbox.journal.segments import Record
+from mbox.errors import MboxError, NotFound, Nothing, StoreError, did_you_mean
+
+from .context import Context
+from .options import argument, changes, command, gone, lists, option, shows
+from .table import PROGRAMS, described, group
+from .values import as_given, name
+
+if TYPE_CHECKING:
+    from mbox.doctor.repair import Mended
+    from mbox.doctor.survey import Finding
+    from mbox.journal.record import Record
+    from mbox.store.store import Actor, Store
 
 
-@command(examples=["mbox init", "mbox init --track    # documents are committed like any other file"])
+@command(examples=["mbox init", "mbox init --here     # in a folder of its own"])
 @changes
 @option("--here", is_flag=True, help="in this folder, not in the repository's root")
-@option("--track", is_flag=True, help="leave the documents to be committed on your branches")
-def init(context: Context, here: bool, track: bool) -> None:
-    """Make .mailbox/ and .tasks/ in the repository's root; twice is harmless."""
-    from mbox import opening, root
+@gone("--track", "documents that follow a branch go back with each checkout, stash and reset, and a task could be claimed "
+      "twice; `mbox init` keeps them off your branches, `mbox audit commit` keeps the trail in git")
+def init(context: Context, here: bool) -> None:
+    """Make .mailbox/ and .tasks/ in the repository's root; running it twice is harmless."""
+    from mbox import opening
     from mbox.format import places
+    from mbox.git.placement import init_place, tracked
 
     if context.dry_run:
-        folder = root.init_place(context.cwd, here)
+        folder = init_place(context.cwd, here)
         context.emit({"root": folder, "made": not os.path.isdir(f"{folder}/{places.LOGS}")})
         return
-    made = opening.init(context.cwd, here, track, say=context.say)
+    made = opening.init(context.cwd, here, say=context.say)
     context.closing.append(made.store.close)
     if made.excluded:
         context.say("the store stays out of your branches (.git/info/exclude); `git clean -x` deletes it, "
                     "`mbox audit restore` brings it back as of the last `mbox audit commit`")  # fmt: skip
     if made.adopted:
         context.say(f"{made.adopted} documents that stood there without a journal were adopted")
+    if off := tracked(made.store.root):
+        context.say(f"your branch holds documents of the store, which must not follow it: `{off}`, then commit that; "
+                    "the files stay")  # fmt: skip
     context.emit({"root": made.store.root, "made": made.fresh})
 
 
 @command(examples=["mbox status"])
 def status(context: Context) -> None:
-    """What goes on, and for what does not move the one reason why."""
-    from mbox.report.status import status as look
+    """What is going on, and the one reason for each thing that does not move. On a terminal what needs you comes first."""
+    from mbox.report.status import look
 
-    context.emit(look(context.store))
+    found = look(context.store)
+    if not context.for_person:
+        context.emit(found.answer)
+        return
+    from .screens import status
+
+    context.write(status(found.answer, [(one.needs_person, one.text) for one in found.why]))
 
 
 @command(examples=["mbox me", "mbox me --as ann"], exits={3: "not registered"})
 def me(context: Context) -> None:
-    """Who I am, what I hold, my mail, questions that I owe an answer (`to_answer`) and that I asked (`asks`), and the
-    next command for each."""
-    from mbox.report.status import me as look
+    """Who I am, my mail, questions that I owe an answer (`to_answer`) and that I asked (`asks`), what I hold, and the
+    next command for each; in 1,500 bytes, `left_out` counts what is not shown."""
+    from mbox.report.status import me
 
-    context.emit(look(context.store, context.actor()))
+    context.emit(me(context.store, context.actor()))
+
+
+@command(examples=["mbox primer --as ann", "mbox primer --role reviewer"], exits={3: "not registered"})
+@option("--role", type=name("role"), metavar="R", help="for this role instead of your own: worker, reviewer, orchestrator, …")
+def primer(context: Context, role: str | None) -> None:
+    """What a new agent must know: who it is, its ten commands, the rules. At most 2,500 bytes; each role has its own."""
+    from mbox.agents import registry
+    from mbox.report.primer import primer
+    from mbox.system import executables
+
+    agent = context.agent or ""
+    own = registry.require(context.store, context.store.read, agent)["role"] if agent else registry.USUAL
+    text = primer(agent or "NAME", role or own, executables.ours("mbox"))
+    if context.output in ("auto", "table"):
+        context.write(text)
+    else:
+        context.emit({"agent": agent, "role": role or own, "text": text})
 
 
 @command(
@@ -61,47 +96,42 @@ def me(context: Context) -> None:
 @option("--follow", is_flag=True, help="go on with what comes")
 @option("--since", metavar="D|SEQ|TIME", help="2h, 1200, or 2026-01-02T03:04:05Z")
 @option("--agent", "about", metavar="A", help="by, or about, this agent")
-@option("--task", "task", metavar="T", help="about this task")
+@option("--task", "task", type=as_given("task"), metavar="T", help="about this task")
 @option("--op", metavar="O", help="an operation, or its beginning: task.")
 @shows
 @lists(100)
 def log(context: Context, follow: bool, since: str | None, about: str, task: str, op: str) -> None:
-    """Who did what, when and why: the journal, newest last."""
+    """Who did what, when and why: the journal, newest last; on a terminal with the titles of tasks and messages."""
     from mbox.report import history
 
     store = context.store
-    start = history.since(since, store.host.wall(), _seconds) if since else history.Filter()
+    start = history.since(since, store.host.wall()) if since else history.RecordFilter()
     wanted = start._replace(agent=about or "", task=task or "", op=op or "")
     place = store.end()
     found, more = history.newest(store, wanted, context.limit)
-    rows = [record if context.full else history.row(record) for record in found]
+    titles = history.Titles(store) if context.for_person and not context.full else None
+
+    def row(record: Record) -> dict[str, object]:
+        """What is printed of a record: for a person also what it is about is called."""
+        if context.full:
+            return record
+        return history.row(record) | ({"title": titles.of(record)} if titles else {})
+
+    rows = list(map(row, found))
     if not follow:
-        context.emit(rows)
-    for row in rows if follow else ():
-        context.stream(row)
+        context.emit(rows, "", "title")
+    for one in rows if follow else ():
+        context.stream(one, "", "title")
     if more:
         context.say(
             f"older records were left out: --limit 0 for all, --since {found[0]['seq'] - 1} for these"
         )
     if follow:
-        for record in _followed(context, history.follow, place, wanted):
-            context.stream(record if context.full else history.row(record))
+        from mbox.store.waiting import Watch, journal_paths
 
-
-def _followed(context: Context, follow: Any, place: Any, wanted: Any) -> Iterator[Record]:
-    from mbox.format import places
-    from mbox.system.watch import Watcher
-
-    store = context.store
-    folders = [store.absolute(places.LOGS), store.absolute(places.MAILBOX)]
-    with Watcher(folders, store.watch_backend, store.config.poll, context.say) as journal:
-        yield from follow(store, wanted, place, lambda: journal.wait(5.0))
-
-
-def _seconds(text: str) -> float:
-    from mbox.config.settings import seconds
-
-    return seconds(text)
+        with Watch(store, lambda: journal_paths(store)) as watch:
+            for record in history.follow(store, wanted, place, watch):
+                context.stream(row(record), "", "title")
 
 
 @command(
@@ -109,42 +139,91 @@ def _seconds(text: str) -> float:
     exits={1: "something is wrong", 6: "the store cannot be read"},
 )
 @changes
-@option("--repair", is_flag=True, help="mend what has one right answer, quarantine the rest")
-def doctor(context: Context, repair: bool) -> None:
+@option("--repair", "wanted", is_flag=True, help="put back what is the toolkit's own, adopt edits, quarantine the rest")
+def doctor(context: Context, wanted: bool) -> None:
     """Compare documents and journal; find foreign, corrupt and missing files; look at the machine."""
-    from mbox.doctor import survey as module
     from mbox.doctor import machine
+    from mbox.doctor.repair import foreseen, repair
+    from mbox.doctor.survey import survey
 
+    context.as_it_stands = True
     store = context.store
-    mended = module.repair(store, context.actor(required=False)) if repair and not context.dry_run else []
-    for finding in mended:
-        context.say(f"mended: {finding.kind} {finding.path}")
-    found = module.survey(store)
-    findings = [*machine.look(store), *found.findings]
-    answer = {"root": store.root, "found_by": store.found.how, "clean": not any(f.bad for f in findings),
+    context.acts = context.acts and wanted
+    if not wanted and not context.dry_run:
+        try:
+            if not store.is_in_order():
+                store.catch_up(store.patience)
+        except StoreError as error:  # the survey says how the files stand
+            context.say(f"{error}; the files are compared as they stand")
+    would = foreseen(store) if wanted and context.dry_run else []
+    for finding in would:
+        context.say(f"would be mended: {finding.kind} {finding.path}")
+    mended = repair(store, _mender(context)) if wanted and not context.dry_run else []
+    mended += _freed(store) if wanted and not context.dry_run else []
+    for done in mended:
+        context.say(f"{done.path}: {done.did}")
+    found = survey(store)
+    findings = [*machine.look(store, context.found.warnings), *(one for one in found.findings if one not in would),
+                *_repository(store)]  # fmt: skip
+    answer = {"root": store.root, "found_by": context.found.how, "clean": not any(f.bad for f in findings),
               "records": found.records, "documents": found.documents, "seq": found.tail.seq,
-              "mended": len(mended), "findings": [finding.row() for finding in findings]}  # fmt: skip
+              "mended": len(mended) + len(would), "did": [done.row() for done in mended],
+              "findings": [finding.row() for finding in findings]}  # fmt: skip
     context.emit(answer)
     if not answer["clean"]:
         bad = [finding for finding in findings if finding.bad]
         raise Nothing(f"{len(bad)} findings, the first: {bad[0].path or store.root}: {bad[0].problem}"
-                      + ("" if repair else "; `mbox doctor --repair` mends what has one right answer"))  # fmt: skip
+                      + ("" if wanted else "; `mbox doctor --repair` mends what has one right answer"))  # fmt: skip
 
 
-@command(examples=["mbox rebuild"], exits={2: "edits by hand stand"})
+def _repository(store: Store) -> list[Finding]:
+    """What of the repository is in the store's way, or has what is the store's."""
+    from mbox.doctor.survey import Finding
+    from mbox.git import reflock
+    from mbox.git.placement import tracked
+
+    found = []
+    if stale := reflock.look(store):
+        found.append(Finding("ref", stale.path, stale.problem))
+    if off := tracked(store.root):
+        found.append(Finding("place", "", f"your branch holds documents of the store: `{off}`, then commit that", False))
+    return found
+
+
+def _freed(store: Store) -> list[Mended]:
+    """The lock of git's that a dead audit commit left, removed."""
+    from mbox.doctor.repair import Mended
+    from mbox.git import reflock
+
+    stale = reflock.look(store, repair=True)
+    return [Mended("ref", stale.path, "removed")] if stale and stale.ours else []
+
+
+def _mender(context: Context) -> Actor:
+    """Who mends: the caller's agent, or the user where that one's document is itself among what is to be mended."""
+    try:
+        return context.actor(required=False)
+    except MboxError as error:
+        agent, context.agent = context.agent, None
+        by = context.actor(required=False)
+        context.say(f"{error}: mended by {by.name}, not by {agent}")
+        return by
+
+
+@command(examples=["mbox rebuild"], exits={2: "there are edits by hand"})
 @changes
 @option("--drop-edits", is_flag=True, help="lose what was edited by hand")
 def rebuild(context: Context, drop_edits: bool) -> None:
-    """Make all documents again from the journal alone."""
-    from mbox.doctor import survey as module
+    """Make all documents again from the journal alone.
 
-    if context.dry_run:
-        found = module.survey(context.store)
-        wrong = [finding.kind for finding in found.findings if finding.bad]
-        written, removed = sum(kind != "foreign" for kind in wrong), 0
-        context.emit(module.Rebuilt(found.records, found.documents, written, removed)._asdict())
-        return
-    context.emit(module.rebuild(context.store, drop_edits)._asdict())
+    It may take minutes. Others can write meanwhile; Ctrl-C or SIGTERM leaves every document whole.
+    """
+    from mbox.doctor import repair
+
+    context.as_it_stands = True
+    make = repair.rebuilt if context.dry_run else repair.rebuild
+    done = make(context.store, drop_edits)
+    context.emit({**done._asdict(), "did": [one.row() for one in done.did]})
 
 
 @command(
@@ -154,13 +233,10 @@ def rebuild(context: Context, drop_edits: bool) -> None:
 @argument("words", nargs=-1, metavar="[NAME|commands]")
 def schema(context: Context, words: tuple[str, ...]) -> None:
     """The JSON Schema of a document (task) or of what a command prints (task claim), or the table of all commands."""
-    from mbox.format import documents
-    from mbox.format import schemas
+    from mbox.format import documents, schemas
 
     name = " ".join(words).removeprefix("mbox ")
     if name == "commands":
-        from mbox.cli.main import described
-
         context.emit(described(), "command")
         return
     if not name:
@@ -172,7 +248,7 @@ def schema(context: Context, words: tuple[str, ...]) -> None:
 
 
 @command(examples=["mbox config get", "mbox config get lease"], exits={3: "no such setting"})
-@argument("key", required=False)
+@argument("key", type=as_given("setting"), required=False)
 def config_get(context: Context, key: str | None) -> None:
     """A setting, or all of them, with what they mean."""
     from mbox.config.settings import OPTIONS
@@ -187,16 +263,18 @@ def config_get(context: Context, key: str | None) -> None:
 
 @command(examples=["mbox config set lease 1h", "mbox config set require_reservation impl,review"])
 @changes
-@argument("key")
+@argument("key", type=as_given("setting"))
 @argument("value")
 def config_set(context: Context, key: str, value: str) -> None:
     """Change a setting; your comments in config.yaml are kept."""
-    from mbox.config import file as config
+    from mbox.config import file
     from mbox.format import places
 
     store = context.store
     with store.locked():
-        changed = config.set_value(store.absolute(places.MAILBOX), key, value, store.disk, context.dry_run)
+        changed = file.set_value(store.absolute(places.MAILBOX), key, value, store.disk, context.dry_run)
+    if key == "private" and changed.private and not context.dry_run:
+        store.close_to_others(thoroughly=True)
     context.emit({"key": key, "value": changed.get(key)})
 
 
@@ -208,12 +286,10 @@ def completion(context: Context, shell: str) -> None:
     """The script that completes mbox, task, reserve and team in your shell."""
     from click.shell_completion import get_completion_class
 
-    from mbox.cli.main import table
+    from .completing import Bash
 
-    found = get_completion_class(shell)
-    if found is None:
-        raise Usage(f"no completion for {shell}; bash, zsh and fish have one")
-    for program in ("mbox", "task", "reserve", "team"):
-        made = found(table(program), {}, program, f"_{program.upper()}_COMPLETE")
-        script = made.source().replace("complete -o nosort", "complete -o bashdefault -o default -o nosort")
-        context.write(script + "\n")
+    found = Bash if shell == "bash" else get_completion_class(shell)
+    assert found is not None
+    for program in PROGRAMS:
+        made = found(group(program), {}, program, f"_{program.upper()}_COMPLETE")
+        context.write(made.source() + "\n")

@@ -6,33 +6,22 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mbox.format import checks
-from mbox.cli.context import Context
-from mbox.cli.options import (
-    AGENT,
-    DURATION,
-    ID,
-    JSON,
-    LINE,
-    TEXT,
-    argument,
-    changes,
-    command,
-    lists,
-    option,
-    words,
-)  # fmt: skip
-from mbox.cli.planning import WORD
 from mbox.errors import Nothing, Usage
+from mbox.format import checks
+
+from .context import Context
+from .options import argument, changes, command, lists, option, words
+from .values import AGENT, DURATION, JSON, LINE, TASK, TEXT, WORD
 
 if TYPE_CHECKING:
     from mbox.tasks import claims
-    from mbox.tasks.batches import Filter, Outcome
+    from mbox.tasks.batches import Outcome, TaskFilter
+
 
 HELD = {3: "no such task", 5: "not yours, or not yours any more"}
 """Exit statuses of the holder's verbs."""
 
-task_id = argument("task_id", metavar="ID", type=ID)
+task_id = argument("task_id", metavar="ID", type=TASK)
 token = option("--token", type=int, metavar="N", help="the token that the claim printed")
 lease = option("--lease", type=DURATION, metavar="D", help="how long the lease lasts (config: lease)")
 
@@ -51,7 +40,7 @@ lease = option("--lease", type=DURATION, metavar="D", help="how long the lease l
            4: "time ran out while waiting", 5: "it or its paths are held"},
 )  # fmt: skip
 @changes
-@argument("task_id", metavar="[ID]", type=ID, required=False)
+@argument("task_id", metavar="[ID]", type=TASK, required=False)
 @option("--stage", type=WORD, metavar="S", help="only of this stage")
 @option("--label", type=WORD, metavar="L", help="only with this label")
 @lease
@@ -61,7 +50,8 @@ lease = option("--lease", type=DURATION, metavar="D", help="how long the lease l
 @option("--token", type=int, metavar="N", help="claim again what you claimed under it")
 def claim(context: Context, task_id: str | None, stage: str | None, label: str | None, lease: float | None,
           no_reserve: bool, wait: float | None, start: bool, token: int | None) -> None:  # fmt: skip
-    """Take a task: the next ready one by priority, then age, or the one with this ID.
+    """Take a task: the next ready one by priority, then age, or the one with this ID.  One that a more urgent task waits
+    for is as urgent as that.
 
     Owner, lease and a reservation of its paths are taken at once, or nothing is.  The answer has the token.
     """
@@ -72,27 +62,27 @@ def claim(context: Context, task_id: str | None, stage: str | None, label: str |
         raise Usage("--token goes with the ID of a task")
     if task_id is not None and (stage or label):
         raise Usage("an ID, or --stage and --label: not both")
-    wish = claims.Wish(stage, label, _time("--lease", lease), not no_reserve, start)
+    wish = claims.ClaimRequest(stage, label, _time("--lease", lease), not no_reserve, start)
 
     if task_id is None:
         if wait and not dry_run:
             answer = claims.wait(store, partial(claims.claim_next, store, actor, wish), actor, wait)
         else:
-            answer = claims.claim(store, actor, wish, dry_run)
+            answer = claims.claim(store, actor, wish)
     elif wait and not dry_run:
         answer = _in_line(context, task_id, wish, token, wait)
     else:
-        answer = claims.claim_id(store, actor, task_id, wish, token, dry_run)
+        answer = claims.claim_id(store, actor, task_id, wish, token)
     context.emit(answer)
 
 
-def _in_line(context: Context, task_id: str, wish: claims.Wish, token: int | None, seconds: float) -> dict[str, Any]:
+def _in_line(context: Context, task_id: str, wish: claims.ClaimRequest, token: int | None, seconds: float) -> dict[str, Any]:
     """The claim of a given task, waited for without closing a circle."""
+    from mbox.reservations import waiting
     from mbox.tasks import claims
-    from mbox.reservations import waiting as waits
 
     store, actor = context.store, context.actor()
-    with waits.Line(store, waits.Wish(actor.name, [], False)) as line:
+    with waiting.Line(store, waiting.Waiter(actor.name, [], False)) as line:
         attempt = partial(claims.claim_id, store, actor, task_id, wish, token, waiting=line.stand_for)
         return claims.wait(store, attempt, actor, seconds, by_id=True)
 
@@ -108,13 +98,13 @@ def _time(what: str, seconds: float | None) -> float | None:
 @task_id
 @token
 def renew(context: Context, task_id: str, token: int | None) -> None:
-    """Let the lease on a task, and on the reservations tied to it, run from now.
+    """Start the lease on a task, and on the reservations tied to it, afresh.
 
     Every command of its holder does that too, when a third of the time is used.
     """
-    from mbox.tasks import lifecycle as tasks
+    from mbox.tasks import lifecycle
 
-    context.emit(tasks.renew(context.store, context.actor(), task_id, token, context.dry_run))
+    context.emit(lifecycle.renew(context.store, context.actor(), task_id, token))
 
 
 @command(examples=["task start t45"], exits=HELD)
@@ -123,9 +113,9 @@ def renew(context: Context, task_id: str, token: int | None) -> None:
 @token
 def start(context: Context, task_id: str, token: int | None) -> None:
     """Say that work on a claimed task has begun."""
-    from mbox.tasks import lifecycle as tasks
+    from mbox.tasks import lifecycle
 
-    context.emit(tasks.start(context.store, context.actor(), task_id, token, context.dry_run))
+    context.emit(lifecycle.start(context.store, context.actor(), task_id, token))
 
 
 @command(
@@ -140,9 +130,9 @@ def start(context: Context, task_id: str, token: int | None) -> None:
 @token
 def submit(context: Context, task_id: str, to: str | None, keep: bool, result: Any, token: int | None) -> None:
     """Hand a task in for review."""
-    from mbox.tasks import lifecycle as tasks
+    from mbox.tasks import lifecycle
 
-    context.emit(tasks.submit(context.store, context.actor(), task_id, to, keep, result, token, context.dry_run))
+    context.emit(lifecycle.submit(context.store, context.actor(), task_id, to, keep, result, token))
 
 
 @command(examples=["task done t45", "task done t45 --result '{\"tests\":12}' --next"], exits=HELD)
@@ -153,21 +143,19 @@ def submit(context: Context, task_id: str, to: str | None, keep: bool, result: A
 @token
 def done(context: Context, task_id: str, result: Any, and_claim: bool, token: int | None) -> None:
     """Finish a task.  The answer names the tasks that are ready now because of it."""
-    from mbox.tasks import claims
-    from mbox.tasks import lifecycle as tasks
+    from mbox.tasks import claims, lifecycle
 
     store, actor = context.store, context.actor()
-    answer = tasks.done(store, actor, task_id, result, token, context.dry_run)
-    if and_claim:
-        following: dict[str, Any] = {"task_id": "", "token": ""}
-        try:
-            following = claims.claim(store, actor, claims.Wish(), context.dry_run)
-            answer["next"] = {name: value for name, value in following.items() if value not in (None, "", [])}
-        except Nothing as error:
-            context.say(str(error))
-        if context.output in ("env", "id"):
-            answer = following
-    context.emit(answer)
+    if not and_claim:
+        context.emit(lifecycle.done(store, actor, task_id, result, token))
+        return
+    answer, following = claims.done_and_next(store, actor, task_id, result, token)
+    if isinstance(following, Nothing):
+        context.say(str(following))
+        following = {"task_id": "", "token": ""}
+    else:
+        answer["next"] = {name: value for name, value in following.items() if value not in (None, "", [])}
+    context.emit(following if context.output in ("env", "id") else answer)
 
 
 @command(examples=["task fail t45 --reason 'the API is gone'"], exits=HELD)
@@ -177,9 +165,9 @@ def done(context: Context, task_id: str, result: Any, and_claim: bool, token: in
 @token
 def fail(context: Context, task_id: str, reason: str, token: int | None) -> None:
     """Give a task up for good, with a reason.  (To give it back for somebody else: task release.)"""
-    from mbox.tasks import lifecycle as tasks
+    from mbox.tasks import lifecycle
 
-    context.emit(tasks.fail(context.store, context.actor(), task_id, reason, token, context.dry_run))
+    context.emit(lifecycle.fail(context.store, context.actor(), task_id, reason, token))
 
 
 @command(examples=["task note t45 'the parser is in lib/, not src/'"], exits={3: "no such task"})
@@ -192,7 +180,7 @@ def note(context: Context, task_id: str, text: str) -> None:
 
     if not text.strip():
         raise Usage("TEXT is empty: say something")
-    context.emit(notes.add(context.store, context.actor(required=False), task_id, text, context.dry_run))
+    context.emit(notes.add(context.store, context.actor(required=False), task_id, text))
 
 
 @command(examples=["task checkpoint t45 --state '{\"step\":3,\"next\":\"write the tests\"}'"], exits=HELD)
@@ -208,7 +196,7 @@ def checkpoint(context: Context, task_id: str, state: str, token: int | None) ->
         value = JSON.read(state, "--state", context)
     except checks.TooLong:
         raise notes.too_large(context.store, f"over {checks.BODY}") from None
-    context.emit(notes.checkpoint(context.store, context.actor(), task_id, value, token, context.dry_run))
+    context.emit(notes.checkpoint(context.store, context.actor(), task_id, value, token))
 
 
 # -- review ------------------------------------------------------------------------------------------------------------
@@ -219,14 +207,14 @@ def checkpoint(context: Context, task_id: str, state: str, token: int | None) ->
     exits={1: "nothing to review", 3: "no such task", 5: "somebody else reviews it"},
 )
 @changes
-@argument("task_id", metavar="[ID]", type=ID, required=False)
+@argument("task_id", metavar="[ID]", type=TASK, required=False)
 @lease
 def review(context: Context, task_id: str | None, lease: float | None) -> None:
     """Take a task in review that you did not do, under a lease of its own."""
     from mbox.tasks import reviews
 
     seconds = _time("--lease", lease)
-    context.emit(reviews.take(context.store, context.actor(), task_id, seconds, context.dry_run))
+    context.emit(reviews.take(context.store, context.actor(), task_id, seconds))
 
 
 @command(examples=["task approve t45"], exits={3: "no such task", 5: "its review is not yours"})
@@ -237,7 +225,7 @@ def approve(context: Context, task_id: str, token: int | None) -> None:
     """Accept what was handed in: the task is done."""
     from mbox.tasks import reviews
 
-    context.emit(reviews.approve(context.store, context.actor(), task_id, token, context.dry_run))
+    context.emit(reviews.approve(context.store, context.actor(), task_id, token))
 
 
 @command(
@@ -252,12 +240,12 @@ def reject(context: Context, task_id: str, reason: str, token: int | None) -> No
     """Send a task back to the queue.  The reason goes to the task and, as mail, to whoever did it."""
     from mbox.tasks import reviews
 
-    context.emit(reviews.reject(context.store, context.actor(), task_id, reason, token, context.dry_run))
+    context.emit(reviews.reject(context.store, context.actor(), task_id, reason, token))
 
 
 # -- several at once ---------------------------------------------------------------------------------------------------
 
-ids = words("ids", "ID", checks.ident, required=False)
+ids = words("ids", "ID", TASK, required=False)
 SEVERAL = {3: "no such task (the others are done)"}
 
 
@@ -272,14 +260,14 @@ def filters(function: Any) -> Any:
     return function
 
 
-def _where(ids: Sequence[str], owner: str | None, stage: str | None, label: str | None) -> Filter | None:
-    from mbox.tasks.batches import Filter
+def _where(ids: Sequence[str], owner: str | None, stage: str | None, label: str | None) -> TaskFilter | None:
+    from mbox.tasks.batches import TaskFilter
 
     if not ids and owner is stage is label is None:
         raise Usage("which tasks? IDs (- reads them from stdin), or --owner, --stage, --label")
     if ids and not owner is stage is label is None:
         raise Usage("IDs, or --owner, --stage, --label: not both")
-    return None if ids else Filter(owner, stage, label)
+    return None if ids else TaskFilter(owner, stage, label)
 
 
 def _several(context: Context, ids: Sequence[str], outcome: Outcome) -> int:
@@ -305,13 +293,13 @@ def _several(context: Context, ids: Sequence[str], outcome: Outcome) -> int:
 def release(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None, label: str | None,
             token: int | None) -> int:  # fmt: skip
     """Put tasks that you hold back in the queue; it costs them no attempt."""
-    from mbox.tasks import batches as selections
+    from mbox.tasks import batches
 
     if token is not None and len(ids) != 1:
         raise Usage("--token goes with the ID of one task")
     where = _where(ids, owner, stage, label)
     return _several(
-        context, ids, selections.release(context.store, context.actor(), ids, where, token, context.dry_run)
+        context, ids, batches.release(context.store, context.actor(), ids, where, token)
     )
 
 
@@ -325,11 +313,11 @@ def release(context: Context, ids: tuple[str, ...], owner: str | None, stage: st
 def requeue(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None,
             label: str | None) -> int:  # fmt: skip
     """Queue tasks again that failed, were cancelled or are dead letters; they have all their attempts again."""
-    from mbox.tasks import batches as selections
+    from mbox.tasks import batches
 
     where = _where(ids, owner, stage, label)
     actor = context.actor(required=False)
-    return _several(context, ids, selections.requeue(context.store, actor, ids, where, dry_run=context.dry_run))
+    return _several(context, ids, batches.requeue(context.store, actor, ids, where))
 
 
 @command(
@@ -344,11 +332,10 @@ def requeue(context: Context, ids: tuple[str, ...], owner: str | None, stage: st
 def cancel(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None, label: str | None,
            cascade: bool, reason: str | None) -> int:  # fmt: skip
     """End tasks without a result.  Who holds one is told at their next command (exit 5)."""
-    from mbox.tasks import batches as selections
+    from mbox.tasks import batches
 
     where = _where(ids, owner, stage, label)
-    actor, dry_run = context.actor(required=False), context.dry_run
-    outcome = selections.cancel(context.store, actor, ids, where, reason or "", cascade, dry_run)
+    outcome = batches.cancel(context.store, context.actor(required=False), ids, where, reason or "", cascade)
     return _several(context, ids, outcome)
 
 
@@ -371,9 +358,9 @@ def deadletter_list(context: Context) -> None:
 def deadletter_retry(context: Context, ids: tuple[str, ...], owner: str | None, stage: str | None,
                      label: str | None) -> int:  # fmt: skip
     """Queue dead letters again; the same as task requeue, but a filter finds dead letters only."""
-    from mbox.tasks import batches as selections
+    from mbox.tasks import batches
 
     where = _where(ids, owner, stage, label)
     actor = context.actor(required=False)
-    outcome = selections.requeue(context.store, actor, ids, where, ("deadletter",), context.dry_run)
+    outcome = batches.requeue(context.store, actor, ids, where, ("deadletter",))
     return _several(context, ids, outcome)

@@ -1,7 +1,7 @@
 """A configuration that is broken ends the command; it is never replaced by defaults.
 
 Promised: `load` gives what ``.mailbox/config.yaml`` says, each key it leaves out at its default, or raises
-StoreError (exit 6) with the file, the line and the mend.  No file at all is all defaults (``doctor`` says
+StoreError (exit 6) with file, line, column and the mend.  No file at all is all defaults (``doctor`` says
 so); an empty one is broken, because that is what a power cut leaves.  `set_value` writes only what `load`
 would take, and keeps comments.  Not promised: that a running command sees a change; each command reads the
 file once.
@@ -17,29 +17,38 @@ from __future__ import annotations
 import errno
 import json
 import os
-import time
+from typing import TYPE_CHECKING
 
-from mbox.system.disk import Disk, read_bytes
-from mbox.errors import StoreError, Usage
-from mbox.config.settings import OPTIONS, Config, Text, Wrong, build, named
+from mbox.errors import StoreError, Usage, failure
+from mbox.system.disk import Disk, is_link, read_bytes
+
+from .settings import OPTIONS, Config, Text, Wrong, build, named
+
+if TYPE_CHECKING:
+    from mbox.format.parsing import Place
 
 FILE = "config.yaml"
 CACHE = "cache/config.json"
 
+LARGEST = 1 << 20
+"""Bytes of a configuration at most, in either file."""
 
-def load(mailbox_dir: str, disk: Disk) -> Config:
-    """What ``config.yaml`` in ``mailbox_dir`` says; StoreError names file, line and mend if it is broken."""
+
+def load(mailbox_dir: str, disk: Disk, now: float) -> Config:
+    """What ``config.yaml`` in ``mailbox_dir`` says; StoreError names the place and the mend if it is broken.
+
+    ``now`` is the wall time: a file that was changed only just before is not remembered as it is.
+    """
     path = f"{mailbox_dir}/{FILE}"
-    now = time.time()
     stamp = _stamp(path)
     if stamp is None:
         return build({})
     config = _cached(mailbox_dir, stamp)
     if config is None:
-        from mbox.config import text as configtext
+        from . import text as configtext
 
-        texts, lines = configtext.texts(path, _read(path))
-        config = _checked(path, texts, lines)
+        texts, places = configtext.texts(path, _read(path))
+        config = _checked(path, texts, places)
         if _settled(stamp[1], now):
             _remember(mailbox_dir, stamp, texts, disk)
     return config
@@ -59,12 +68,19 @@ def _stamp(path: str) -> list[int] | None:
 def _cached(mailbox_dir: str, stamp: list[int]) -> Config | None:
     """The configuration from the cache if that was made from the file as it is now, else None."""
     try:
-        cache = json.loads(read_bytes(f"{mailbox_dir}/{CACHE}"))
-        if cache["stamp"] != stamp or not OPTIONS.keys() >= cache["texts"].keys():
+        if is_link(f"{mailbox_dir}/{os.path.dirname(CACHE)}"):
             return None
-        return build(cache["texts"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, Wrong):
+        cache = json.loads(read_bytes(f"{mailbox_dir}/{CACHE}", LARGEST))
+        texts = cache["texts"]
+        if cache["stamp"] != stamp or not OPTIONS.keys() >= texts.keys() or not all(map(_is_text, texts.values())):
+            return None
+        return build(texts)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, Wrong):
         return None  # whatever is wrong with a cache is mended by reading the file
+
+
+def _is_text(text: object) -> bool:
+    return isinstance(text, str) or (isinstance(text, list) and all(isinstance(part, str) for part in text))
 
 
 def _settled(mtime_ns: int, now: float) -> bool:
@@ -78,26 +94,31 @@ def _settled(mtime_ns: int, now: float) -> bool:
     return abs(now - mtime_ns / 1e9) > tick
 
 
-UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EEXIST}
-"""Why a cache may stay unwritten (EEXIST: somebody else is making its folder): reading works all the same."""
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EEXIST, errno.ENOENT}
+"""Why a cache may stay unwritten (EEXIST, ENOENT: others make its folder, or take it away): reading works all the same."""
 
 
 def _remember(mailbox_dir: str, stamp: list[int], texts: dict[str, Text], disk: Disk) -> None:
     path = f"{mailbox_dir}/{CACHE}"
+    folder = os.path.dirname(path)
+    if is_link(folder):
+        return  # it leads elsewhere: whoever takes the lock is told
     try:
-        if not os.path.isdir(os.path.dirname(path)):
-            disk.mkdir(os.path.dirname(path))
+        if not os.path.isdir(folder):
+            disk.mkdir(folder)
         disk.replace(path, json.dumps({"stamp": stamp, "texts": texts}).encode())
     except OSError as error:
         if error.errno not in UNWRITABLE:
-            raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+            raise StoreError(f"{path} cannot be written: {failure(error, path)}") from error
 
 
 def _read(path: str) -> str:
+    from mbox.format.parsing import decoded
+
     try:
-        return read_bytes(path).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        return decoded(read_bytes(path, LARGEST), path)
+    except Usage as error:
+        raise StoreError(str(error)) from None
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -108,12 +129,31 @@ def _unreadable(path: str, error: OSError) -> StoreError:
     return StoreError(f"{path} cannot be read: {error.strerror}")
 
 
-def _checked(path: str, texts: dict[str, Text], lines: dict[str, int]) -> Config:
+def checked(path: str, data: bytes) -> Config:
+    """What ``data`` says, which is to stand at ``path``; StoreError, as by `load`, if it is broken."""
+    from mbox.format.parsing import decoded
+
+    from . import text as configtext
+
+    try:
+        return _checked(path, *configtext.texts(path, decoded(data, path)))
+    except Usage as error:
+        raise StoreError(str(error)) from None
+
+
+def differing(config: Config) -> list[str]:
+    """The settings in ``config`` that are not at their default, as ``key: value``."""
+    usual, shown = build({}).shown(), config.shown()
+    found = {key: value for key, value in shown.items() if value != usual[key]}
+    return [f"{key}: {value if isinstance(value, str) else json.dumps(value)}" for key, value in found.items()]
+
+
+def _checked(path: str, texts: dict[str, Text], places: dict[str, Place]) -> Config:
     try:
         return build(texts)
     except Wrong as wrong:
-        line = f" line {lines[wrong.name]}" if wrong.name in lines else ""
-        raise StoreError(f"{path}{line}: {wrong}; mend it, or take the line out for the default") from None
+        at = places.get(wrong.name, path)
+        raise StoreError(f"{at}: {wrong}; mend it, or take the line out for the default") from None
 
 
 def set_value(mailbox_dir: str, key: str, text: str, disk: Disk, dry_run: bool = False) -> Config:
@@ -124,14 +164,14 @@ def set_value(mailbox_dir: str, key: str, text: str, disk: Disk, dry_run: bool =
     """
     from ruamel.yaml.error import YAMLError
 
-    from mbox.config import text as configtext
+    from . import text as configtext
 
     option = named(key)
     path = f"{mailbox_dir}/{FILE}"
     before = _stamp(path)
     source = configtext.default_text() if before is None else _read(path)
-    texts, lines = configtext.texts(path, source)
-    _checked(path, texts, lines)
+    texts, places = configtext.texts(path, source)
+    _checked(path, texts, places)
     texts[key] = configtext.given(option, text)
     try:
         wanted = build(texts)

@@ -1,7 +1,7 @@
 """The settings of a store: what each is called, what it may be, what it is unless said, and why it exists.
 
 Promised: there is one table, `TABLE`.  It makes the file that ``mbox init`` writes, checks the one that people edit, and
-gives the schema; `build` takes what it allows and nothing else.  Not promised: where the texts come from (`config`).
+gives the schema; `build` takes what it allows and nothing else.  Not promised: where the texts come from (`file`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mbox.errors import Usage, did_you_mean
+from mbox.format import fields
+from mbox.system.clock import format_duration
 
 Text = str | list[str]
 """A value as the file spells it: one word or phrase, or a list of them."""
@@ -20,36 +22,15 @@ Shown = str | int | bool | list[str]
 
 # -- kinds of values -----------------------------------------------------------------------------------------
 
-SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-LONGEST = 3650 * 86400.0
 
 
-def seconds(text: str) -> float:
-    """``90s``, ``15m``, ``2h``, ``30d`` or bare seconds: more than 0, at most ten years; else ValueError."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in SECONDS else (text, "s")
-    try:
-        value = float(number) * SECONDS[unit]
-    except ValueError:
-        value = 0.0
-    if not 0 < value <= LONGEST:
-        raise ValueError(f"must be a duration such as 90s, 15m, 2h or 30d, not {text!r}")
-    return value
-
-
-def _month(text: str) -> float:
-    if seconds(text) < 30 * 86400:
-        raise ValueError(f"must be at least 30d, not {text!r}: a repeated --key is known for so long")
-    return seconds(text)
-
-
-def duration(value: float) -> str:
-    """The shortest text that `seconds` reads as ``value``."""
-    for unit, factor in reversed(SECONDS.items()):
-        if value % factor == 0:
-            return f"{int(value // factor)}{unit}"
-    return f"{value!r}s"
+def _month(field: str, text: str) -> float:
+    seconds = fields.duration(field, text)
+    if seconds < 30 * 86400:
+        raise Usage(f"{field} must be at least 30d, not {text!r}: a repeated --key is known for so long")
+    return seconds
 
 
 def octets(text: str) -> int:
@@ -71,84 +52,79 @@ def size(value: int) -> str:
     return str(value)
 
 
-def _flag(text: str) -> bool:
+def _size(field: str, text: str) -> int:
     try:
-        return FLAGS[text.lower()]
-    except KeyError:
-        raise ValueError(f"must be true or false, not {text!r}") from None
+        return octets(text)
+    except ValueError as error:
+        raise Usage(f"{field} {error}") from None
 
 
-def _ref(text: str) -> str:
-    """A full git ref outside branches, tags and remotes (git-check-ref-format(1))."""
+def _flag(field: str, text: str) -> bool:
+    return fields.flag(field, FLAGS.get(text.lower(), text))
+
+
+def _ref(field: str, text: str) -> str:
+    """A git ref below ``refs/mbox/``, where none means anything to git (git-check-ref-format(1)).
+
+    Elsewhere one would be a branch, or what git sees in place of another object (``refs/replace/``).
+    """
     parts = text.split("/")
     wrong = (
-        text.startswith(("refs/heads/", "refs/tags/", "refs/remotes/"))
-        or len(parts) < 3
-        or parts[0] != "refs"
+        len(parts) < 3
+        or parts[:2] != ["refs", "mbox"]
         or ".." in text
         or "@{" in text
         or any(char in " ~^:?*[\\" or not char.isprintable() for char in text)
         or any(not part or part.startswith(".") or part.endswith((".lock", ".")) for part in parts)
     )
     if wrong:
-        raise ValueError(f"must be a git ref of its own such as refs/mbox/audit, not {text!r}")
-    return text
-
-
-def _word(text: str) -> str:
-    if not (0 < len(text) <= 64 and text.isprintable()):
-        raise ValueError(f"must be names of 1 to 64 printable characters, not {text!r}")
+        raise Usage(f"{field} must be a git ref of its own below refs/mbox/, such as refs/mbox/audit, not {text!r}")
     return text
 
 
 class Kind:
-    """How one kind of value is read (ValueError says what would be right), shown and described."""
+    """How one kind of value is read (`Usage` says what would be right), shown and described."""
 
     __slots__ = ("parse", "schema", "show")
 
     def __init__(
-        self, parse: Callable[[Text], Any], show: Callable[[Any], Shown], schema: dict[str, Any]
+        self, parse: Callable[[str, Text], Any], show: Callable[[Any], Shown], schema: dict[str, Any]
     ) -> None:
         self.parse = parse
+        """Gets the option's name, and its text."""
         self.show = show
         self.schema = schema
 
 
-def _one(parse: Callable[[str], Any], show: Callable[[Any], Shown], **schema: object) -> Kind:
-    def read(text: Text) -> object:
+def _one(parse: fields.Check, show: Callable[[Any], Shown], **schema: object) -> Kind:
+    def read(field: str, text: Text) -> object:
         if isinstance(text, list):
-            raise ValueError("must be one value, not a list")
-        return parse(text)
+            raise Usage(f"{field} must be one value, not a list")
+        return parse(field, text)
 
     return Kind(read, show, schema)
 
 
-def _list(parse: Callable[[str], Any], show: Callable[[Any], str], least: int, item: dict[str, Any]) -> Kind:
-    def read(text: Text) -> object:
-        if isinstance(text, str) or len(text) < least:
-            raise ValueError("must be a list such as [a, b]" + (", not empty" if least else ""))
-        return tuple(parse(part) for part in text)
-
+def _list(parse: fields.Check, show: Callable[[Any], str], least: int, item: dict[str, Any]) -> Kind:
     schema = {"type": "array", "items": item, "minItems": least}
-    return Kind(read, lambda values: [show(value) for value in values], schema)
+    return Kind(fields.list_of(parse, least, repeats=True), lambda values: [show(value) for value in values], schema)
 
 
 def _count(least: int) -> Kind:
-    def read(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 16 and int(text) >= least):
-            raise ValueError(f"must be a whole number, at least {least}, not {text!r}")
-        return int(text)
+    number = fields.number(least)
+
+    def read(field: str, text: str) -> int:
+        return number(field, int(text) if text.isascii() and text.isdigit() and len(text) < 16 else text)
 
     return _one(read, int, type="integer", minimum=least)
 
 
 def _choice(meaning: Mapping[str, object]) -> Kind:
     shown = {value: word for word, value in meaning.items()}
+    word_of = fields.choice(meaning)
 
-    def read(text: str) -> object:
-        if text.lower() not in meaning:
-            raise ValueError(f"must be {' or '.join(meaning)}, not {text!r}")
-        return meaning[text.lower()]
+    def read(field: str, text: str) -> object:
+        return meaning[word_of(field, text.lower())]
 
     return _one(read, lambda value: _plain(shown[value]), enum=[_plain(word) for word in meaning])
 
@@ -158,12 +134,12 @@ def _plain(word: str) -> Shown:
 
 
 _DURATION = {"type": ["string", "number"], "pattern": "^[0-9.]+ *[smhd]?$", "exclusiveMinimum": 0}
-DURATION = _one(seconds, duration, **_DURATION)
-DURATIONS = _list(seconds, duration, 1, _DURATION)
-SIZE = _one(octets, size, type=["string", "integer"], pattern="^[0-9]+ *([KMG]iB)?$", minimum=1)
+DURATION = _one(fields.duration, format_duration, **_DURATION)
+DURATIONS = _list(fields.duration, format_duration, 1, _DURATION)
+SIZE = _one(_size, size, type=["string", "integer"], pattern="^[0-9]+ *([KMG]iB)?$", minimum=1)
 FLAG = _one(_flag, bool, type="boolean")
-REF = _one(_ref, str, type="string", pattern="^refs/.+/.+")
-STAGES = _list(_word, str, 0, {"type": "string", "minLength": 1, "maxLength": 64})
+REF = _one(_ref, str, type="string", pattern="^refs/mbox/.+")
+STAGES = _list(fields.label, str, 0, {"type": "string", "minLength": 1, "maxLength": 64})
 
 
 # -- the table -----------------------------------------------------------------------------------------------
@@ -188,17 +164,18 @@ TABLE = (
 full: a command that reported success survives a power cut.
 fast: about twice as quick, but the machine's death may take the last second."""),
     Option("lock_wait", "10s", DURATION, """\
-How long a command waits for the store's lock before it gives up (exit 6)."""),
+How long a command waits for the store's lock before it gives up (exit 6).  It waits longer, at most
+six times so long, while the lock goes from hand to hand."""),
     Option("segment_size", "16 MiB", SIZE, """\
 The journal goes on in a new file at this size."""),
     Option("message_limit", "256 KiB", SIZE, """\
 Larger messages are refused; what is larger goes in a file, and its path in the message."""),
     Option("checkpoint_limit", "16 KiB", SIZE, """\
 The largest state that `task checkpoint` takes."""),
-    Option("keys_kept", "30d", _one(_month, duration, **_DURATION), """\
+    Option("keys_kept", "30d", _one(_month, format_duration, **_DURATION), """\
 How long a --key is remembered, so that a repeated command is not done twice.  At least 30d."""),
     Option("private", "true", FLAG, """\
-true: only you can read the store (0700 and 0600).  false: as your umask says.  New files only."""),
+true: only you can read the store (0700 and 0600).  false: as your umask says."""),
     Option("network_fs", "false", FLAG, """\
 true allows a store on a network or shared file system.  The lock does not reach other machines:
 set it only if every agent runs on this one."""),
@@ -211,6 +188,11 @@ after each of these in turn, and keeps to the last; a change starts over."""),
 How often a wrapped agent says that it is alive."""),
     Option("dead_after", "45s", DURATION, """\
 An agent that has been silent for this long counts as dead.  Longer than heartbeat."""),
+    Option("stalled_after", "10m", DURATION, """\
+A wrapped agent that has something to do, and for this long gave no sign (no output, no CPU time, no
+command of ours, no hook), is reported to its superior and in `mbox status`."""),
+    Option("stall_limit", "1h", DURATION, """\
+After so long without a sign its wrapper no longer renews what it holds.  Longer than stalled_after."""),
     Option("watchdog_scan", "30s", DURATION, """\
 How often the watchdog looks for what has run out, besides being woken."""),
     Option("nudge_again", "30s", DURATION, """\
@@ -219,7 +201,8 @@ after twice as long, and so on."""),
     Option("nudge_longest", "15m", DURATION, """\
 The longest time between two looks at an agent that does not read its mail."""),
     Option("nudge_tries", "5", _count(1), """\
-After so many nudges for the same mail an agent is left alone, and its superior or a person is told."""),
+After so many nudges for the same mail an agent is nudged once in nudge_longest only.  (After the second
+its superior, or a person by `mbox status`, is told.)"""),
     Option("respawns", "3", _count(0), """\
 How often a team's member is started again within respawn_window, unless the team says otherwise; then
 it counts as broken and is left for a person."""),
@@ -250,7 +233,7 @@ Messages a minute that one agent may send; 0 is no limit."""),
     Option("require_reservation", [], STAGES, """\
 Stages (such as [impl]) whose tasks can be started and done only under a live reservation."""),
     Option("audit.ref", "refs/mbox/audit", REF, """\
-The git ref that `mbox audit commit` moves.  Outside refs/heads, `git push` leaves it alone."""),
+The git ref that `mbox audit commit` moves, below refs/mbox/: `git push` leaves it alone."""),
     Option("audit.every", "500", _count(0), """\
 Records since the last audit commit until commands say that one is due; 0 is never."""),
     Option("audit.interval", "5m", DURATION, """\
@@ -260,7 +243,8 @@ How often the watchdog makes an audit commit, if there is something new."""),
 OPTIONS = {option.name: option for option in TABLE}
 NAMES = list(OPTIONS)
 
-LONGER = (("dead_after", "heartbeat"), ("renewed_lease", "renew_every"), ("nudge_longest", "nudge_again"))
+LONGER = (("dead_after", "heartbeat"), ("renewed_lease", "renew_every"), ("nudge_longest", "nudge_again"),
+          ("stall_limit", "stalled_after"))
 """Pairs of which the first must be longer: else what is alive would be given away between two beats."""
 
 
@@ -290,6 +274,8 @@ class Config:
     poll: tuple[float, ...]
     heartbeat: float
     dead_after: float
+    stalled_after: float
+    stall_limit: float
     watchdog_scan: float
     nudge_again: float
     nudge_longest: float
@@ -330,10 +316,10 @@ class Config:
 
 
 class Wrong(Exception):
-    """``name``'s text cannot be used; ``problem`` says what would be right."""
+    """``name``'s text cannot be used; ``problem`` names it and says what would be right."""
 
     def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name}: {problem}")
+        super().__init__(problem)
         self.name = name
 
 
@@ -342,10 +328,10 @@ def build(texts: Mapping[str, Text]) -> Config:
     values: dict[str, Any] = {}
     for option in TABLE:
         try:
-            values[option.field] = option.kind.parse(texts.get(option.name, option.default))
-        except ValueError as error:
+            values[option.field] = option.kind.parse(option.name, texts.get(option.name, option.default))
+        except Usage as error:
             raise Wrong(option.name, str(error)) from None
     for longer, shorter in LONGER:
         if values[longer] <= values[shorter]:
-            raise Wrong(longer, f"must be longer than {shorter} ({duration(values[shorter])})")
+            raise Wrong(longer, f"{longer} must be longer than {shorter} ({format_duration(values[shorter])})")
     return Config(values)

@@ -1,21 +1,21 @@
-"""The text of ``config.yaml``: what each key says and on which line, and the edit that changes nothing else.
+"""The text of ``config.yaml``: what each key says and where, and the edit that changes nothing else.
 
-Promised: what does not read as keys and values raises StoreError with the file, the line and the mend; `edited` keeps
+Promised: what does not read as keys and values raises StoreError with file, line, column and the mend; `edited` keeps
 comments, order, quotes and line ends.  No file is touched here.  Not promised: that a value is one its option takes.
 
-For whoever has no cache (`config`): a YAML parser is imported.
+For whoever has no cache (`file`): a YAML parser is imported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mbox.errors import StoreError, did_you_mean
-from mbox.config.settings import NAMES, OPTIONS, TABLE, Option, Shown, Text
+from mbox.errors import StoreError, Usage
+from mbox.format import fields
+from mbox.format.parsing import Place, PlacedMapping, yaml_document
 
-if TYPE_CHECKING:
-    from yaml.nodes import Node
+from .settings import NAMES, OPTIONS, TABLE, Option, Shown, Text
 
 
 def default_text() -> str:
@@ -42,7 +42,7 @@ def schema() -> dict[str, Any]:
         if outer:
             inner = {"type": "object", "additionalProperties": False, "properties": {}}
             place = place.setdefault(outer, inner)["properties"]
-        shown = option.kind.show(option.kind.parse(option.default))
+        shown = option.kind.show(option.kind.parse(option.name, option.default))
         place[key] = {"description": option.why, **option.kind.schema, "default": shown}
     return top
 
@@ -50,63 +50,45 @@ def schema() -> dict[str, Any]:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def texts(path: str, source: str) -> tuple[dict[str, Text], dict[str, int]]:
-    """Each key's text in the YAML ``source``, and its line.
-
-    The parser's nodes are read and not its values: they have lines, they show a key that stands there
-    twice, and a stage called ``on`` stays a stage.
-    """
-    import yaml
-
-    try:
-        top = yaml.compose(source, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "broken"
-        raise StoreError(f"{path}{place}: not YAML: {problem}; mend the line") from error
-    if top is None and not source.strip("\0 \t\r\n"):
+def texts(path: str, source: str) -> tuple[dict[str, Text], dict[str, Place]]:
+    """Each key's text in the YAML ``source``, and where it stands; a stage called ``on`` stays a stage."""
+    if not source.strip("\0 \t\r\n"):
         raise StoreError(f"{path} is empty, as a power cut leaves it; delete it to have all defaults")
+    try:
+        top, start = yaml_document(source, path, spelled=True)
+        return fields.placed("the file", top, _read, start) if top is not None else ({}, {})
+    except Usage as error:
+        raise StoreError(str(error)) from None
+
+
+def _read(field: str, top: Any) -> tuple[dict[str, Text], dict[str, Place]]:
     found: dict[str, Text] = {}
-    lines: dict[str, int] = {}
-    for name, node, line in _pairs(path, top):
+    places: dict[str, Place] = {}
+    for name, holder, key in _keys(fields.plain_mapping(field, top, "(lines of `key: value`)")):
         if name not in OPTIONS:
-            hint = did_you_mean(name, NAMES)
-            raise StoreError(f"{path} line {line}: unknown key {name!r}{hint}; mend the line or take it out")
-        if name in found:
-            raise StoreError(f"{path} line {line}: {name} stands here a second time; take one of the two out")
-        found[name], lines[name] = _text(path, name, node), line
-    return found, lines
+            raise fields.Misfit(fields.unknown(name, NAMES, "; mend the line or take it out"), holder.key_at[key])
+        places[name] = holder.at[key]
+        found[name] = fields.placed(name, holder[key], _text, places[name])
+    return found, places
 
 
-def _pairs(path: str, node: Node | None, outer: str = "") -> Iterator[tuple[str, Node, int]]:
-    """Name, value and line of each key; the keys below ``audit:`` as ``audit.…``."""
-    import yaml
-
-    if node is None:
-        return
-    if not isinstance(node, yaml.MappingNode):
-        raise StoreError(f"{path} line {node.start_mark.line + 1}: must be lines of `key: value`")
-    for key, value in node.value:
-        name, line = f"{outer}{key.value}", key.start_mark.line + 1
-        if not outer and name in OPTIONS and "." in name:
-            section, _, inner = name.partition(".")
-            raise StoreError(f"{path} line {line}: write {name} as `{section}:` and `  {inner}:` below it")
-        if isinstance(value, yaml.MappingNode) and not outer:
-            yield from _pairs(path, value, f"{name}.")
-        else:
-            yield name, value, line
+def _keys(top: Any) -> Iterator[tuple[str, PlacedMapping, str]]:
+    """Each key's name, the mapping that it stands in, and what it is called there: below ``audit:`` it is ``audit.…``."""
+    for key, value in top.items():
+        if isinstance(value, PlacedMapping):
+            yield from ((f"{key}.{inner}", value, inner) for inner in value)
+            continue
+        outer, dot, inner = key.partition(".")
+        if dot and key in OPTIONS:
+            raise fields.Misfit(f"write {key} as `{outer}:` and `  {inner}:` below it", top.key_at[key])
+        yield key, top, key
 
 
-def _text(path: str, name: str, node: Node) -> Text:
-    import yaml
-
-    parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
-    for part in parts:
-        if not isinstance(part, yaml.ScalarNode) or part.tag == "tag:yaml.org,2002:null":
-            line = part.start_mark.line + 1
-            raise StoreError(f"{path} line {line}: {name} has no value that can be read; give it one")
-    return [part.value for part in parts] if isinstance(node, yaml.SequenceNode) else str(node.value)
+def _text(name: str, value: Any) -> Text:
+    for part in value if isinstance(value, list) else [value]:
+        if not isinstance(part, str):
+            raise Usage(f"{name} has no value that can be read; give it one")
+    return [*value] if isinstance(value, list) else str(value)
 
 
 # -- editing ----------------------------------------------------------------------------------------------------------

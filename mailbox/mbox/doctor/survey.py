@@ -1,43 +1,36 @@
-"""Comparing the files with the journal, and mending what has one right answer.
+"""Comparing the files with the journal: what is missing, damaged, edited or foreign.
 
 `survey` reads the whole journal and every document, without the lock: what a concurrent command changed meanwhile is
-looked at again before it is reported.  `repair` mends under the lock, in records of its own, what it finds again
-there: missing and damaged documents come back from the journal, a valid document edited by hand is adopted as
-``store.adopt``, what nobody knows goes into the dead letters, left-overs of crashes are removed.  `rebuild` makes
-every document again from the journal alone, in a shadow folder, and moves what differs into place under the lock; it
-is done file by file, so that a death in between leaves only documents that the journal knows.  (``store.md``, Long
-work.)
+looked at again, up to `TRIES` times, before it is reported.
+
+Promised: no document is changed.  Not promised: one moment for all of it, where others never stop writing.  What is found
+is mended by `repair`, which looks at it once more.  (``store.md``, Long work.)
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from mbox import publishing
-from mbox.format import documents
-from mbox.format import places
-from mbox.system.disk import TEMP
+from mbox.errors import Corrupt, MboxError, StoreError, WentBack
+from mbox.format import documents, ownership, places
 from mbox.format.documents import Newer, Unfit
-from mbox.errors import Corrupt, MboxError, Refused, StoreError
-from mbox.store.files import is_folder
 from mbox.journal.projection import Fold, fold
-from mbox.journal.segments import Record, Tail
-from mbox.store.lock import Lock
-from mbox.store.quarantine import envelop
-from mbox.store.store import Actor, Store, Transaction
-
-BATCH = 200
-"""Documents mended in one record at most."""
+from mbox.journal.record import Record, Tail
+from mbox.store.files import Files
+from mbox.store.mark import Mark
+from mbox.store.state import State, check_witness
+from mbox.store.store import Store
+from mbox.system.disk import TEMP
 
 
 class Finding(NamedTuple):
     """One thing that is not as it should be.
 
-    ``kind``: missing, damaged, edited, foreign, newer (documents); lease, leftover (harmless); journal, place, mode,
-    config, link.  ``bad``: whether `doctor` says no because of it.
+    ``kind``: missing, damaged, edited, removed, foreign, newer (documents); lease, leftover, aside, folder (harmless);
+    journal, place, mode, config, link; room (no writer works); ref (git's lock on the audit ref).  ``bad``: whether `doctor`
+    says no because of it.
     """
 
     kind: str
@@ -64,26 +57,27 @@ class Survey(NamedTuple):
 
 def survey(store: Store) -> Survey:
     """Read everything and compare.  Raises only where the journal itself cannot be read at all."""
-    return _surveyed(store)[0]
+    return surveyed(store)[0]
 
 
-def _surveyed(store: Store) -> tuple[Survey, Fold]:
+def surveyed(store: Store) -> tuple[Survey, Fold]:
     """What `survey` says, and the journal folded up to there."""
+    store.view = None  # it is the files that are compared, also where others are answered without them
     tail = store.end()
     try:
-        folded = _folded(store, tail)
-        findings = [*_journal(store), *_documents(store, folded), *_strangers(store, folded), *_leases(store)]
+        folded = folded_journal(store, tail)
+        findings = [*_journal(store), *_documents(store, folded), *missing_folders(store), *_strangers(store, folded)]
+        findings += lease_findings(store)
         tail, findings = _settled(store, folded, tail, findings)
     except MboxError as error:
         return Survey(0, 0, tail, [Finding("journal", "", str(error))]), Fold()
-    standing = sum(1 for place in folded.states.values() if place)
-    return Survey(folded.records, standing, tail, findings), folded
+    return Survey(folded.records, folded.count, tail, findings), folded
 
 
 TRIES = 200
 """How often, a millisecond apart, what looks wrong is looked at again while others write."""
 
-_OF_DOCUMENTS = frozenset(["missing", "damaged", "edited", "foreign", "newer", "place"])
+_OF_DOCUMENTS = frozenset(["missing", "damaged", "edited", "removed", "foreign", "newer", "place"])
 
 
 def _settled(store: Store, folded: Fold, tail: Tail, findings: list[Finding]) -> tuple[Tail, list[Finding]]:
@@ -92,14 +86,22 @@ def _settled(store: Store, folded: Fold, tail: Tail, findings: list[Finding]) ->
         now = store.end()
         folded.extend(store.journal, tail, now)
         tail = now
-        findings = list(_still(store, folded, findings))
-        if not any(finding.bad for finding in findings) or (not store.is_behind() and store.end() == tail):
+        findings = list(still_wrong(store, folded, findings))
+        if not any(finding.bad for finding in findings) or (_is_at_rest(store) and store.end() == tail):
             break
-        time.sleep(0.001)
+        store.host.sleep(0.001)
     return tail, findings
 
 
-def _still(store: Store, folded: Fold, findings: list[Finding]) -> Iterator[Finding]:
+def _is_at_rest(store: State) -> bool:
+    """Whether no record is in the middle of being published, whatever else is wrong with the files."""
+    mark = store.mark()
+    return mark is not None and (
+        store.journal.size(mark.tail.segment) == mark.tail.offset and store.journal.is_last(mark.tail.segment)
+    )
+
+
+def still_wrong(store: State, folded: Fold, findings: list[Finding]) -> Iterator[Finding]:
     """What is still so of ``findings``, by the journal as it is folded now."""
     for finding in findings:
         once = finding.kind not in _OF_DOCUMENTS or finding.path.startswith(_ELSEWHERE)
@@ -108,25 +110,28 @@ def _still(store: Store, folded: Fold, findings: list[Finding]) -> Iterator[Find
             yield fresh
 
 
-def _look(store: Store, folded: Fold, path: str) -> Finding | None:
+def _look(store: State, folded: Fold, path: str) -> Finding | None:
     """What is wrong at ``path``, if anything."""
     doc = folded.document(store.journal, path)
     if doc is not None:
         return compare(store, path, doc)
     if not os.path.lexists(store.absolute(path)):
         return None
-    return Finding("foreign", path, "the journal says that it was removed") if path in folded.states else _stranger(path)
+    return Finding("removed", path, _REMOVED) if path in folded.states else _stranger(path)
 
 
-def _folded(store: Store, tail: Tail) -> Fold:
+_REMOVED = "the journal says that it was removed, or moved away"
+
+
+def folded_journal(store: Store, tail: Tail) -> Fold:
     segments = store.journal.segments()
     if segments and segments[0] != 1:
         raise Corrupt(f"{store.journal.path(1)} is missing: the journal does not start at its beginning")
-    folded, _ = fold(store.journal, segments[0], tail)
+    folded, _ = fold(store.journal, segments[0], tail, along=store.along)
     return folded
 
 
-def _paths(record: Record) -> Iterator[str]:
+def paths_of(record: Record) -> Iterator[str]:
     for _doc, paths in record["put"]:
         yield from paths
     yield from record["del"]
@@ -141,6 +146,8 @@ def _journal(store: Store) -> Iterator[Finding]:
     if mark and store.journal.size(mark.tail.segment) < mark.tail.offset:
         path = f"{places.LOGS}/{mark.tail.segment:06d}.jsonl"
         yield Finding("journal", path, "shorter than what was written: the store was taken back in time")
+    elif why := _went_back(store, mark):
+        yield Finding("journal", places.LOGS, why)
     elif store.is_behind():
         yield Finding("journal", places.LOGS, "the files do not follow the journal yet; the next command does it", False)
     seq = 0
@@ -155,6 +162,15 @@ def _journal(store: Store) -> Iterator[Finding]:
         seq = header["seq"]
 
 
+def _went_back(store: Store, mark: Mark | None) -> str:
+    """What is wrong where journal and mark were put back together."""
+    try:
+        check_witness(store, mark)
+    except WentBack as error:
+        return str(error)
+    return ""
+
+
 def _documents(store: Store, folded: Fold) -> Iterator[Finding]:
     """Every document that the journal says stands: there, readable, the same."""
     for path, doc in folded.documents(store.journal):
@@ -163,10 +179,10 @@ def _documents(store: Store, folded: Fold) -> Iterator[Finding]:
             yield finding
     for path in folded.gone():
         if os.path.lexists(store.absolute(path)):
-            yield Finding("foreign", path, "the journal says that it was removed")
+            yield Finding("removed", path, _REMOVED)
 
 
-def compare(store: Store, path: str, doc: Any) -> Finding | None:
+def compare(store: State, path: str, doc: Any) -> Finding | None:
     """How the file at ``path`` differs from ``doc``, which the journal says is there."""
     try:
         kind = places.kind(path)
@@ -180,12 +196,22 @@ def compare(store: Store, path: str, doc: Any) -> Finding | None:
     if data == documents.encode(kind, doc):
         return None
     try:
-        documents.decode(kind, data, "" if kind == "deadletter" else places.ident(path))
+        found = documents.decode(kind, data, "" if kind == "deadletter" else places.ident(path))
     except Newer as error:
         return Finding("newer", path, str(error), False)
     except Unfit as error:
         return Finding("damaged", path, str(error))
-    return Finding("edited", path, "a valid document that differs from the journal: edited by hand")
+    edited, owned = ownership.differing(kind, doc, found)
+    said = [f"in {', '.join(edited)}: edited by hand"] if edited else []
+    said += [f"in {', '.join(owned)}, which is {ownership.OWNED}"] if owned else []
+    return Finding("edited", path, f"differs from the journal {'; '.join(said) or 'in its form alone'}")
+
+
+def missing_folders(store: Store) -> Iterator[Finding]:
+    """Folders of the layout that are not there."""
+    for path in places.FOLDERS:
+        if not os.path.lexists(store.absolute(path)):
+            yield Finding("folder", path, "missing: git keeps no empty folder", False)
 
 
 def _strangers(store: Store, folded: Fold) -> Iterator[Finding]:
@@ -207,13 +233,17 @@ _ELSEWHERE = (
     *(f".mailbox/{name}/" for name in ("logs", "leases", "heartbeat", "status", "locks", "cache", "runs")),
     ".tasks/leases/", ".tasks/index/",
 )  # fmt: skip
-_KNOWN = frozenset([places.CONFIG, places.LOCK, ".mailbox/hosts.yaml", ".mailbox/.gitignore", ".tasks/.gitignore"])
+_KNOWN = frozenset(
+    [places.CONFIG, places.LOCK, places.CHECKPOINT, ".mailbox/hosts.yaml", ".mailbox/.gitignore", ".tasks/.gitignore"]
+)
 
 
 def _stranger(path: str) -> Finding | None:
     """A file that the journal does not name, unless it is one that it never names."""
     if path in _KNOWN or path.startswith(_ELSEWHERE):
         return None
+    if path.startswith(f"{places.ASIDE}/"):
+        return Finding("aside", path, "kept when the journal's state was put back; remove it once looked at", False)
     known = places.is_place(path)
     return Finding("foreign", path, "a document that the journal does not know" if known else "not a file of the store's layout")
 
@@ -233,20 +263,20 @@ def _walk(store: Store, folder: str) -> Iterator[tuple[str, bool, bool]]:
             yield from _walk(store, path)
 
 
-def _leases(store: Store) -> Iterator[Finding]:
-    """Leases whose document does not carry their token, and files that are no leases."""
-    for folder in (places.LEASES, places.TASK_LEASES):
-        for name in store.names(folder):
-            path = f"{folder}/{name}"
-            try:
-                lease = store.load_lease(path)
-            except Corrupt as error:
-                yield Finding("foreign", path, str(error))
-                continue
-            if lease is None:
-                yield Finding("lease", path, "cannot be read; ephemeral, made anew at the next look", False)
-            elif not _carried(store, path, lease.token):
-                yield Finding("lease", path, "its document is not leased under this token: void", False)
+def lease_findings(store: Store, paths: Iterable[str] | None = None) -> Iterator[Finding]:
+    """Leases, of those at ``paths`` or all, whose document does not carry their token, and files that are no leases."""
+    folders = (places.LEASES, places.TASK_LEASES)
+    every = (f"{folder}/{name}" for folder in folders for name in store.names(folder))
+    for path in every if paths is None else [path for path in paths if path.rpartition("/")[0] in folders]:
+        try:
+            lease = store.load_lease(path)
+        except Corrupt as error:
+            yield Finding("foreign", path, str(error))
+            continue
+        if lease is None:
+            yield Finding("lease", path, "cannot be read; ephemeral, made anew at the next look", False)
+        elif not _carried(store, path, lease.token):
+            yield Finding("lease", path, "its document is not leased under this token: void", False)
 
 
 def _carried(store: Store, path: str, token: int) -> bool:
@@ -260,195 +290,13 @@ def _carried(store: Store, path: str, token: int) -> bool:
         "read": lambda: places.cur(second, first),
     }[kind]()
     try:
-        doc = store.read(where)
+        doc = Files.read(store, where)  # as it stands: whoever surveys changes nothing
     except MboxError:
         return True
     if doc is None:
         return False
     if kind == "task":
-        return bool(doc["token"] == token and doc["status"] in ("claimed", "running"))
+        return bool(doc["token"] == token and doc["status"] in documents.ACTIVE)
     if kind == "reservation":
         return bool(doc["token"] == token)
     return True
-
-
-# -- mending -------------------------------------------------------------------------------------------------------
-
-
-def repair(store: Store, by: Actor) -> list[Finding]:
-    """Mend what `survey` finds; what was mended.  What it cannot mend is found by the next `survey`."""
-    store.catch_up()
-    found, folded = _surveyed(store)
-    if any(finding.kind == "journal" and finding.bad for finding in found.findings):
-        raise Corrupt("; ".join(f.problem for f in found.findings if f.kind == "journal") + "; nothing was mended")
-    mended = _sweep_up(store, [f for f in found.findings if f.kind in ("leftover", "lease")])
-    state = _State(folded, found.tail)
-    wrong = [f for f in found.findings if f.kind in ("missing", "damaged", "edited", "foreign")]
-    for at in range(0, len(wrong), BATCH):
-        batch = wrong[at : at + BATCH]
-
-        def decide(tx: Transaction, batch: list[Finding] = batch) -> list[Finding]:
-            state.follow(tx.store)
-            return _mend(tx, list(_still(tx.store, state.folded, batch)), state.folded)
-
-        mended += store.transact(decide, by)
-    with store.locked():
-        store.drop_index()
-    return mended
-
-
-class _State:
-    """The journal folded, and up to where."""
-
-    def __init__(self, folded: Fold, tail: Tail) -> None:
-        self.folded, self.tail = folded, tail
-
-    def follow(self, store: Store) -> None:
-        """Fold what was written since, with the lock held."""
-        self.folded.extend(store.journal, self.tail, store.tail)
-        self.tail = store.tail
-
-
-def _sweep_up(store: Store, findings: list[Finding]) -> list[Finding]:
-    """Remove left-overs of crashes and void leases, with the lock held: then no writer is in the middle of anything.
-
-    Some files are written without the lock; what may still be under way for those is left.
-    """
-    removed = []
-    if findings:
-        with store.locked():
-            void = {finding.path for finding in _leases(store)}
-            for finding in findings:
-                path = store.absolute(finding.path)
-                fresh = finding.path.startswith(_UNLOCKED) and _age(store, path) < UNDER_WAY
-                if not fresh and (finding.kind == "leftover" or finding.path in void):
-                    store.disk.discard(path)
-                    removed.append(finding)
-            store.drop_index()
-    return removed
-
-
-UNDER_WAY = 60.0
-"""Seconds for which a temporary file outside the lock may belong to somebody alive."""
-
-_UNLOCKED = tuple(f".mailbox/{name}/" for name in ("heartbeat", "status", "locks", "cache", "runs"))
-
-
-def _age(store: Store, path: str) -> float:
-    try:
-        return store.host.wall() - os.lstat(path).st_mtime
-    except OSError:
-        return UNDER_WAY
-
-
-def _mend(tx: Transaction, findings: list[Finding], folded: Fold) -> list[Finding]:
-    """One record that mends ``findings``."""
-    mended, said = [], []
-    for finding in findings:
-        path = finding.path
-        if finding.kind == "edited":
-            doc: Any = tx.notes(path) if path.startswith(places.NOTES) else tx.read(path)
-            tx.put(doc, path)
-            said.append(f"{path}: adopted")
-        elif finding.kind in ("missing", "damaged") and not is_folder(tx.store.absolute(path)):
-            _keep(tx, path, finding) if finding.kind == "damaged" else None
-            tx.put(folded.document(tx.store.journal, path), path)
-            said.append(f"{path}: restored")
-        elif finding.kind not in ("damaged", "foreign") or not places.is_place(path) or not _keep(tx, path, finding):
-            continue
-        else:
-            tx.delete(path)
-            said.append(f"{path}: to the dead letters")
-        mended.append(finding)
-    if mended:
-        op = "store.adopt" if all(f.kind == "edited" for f in mended) else "store.repair"
-        tx.record(op, sorted({places.ident(f.path) for f in mended}), "; ".join(said)[:2000])
-    return mended
-
-
-def _keep(tx: Transaction, path: str, finding: Finding) -> bool:
-    """Put what stands at ``path`` into the dead letters; whether it could be read."""
-    try:
-        data = tx.store.bytes_of(path)
-    except (OSError, StoreError):
-        return False
-    envelop(tx, path, f"{finding.kind} document", finding.problem, data)
-    return True
-
-
-class Rebuilt(NamedTuple):
-    """What `rebuild` did: records read, documents the journal says stand, files written, files removed."""
-
-    records: int
-    documents: int
-    written: int
-    removed: int
-
-
-def rebuild(store: Store, drop_edits: bool = False) -> Rebuilt:
-    """Make every document again from the journal alone.
-
-    Refused while valid edits by hand stand, unless ``drop_edits``.  Files that the journal does not know stay.
-    """
-    store.check_folder(places.CACHE)
-    shadow = store.absolute(f"{places.CACHE}/rebuild")
-    store.disk.folders(shadow)
-    alone = Lock(store.absolute(f"{places.CACHE}/rebuild.lock"), store.disk, store.host, store.settings.lock_backend)
-    alone.open(create=True)
-    try:
-        alone.take(0)
-        return _rebuild(store, shadow, drop_edits)
-    finally:
-        alone.close()
-
-
-def _rebuild(store: Store, shadow: str, drop_edits: bool) -> Rebuilt:
-    _clear(store, shadow)
-    tail = store.end()
-    folded = _folded(store, tail)
-    staged, edited = _stage(store, folded, shadow)
-    gone = [path for path in folded.gone() if os.path.lexists(store.absolute(path))]
-    try:
-        with store.locked():
-            changed = {path for _, record in store.journal.records(tail, store.tail) for path in _paths(record)}
-            _refuse_edits([path for path in edited if path not in changed and not drop_edits])
-            for path in [path for path in staged if path not in changed]:
-                store.check_folder(os.path.dirname(path))
-                store.disk.folders(os.path.dirname(store.absolute(path)))
-                store.disk.rename(staged[path], store.absolute(path))
-            for path in [path for path in gone if path not in changed]:
-                publishing.remove(store, path)
-            store.drop_index()
-    finally:
-        _clear(store, shadow)
-    return Rebuilt(folded.records, sum(1 for place in folded.states.values() if place), len(staged), len(gone))
-
-
-def _refuse_edits(edited: list[str]) -> None:
-    if edited:
-        raise Refused(
-            f"{len(edited)} documents were edited by hand ({', '.join(edited[:3])}); "
-            "`mbox doctor --repair` adopts them, `mbox rebuild --drop-edits` drops them"
-        )
-
-
-def _stage(store: Store, folded: Fold, shadow: str) -> tuple[dict[str, str], list[str]]:
-    """Write what differs into the shadow folder: path → file there; and which paths were edited by hand."""
-    staged: dict[str, str] = {}
-    edited = []
-    for path, doc in folded.documents(store.journal):
-        finding = compare(store, path, doc)
-        if finding is None or finding.kind in ("newer", "place"):
-            continue
-        if finding.kind == "edited":
-            edited.append(path)
-        temp = f"{shadow}/{len(staged)}"
-        store.disk.create(temp, documents.encode(places.kind(path), doc))
-        staged[path] = temp
-    return staged, edited
-
-
-def _clear(store: Store, folder: str) -> None:
-    if os.path.isdir(folder):
-        for name in os.listdir(folder):
-            store.disk.discard(f"{folder}/{name}")

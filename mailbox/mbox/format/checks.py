@@ -13,12 +13,15 @@ looked at only when a character it needs is there: compiling one costs more than
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from mbox.errors import Usage
-from mbox.format.places import is_name
+
+from .places import is_name
 
 
 class TooLong(Usage):
@@ -36,22 +39,109 @@ HIDDEN |= {code: f"\\u{code:04x}" for code in (*_BIDI, 0x2028, 0x2029)}
 HIDDEN |= {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}
 """Control and bidi characters and line separators, each with the form that shows it."""
 
-_PROSE = {code: form for code, form in HIDDEN.items() if code not in (0x09, 0x0A)}
+_UNSEEN = (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x200B, 0x200B), (0x2060, 0x206F),
+    (0x2800, 0x2800), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF), (0xFFA0, 0xFFA0), (0xFFF0, 0xFFFB),
+    (0x13441, 0x13442), (0x1BCA0, 0x1BCA3), (0x1D159, 0x1D159), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+"""What shows nothing, or a blank that is no space, where a person would not see what a program reads: the code points that
+Unicode says may be ignored (DerivedCoreProperties.txt, "Default_Ignorable_Code_Point") but the joiners, and empty signs.  A
+text may have it (flags are tags)."""
+
+_JOINERS = "\u200c\u200d"  # invisible, but part of correct Persian and of emoji
+
+_STYLED = (
+    "((?<=[\xa9\xae\u203c\u2049\u2122-\u27bf\u2934-\u2b55\u3030\u303d\u3297\u3299\U0001f000-\U0001faff])[\ufe0e\ufe0f]"
+    "|(?<=[0-9#*])\ufe0f(?=\u20e3))"
+)
+"""What says that a sign is to be an emoji, or none, behind such a sign."""
+
+
+class _Forms(dict[int, int | str]):
+    """For `str.translate`: a character itself, or the form that shows it; worked out when it is first met."""
+
+    def __init__(self, is_hidden: Callable[[int], bool], plain: Sequence[int] = (), form: str = "") -> None:
+        super().__init__(zip(plain, plain, strict=True))
+        self._is_hidden, self._only = is_hidden, form
+
+    def __missing__(self, code: int) -> int | str:
+        self[code] = form = (self._only or _form(code)) if self._is_hidden(code) else code
+        return form
+
+
+def _form(code: int) -> str:
+    if _is_byte(code):
+        return f"\\x{code - 0xDC00:02x}"
+    return HIDDEN.get(code) or (f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+
+def _is_byte(code: int) -> bool:
+    """Whether it is a byte that is no UTF-8, as ``surrogateescape`` has it."""
+    return 0xDC80 <= code <= 0xDCFF
+
+
+def _is_unseen(code: int) -> bool:
+    return code in HIDDEN or _is_byte(code) or any(first <= code <= last for first, last in _UNSEEN)
+
+
+def _is_unprinted(code: int) -> bool:
+    return _is_unclear(code) and chr(code) not in _JOINERS
+
+
+def _is_unclear(code: int) -> bool:
+    return _is_unseen(code) or not chr(code).isprintable()
+
+
+_SHOWN = _Forms(_is_unseen)
+_PROSE = _Forms(_is_unseen, plain=(0x09, 0x0A))
+_EXACT = _Forms(_is_unclear)
+_PRINTED = _Forms(_is_unprinted, form="\ufffd")
 
 
 def visible(text: str) -> str:
-    """``text`` with control and bidi characters shown (``\\x1b``), not obeyed; newlines and tabs stay."""
-    return text if text.isprintable() else text.translate(_PROSE)
+    """``text`` with control, bidi and invisible characters shown (``\\x1b``), not obeyed; newlines and tabs stay.
+
+    The joiners of scripts and emoji stay too, and what makes a sign an emoji.
+    """
+    return _told(text, _PROSE)
 
 
 def on_one_line(text: str) -> str:
     """`visible`, with newlines and tabs shown too."""
-    return text if text.isprintable() else text.translate(HIDDEN)
+    return _told(text, _SHOWN)
+
+
+def exact(text: str) -> str:
+    """`on_one_line`, with joiners, the styles of emoji and every blank but the space shown too: no two texts look the same.
+
+    But for letters that resemble one another.
+    """
+    return text if text.isascii() and text.isprintable() else text.translate(_EXACT)
+
+
+def _told(text: str, forms: _Forms) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    if "\ufe0e" not in text and "\ufe0f" not in text:
+        return text.translate(forms)
+    return "".join(part if n % 2 else part.translate(forms) for n, part in enumerate(re.split(_STYLED, text)))
 
 
 def quoted(text: str, most: int = 60) -> str:
     """``text`` as an error message quotes it: on one line, shown, shortened."""
     return f"'{on_one_line(text if len(text) <= most else text[:most] + '…')}'"
+
+
+def shown(value: Any) -> str:
+    """``value`` as a message shows it: JSON, short."""
+    if isinstance(value, dict | list):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    return quoted(value) if isinstance(value, str) else json.dumps(value)[:60]
+
+
+def few(words: Sequence[str], most: int = 8) -> str:
+    """The first of ``words`` as a message lists them, and how many more there are."""
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
 # -- names and ids ------------------------------------------------------------------------------------------
@@ -99,6 +189,25 @@ def _mean(near: str) -> str:
 Exists = Callable[[str], bool]
 
 
+def unquoted(line: str) -> str:
+    r"""The path in a line that git prints: ``"docs/\350\250\255.md"`` is quoted as in C (git-config(1), ``core.quotePath``).
+
+    Any other line is left as it is; what is no UTF-8 in the path stays as the surrogates of ``surrogateescape``.
+    """
+    if line[:1] != '"' or "\\" not in line or not re.fullmatch(_QUOTED, line):
+        return line
+
+    def meant(found: re.Match[bytes]) -> bytes:
+        return bytes([_LETTERS.get(found[1][0]) or int(found[1], 8)])
+
+    data = re.sub(rb'\\([abtnvfr"\\]|[0-7]{3})', meant, line[1:-1].encode("utf-8", "surrogateescape"))
+    return data.decode("utf-8", "surrogateescape")
+
+
+_QUOTED = r'"(?:[^"\\]|\\(?:[abtnvfr"\\]|[0-3][0-7]{2}))+"'
+_LETTERS = dict(zip(b'abtnvfr"\\', b'\a\b\t\n\v\f\r"\\', strict=True))
+
+
 def path(
     text: str, root: str, cwd: str, worktrees: Sequence[str] = (), exists: Exists = os.path.lexists
 ) -> str:
@@ -128,7 +237,7 @@ def pattern(
     letter, an existing path (``app/[id]/page.tsx``) means that path and comes back escaped, and so does the
     folder that a leading ``./`` or ``../`` stands for.
     """
-    from mbox.format.patterns import escape
+    from .patterns import escape
 
     ground = _Ground(root, cwd, worktrees, exists)
     folder, rest = ground.split("pattern", text)
@@ -156,12 +265,16 @@ class _Ground:
         """The folder that ``text`` starts from, relative to the root and literal, and what it adds."""
         if not text.strip("\t "):
             raise Usage(f"{kind} is empty: name a file or folder relative to {self.root}")
+        if len(text) > LONGEST_PATH:
+            raise Usage(f"{kind} {quoted(text)} has {len(text)} characters: at most {LONGEST_PATH}")
         _refuse_hidden(f"{kind} {quoted(text)}", text)
         folder, segments = "", text.split("/")
         if text.startswith("/"):
             segments = self.inside(kind, text, text).split("/")
         elif segments[0] in (".", ".."):
             start = self.cwd
+            if not start:
+                raise Usage(f"{kind} {quoted(text)}: the folder you stand in is gone; say it relative to {self.root}")
             while segments and segments[0] in ("", ".", ".."):
                 start = os.path.dirname(start) if segments.pop(0) == ".." else start
             folder = self.inside(kind, text, start)
@@ -250,13 +363,13 @@ def line(field: str, text: str, limit: int = 200) -> str:
     """
     if not text.strip():
         raise Usage(f"{field} is empty: say something in one line")
+    if len(text) > limit:  # before anything is looked for in it
+        raise Usage(f"{field} has {len(text)} characters: at most {limit}; the rest belongs in the body")
     _refuse_hidden(field, text)
     if "$" in text and (found := re.search(r"\$\{?[A-Za-z_][A-Za-z0-9_]*", text)):
         raise Usage(f"{field}: the shell did not expand {found[0]}; use double quotes, or leave the $ out")
     if "{{" in text and (found := re.search(r"\{\{.*?\}\}", text)):
         raise Usage(f"{field}: the template {quoted(found[0])} was not filled in; say what it stands for")
-    if len(text) > limit:
-        raise Usage(f"{field} has {len(text)} characters: at most {limit}; the rest belongs in the body")
     return text
 
 
@@ -267,11 +380,23 @@ def text(field: str, value: str | bytes, limit: int = BODY) -> str:
         if len(data) > limit:
             raise TooLong(f"{field} is over {limit} bytes: put it in a file and send the path")
         said = data.decode()
-    except UnicodeError:
-        raise Usage(f"{field} is not UTF-8: convert it, or put it in a file and send the path") from None
+    except UnicodeError as error:
+        raise Usage(f"{field} is not UTF-8: {_half(error)}or put it in a file and send the path") from None
     if "\0" in said:
         raise Usage(f"{field} contains NUL: put it in a file and send the path")
     return said
+
+
+def _half(error: UnicodeError) -> str:
+    """What is to be done about text that is none: a byte that stands for no character, or half of one that was escaped."""
+    found = str(error.object[error.start]) if isinstance(error, UnicodeEncodeError) else ""
+    return f"{found!a} is half a character; leave it out, " if found and not "\udc80" <= found <= "\udcff" else "convert it, "
+
+
+def shown_whole(field: str, text: str) -> str:
+    """``text``, if all of it can be shown: nothing hidden, and UTF-8."""
+    _refuse_hidden(f"{field} {quoted(text)}", text)
+    return text
 
 
 def _refuse_hidden(field: str, text: str) -> None:
@@ -284,3 +409,21 @@ def _refuse_hidden(field: str, text: str) -> None:
             raise Usage(f"{field} contains {kind} ({HIDDEN[ord(char)]}): leave it out")
         if "\ud800" <= char <= "\udfff":
             raise Usage(f"{field} is not UTF-8: rename or convert it")
+
+
+LONGEST_PATH = 4096
+"""The most characters of a path: what the system takes."""
+
+TITLE = 200
+"""The most characters of a title or reason."""
+
+
+def one_line(text: object, most: int = 0) -> str:
+    """``text`` as one line that is safe to show: white space as single spaces, what cannot be printed as ``\ufffd``.
+
+    Longer than ``most`` characters (0 is any length), it ends in ``…``.
+    """
+    line = " ".join(str(text).split())
+    if not (line.isascii() and line.isprintable()):
+        line = "".join(part if n % 2 else part.translate(_PRINTED) for n, part in enumerate(re.split(_STYLED, line)))
+    return f"{line[: most - 1]}…" if 0 < most < len(line) else line

@@ -14,12 +14,13 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from json.encoder import encode_basestring as _quote
-from typing import Any, NamedTuple
+from typing import Any
 
-from mbox.errors import StoreError
+from mbox.errors import LeftAlone
 
 FORMAT = 1
-"""The format this version writes, and the highest it reads."""
+"""The ``schema`` of documents that this version writes, and the highest it reads.  A store has a format of its own:
+`journal.record.FORMAT`."""
 
 Document = dict[str, Any]
 
@@ -28,24 +29,33 @@ DEEPEST = 100
 """How deep JSON in a document may be nested; Python's own limit depends on who calls."""
 
 
+FREE = 1 << 20
+"""Bytes of JSON that is parsed as it is: of what is longer it is first asked what it would cost (`budget`)."""
+
+
 class Unfit(ValueError):
     """The bytes are not a document of that kind; the message says where and why."""
 
 
-class Newer(StoreError):
+class Newer(LeftAlone):
     """The document was written by a newer version; it is left as it is."""
 
 
-class Field(NamedTuple):
-    name: str
-    type: str
-    default: Any = None
-    choices: tuple[str, ...] = ()
-    required: bool = False
+class Field:
+    """One field of a document's schema.  No NamedTuple: every command would wait 0.1 ms for the class to be made."""
+
+    __slots__ = ("choices", "default", "name", "required", "type")
+
+    def __init__(self, name: str, type_: str, default: Any, choices: tuple[str, ...], required: bool) -> None:
+        self.name = name
+        self.type = type_
+        self.default = default
+        self.choices = choices
+        self.required = required
 
 
 def _f(name: str, type_: str, default: Any = None, choices: tuple[str, ...] = ()) -> Field:
-    return Field(name, type_, default, choices)
+    return Field(name, type_, default, choices, False)
 
 
 def _r(name: str, type_: str, choices: tuple[str, ...] = ()) -> Field:
@@ -54,6 +64,8 @@ def _r(name: str, type_: str, choices: tuple[str, ...] = ()) -> Field:
 
 MESSAGE_STATES = ("unread", "read", "acked", "expired", "dead")
 TASK_STATES = ("queued", "claimed", "running", "review", "done", "failed", "deadletter", "cancelled")
+ACTIVE = ("claimed", "running")
+"""Task states in which somebody holds the task."""
 FINAL = frozenset(["done", "failed", "deadletter", "cancelled"])
 """Task states that nothing leaves by itself."""
 
@@ -83,6 +95,7 @@ KINDS: dict[str, tuple[Field, ...]] = {
     "lease": (
         _r("id", "str"), _r("holder", "str"), _f("incarnation", "int", 0), _r("token", "int"),
         _r("machine", "str"), _r("mono_until", "num"), _r("wall_until", "num"), _r("seconds", "num"),
+        _f("at", "str", ""),
     ),
     "agent": (
         _r("agent", "str"), _f("role", "str", "worker"), _f("host", "str", ""), _f("model", "str", ""),
@@ -92,11 +105,12 @@ KINDS: dict[str, tuple[Field, ...]] = {
     "heartbeat": (
         _r("pid", "int"), _r("start_ticks", "int"), _r("machine", "str"), _r("incarnation", "int"),
         _r("mono", "num"), _f("child", "int", 0), _f("child_ticks", "int", 0), _f("pidns", "str", ""),
+        _f("active", "num", 0),
     ),
     "status": (
         _r("agent", "str"), _f("state", "str", "idle", ("busy", "idle", "waiting", "ended")), _f("since", "time?"),
         _f("event", "str", ""), _f("seq_seen", "int", 0), _f("offered", "strs", []), _f("task", "str?"),
-        _f("pane", "str?"), _f("server", "str?"),
+        _f("pane", "str?"), _f("server", "str?"), _f("incarnation", "int", 0), _f("why", "str", ""),
     ),
     "team": (
         _r("team", "str"), _f("state", "str", "up", ("up", "draining", "down")), _f("members", "rows", []),
@@ -121,10 +135,16 @@ KINDS: dict[str, tuple[Field, ...]] = {
 _UNVERSIONED = frozenset(["heartbeat", "note", "record"])
 """Kinds without a ``schema`` field: lines of a file whose version stands elsewhere, or ephemeral."""
 
+STANDING = {"message": "state", "task": "status"}
+"""The field of a kind that is always shown, also at its default: what programs ask for first."""
+
+_COMPARED = {"task": ("stage", "requires", "labels"), "agent": ("capabilities",), "message": ("type",)}
+"""Fields of words that are looked for: in NFC wherever they are read."""
+
 _ID_FIELD = {"message": "msg_id", "task": "task_id", "reservation": "reservation_id", "agent": "agent", "team": "team"}
 
 STEPS: dict[tuple[str, int], Callable[[Document], Document]] = {}
-"""``(kind, schema) → function`` that makes a document of that schema one of the next.  Empty while format is 1."""
+"""``(kind, schema) → function`` that makes a document of that schema one of the next.  Empty while `FORMAT` is 1."""
 
 
 def is_time(value: Any) -> bool:
@@ -154,7 +174,7 @@ def is_strs(value: Any) -> bool:
 
 def _is_rows(value: list[Any]) -> bool:
     """Whether ``value`` is a list of members, each with its name."""
-    from mbox.format.places import is_name
+    from .places import is_name
 
     return all(isinstance(row, dict) and isinstance(row.get("name"), str) and is_name(row["name"]) for row in value)
 
@@ -290,6 +310,8 @@ _decode = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constan
 
 
 def _loads(data: bytes) -> Any:
+    if len(data) > FREE:
+        _weigh(data)
     try:
         value = _decode(data.decode("utf-8"))
         if b"\\ud" in data.lower():
@@ -297,10 +319,40 @@ def _loads(data: bytes) -> Any:
     except Unfit:
         raise
     except (ValueError, RecursionError) as error:
-        raise Unfit(f"not JSON: {error}" if data else "the file is empty") from None
+        from .parsing import why_not
+
+        raise Unfit(f"not JSON: {why_not(error)}" if data else "the file is empty") from None
     if data.count(b"[") + data.count(b"{") > DEEPEST and is_deep(value):
         raise Unfit(f"nested deeper than {DEEPEST}")
     return value
+
+
+def composed(text: str) -> str:
+    """``text`` in NFC: what looks the same and is found by it, whichever keyboard or file system spelt it."""
+    if text.isascii():
+        return text
+    from unicodedata import normalize
+
+    return normalize("NFC", text)
+
+
+def _weigh(data: bytes) -> None:
+    from . import budget
+
+    if budget.is_costly(data, budget.DOCUMENT):
+        raise Unfit(f"as values it would take more memory than the {budget.DOCUMENT >> 20} MiB that a document may")
+
+
+def status_in(data: bytes, ident: str) -> str:
+    """The status of the task ``ident`` in its file's bytes, found by its line; "" where they are not as `render` has them."""
+    if not (data.startswith(b'{\n  "schema": %d,\n  "task_id": "%b",\n' % (FORMAT, ident.encode())) and data.endswith(b"\n}\n")):
+        return ""
+    at = data.find(_STATUS) + len(_STATUS)
+    word = data[at : data.find(b'",\n', at)] if at >= len(_STATUS) else b""
+    return next((state for state in TASK_STATES if state.encode() == word), "")
+
+
+_STATUS = b'\n  "status": "'
 
 
 def is_deep(value: Any, limit: int = DEEPEST) -> bool:
@@ -315,7 +367,7 @@ def is_deep(value: Any, limit: int = DEEPEST) -> bool:
 
 
 def decode(kind: str, data: bytes, ident: str = "") -> Any:
-    """The document in ``data``, in schema order and with defaults; `Unfit` or `Newer` if it cannot be believed.
+    """The document in ``data``, in schema order, with defaults, its words in NFC; `Unfit` or `Newer` if it cannot be believed.
 
     ``ident`` is the id that the file's name promises.  For notes: the list of entries.
     """
@@ -325,6 +377,9 @@ def decode(kind: str, data: bytes, ident: str = "") -> Any:
     field = _ID_FIELD.get(kind)
     if ident and field and doc[field] != ident:
         raise Unfit(f"{field} is {doc[field]!r} but the file is named {ident!r}")
+    for name in _COMPARED.get(kind, ()):
+        found = doc[name]
+        doc[name] = composed(found) if type(found) is str else list(map(composed, found))
     return doc
 
 
@@ -387,7 +442,8 @@ def _said(field: Field) -> str:
 
 def defaults(kind: str) -> Document:
     """The default of each field that has one: what short output leaves out."""
-    return {field.name: field.default for field in KINDS[kind] if not field.required}
+    stands = STANDING.get(kind)
+    return {field.name: field.default for field in KINDS[kind] if not field.required and field.name != stands}
 
 
 def json_schema(kind: str) -> Document:

@@ -2,7 +2,7 @@ r"""Path patterns: what a pattern matches, and whether two patterns can meet.
 
 Guarantee: ``intersect(a, b)`` is False only if no path at all matches both patterns, and where it is True,
 ``witness(a, b)`` names a path that does.  The time is at worst the product of the patterns' lengths with
-their braces expanded; no pattern makes it exponential.
+their braces expanded, which `LONGEST`, `MOST_ALTERNATIVES` and `LARGEST` bound; no pattern makes it exponential.
 
 Not guaranteed: that such a path exists, or can (the name may be too long, ``a`` may be a file where ``a/b``
 is meant).  Where a wildcard or class meets what Unicode would compose or fold into another letter (a
@@ -26,16 +26,16 @@ covers everything below it: ``src`` covers ``src/a/b.py``, but ``src/*`` is one 
 after NFC normalisation, and after case folding if ``fold`` says that the file system ignores case; ``?``
 and classes then read folded letters (of which ß is two).
 
-How it is decided: a segment is a sequence of *atoms* (a letter, or a class as ranges of code points) and
-stars; an alternative is a sequence of segments and stars.  So both levels are the same thing, a *glob*:
-elements that read one item each, and ``STAR``, which reads any number.  A glob is a linear automaton whose
-states are the positions in it, with a loop at every star.  Whether the product of two such automata accepts
-anything can be told without searching it: ``_meet`` does, and for two segments asks itself, one level down,
-whether they can be the same name.  The tests hold it against the product automaton and against enumeration.
+How it is decided: an alternative is a sequence of segments, a segment one of letters, and both are *globs*; `globs` has
+the algorithm, which counts its steps in an `Effort`.  Where one is handed in and used up, two patterns count as meeting,
+a path as matched, and a pattern as not contained: the answer errs towards the conflict.  A text beyond the bounds here
+(`TooMuch`), in a document that an older version wrote, is `unread`: a pattern that meets all others.
+The tests hold the answers against the product automaton and against enumeration.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from itertools import groupby, takewhile
 from posixpath import commonpath
@@ -43,29 +43,27 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mbox.errors import Usage
 
+from .globs import ANY_NAME, ENDLESS, NOT_NAMES, STAR, Effort, Spent, gaps
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from typing import Any
 
-    Ranges = tuple[tuple[int, int], ...]
-    Atom = str | Ranges
-    Segment = str | tuple[Atom | None, ...]
-    Alternative = tuple[Segment | None, ...]
-    Glob = Sequence[Atom | None] | Sequence[Segment | None]
-    Common = Callable[[Any, Any], str | None]
+    from .globs import Alternative, Atom, Ranges, Segment
 
-STAR = None
-ANY_NAME = (STAR,)  # the segment `*`
-NOT_NAMES = ("", ".", "..")  # what no segment of a path is
 RELATIVE = "write it relative to the root, without empty, '.' or '..' segments"
 LONGEST = 1024
-MOST_ALTERNATIVES = 256
+"""Characters of a pattern at most."""
 
-_LAST = 0x10FFFF
+MOST_ALTERNATIVES = 256
+"""Alternatives that the braces of a pattern may stand for at most."""
+
+LARGEST = 32 * 1024
+"""Letters that all of a pattern's alternatives may have together."""
+
+_WILD = frozenset("*?[{\\")
 _LAST_CASED = 0x1EFFF  # no letter after it has an upper and a lower case
 _NEVER = ((0, 0), (ord("/"), ord("/")))
 _NEVER_FOLDED = (*_NEVER, (ord("A"), ord("Z")))
-_READABLE = ((ord("0"), ord("9")), (ord("A"), ord("Z")), (ord("a"), ord("z")))
 
 
 class Pattern(NamedTuple):
@@ -79,9 +77,23 @@ class Pattern(NamedTuple):
     whole: bool
     """It surely matches everything below ``prefix``."""
     alternatives: tuple[Alternative, ...]
+    heads: tuple[str, ...]
+    """The `prefix` of each alternative."""
+    plain: bool
+    """It is spelt without wildcards: one path, and what is below it."""
+    size: int
+    """Letters, wildcards and separators of all alternatives: what it costs to read it.  0 for `unread`."""
 
-    def matches(self, path: str) -> bool:
-        """Whether ``path``, relative to the root, matches.  Raises ``Usage`` if it is not such a path."""
+    @property
+    def key(self) -> Any:
+        """What two patterns have in common that are the same, however they are spelt."""
+        return self.alternatives if self.size else self.text
+
+    def matches(self, path: str, effort: Effort | None = None) -> bool:
+        """Whether ``path``, relative to the root, matches; also True where ``effort`` does not reach to tell.
+
+        Raises ``Usage`` if it is not such a path.
+        """
         path = _normal(path, self.fold)
         names = path.split("/")
         if not set(names).isdisjoint(NOT_NAMES):
@@ -90,39 +102,81 @@ class Pattern(NamedTuple):
             return False
         if self.whole and path != self.prefix:
             return True
-        return any(_read(x, names, _common_name) is not None for x in self.alternatives)
+        work = effort or Effort(ENDLESS)
+        try:
+            work.spend(1 + len(self.heads))
+            near = [x for x, head in zip(self.alternatives, self.heads, strict=True) if _nested(head, path)]
+            return any(work.read(x, names, work.name) is not None for x in near)
+        except Spent:
+            return True
 
 
-def intersect(a: Pattern, b: Pattern) -> bool:
-    """Whether some path matches both."""
-    p, q = a.prefix, b.prefix
-    if p and q and p != q and not p.startswith(q + "/") and not q.startswith(p + "/"):
-        return False
-    if a.whole and b.whole:
+def intersect(a: Pattern, b: Pattern, effort: Effort | None = None) -> bool:
+    """Whether some path matches both; also True where ``effort`` does not reach to tell."""
+    work = effort or Effort(ENDLESS)
+    try:
+        if is_apart(a, b, work):
+            return False
+        if a.whole and b.whole:
+            return True
+        return _common_path(a, b, work) is not None
+    except Spent:
         return True
-    return any(_meet(x, y, _common_name, []) is not None for x in a.alternatives for y in b.alternatives)
+
+
+def is_apart(a: Pattern, b: Pattern, effort: Effort) -> bool:
+    """Whether two patterns begin differently, so that they surely do not meet; a step, and never True when it is spent."""
+    effort.count(1)
+    return not effort.is_spent and not _nested(a.prefix, b.prefix)
 
 
 def witness(a: Pattern, b: Pattern) -> str | None:
     """A path that both match, as an example for people, or None if there is none."""
     for path in (a.prefix, b.prefix):
         if path and a.matches(path) and b.matches(path):
-            return path  # nicer than what _meet makes up below it
-    for x in a.alternatives:
-        for y in b.alternatives:
-            names = _meet(x, y, _common_name, [])
+            return path  # nicer than what is made up below it
+    names = _common_path(a, b, Effort(ENDLESS))
+    return None if names is None else "/".join(names)
+
+
+def _common_path(a: Pattern, b: Pattern, effort: Effort) -> list[str] | None:
+    """The names of a path that some alternative of both reads, or None."""
+    for x, head in zip(a.alternatives, a.heads, strict=True):
+        effort.spend(len(b.heads))
+        for y, other in zip(b.alternatives, b.heads, strict=True):
+            if not _nested(head, other):
+                continue
+            names = effort.meet(x, y, effort.name, [])
             if names is not None:
-                return "/".join(names)
+                return names
     return None
 
 
-def contains(outer: Pattern, inner: Pattern) -> bool:
+def _nested(p: str, q: str) -> bool:
+    """Whether one path is at or below the other; ``""`` is the root."""
+    return not p or not q or p == q or p.startswith(q + "/") or q.startswith(p + "/")
+
+
+def contains(outer: Pattern, inner: Pattern, effort: Effort | None = None) -> bool:
     """Whether ``outer`` matches all that ``inner`` does.
 
     A True is certain.  A False may have missed that several alternatives of ``outer`` do it only together, that no
-    name is empty (``?*`` for ``*``), or that a class holds one letter (``a`` for ``[a]``).
+    name is empty (``?*`` for ``*``), or that a class holds one letter (``a`` for ``[a]``); or ``effort`` did not reach.
     """
-    return all(any(_alternative_within(x, y) for y in outer.alternatives) for x in inner.alternatives)
+    work = effort or Effort(ENDLESS)
+    try:
+        return all(any(_alternative_within(x, y, work) for y in outer.alternatives) for x in inner.alternatives)
+    except Spent:
+        return False
+
+
+def _alternative_within(x: Alternative, y: Alternative, effort: Effort) -> bool:
+    effort.spend(len(x) + len(y))
+    head, whole = _head(y)
+    names = tuple(head.split("/")) if head else ()
+    if whole and x[: len(names)] == names and any(element is not STAR for element in x[len(names) :]):
+        return True
+    return effort.within(x, y, effort.name_within)
 
 
 def escape(path: str) -> str:
@@ -144,20 +198,54 @@ def has_wildcard(text: str) -> bool:
 # --- reading a pattern
 
 
+class TooMuch(Usage):
+    """A pattern is beyond the bounds."""
+
+
+MOST = 1000
+"""Patterns in one call, or on one task, at most."""
+
+LETTERS = 256 * 1024
+"""Letters that all the patterns of a call may have together, with their braces expanded."""
+
+
+def check(texts: Collection[str], fold: bool) -> None:
+    """`Usage` if one of ``texts`` is no pattern, or if they are more than one call, or one task, may have."""
+    if len(texts) > MOST:
+        raise Usage(f"{len(texts)} patterns, at most {MOST} at once: name folders instead, or name them in several calls")
+    size = 0
+    for text in texts:
+        size += parse(text, fold).size
+        if size > LETTERS:
+            raise Usage(
+                f"the patterns have over {LETTERS} letters with their braces expanded, which is the most at once: "
+                "use fewer braces, or name them in several calls"
+            )
+
+
+def unread(text: str, fold: bool) -> Pattern:
+    """What stands for a pattern that is not read: it meets every other that is not surely somewhere else."""
+    head = literal_prefix(text, fold)
+    return parse(escape(head) if head else "**", fold)._replace(text=text, plain=False, size=0)
+
+
 @lru_cache(maxsize=1024)
 def parse(text: str, fold: bool = False) -> Pattern:
-    """The pattern that ``text`` spells; ``fold`` for a file system that ignores case.  Raises ``Usage``."""
+    """The pattern that ``text`` spells; ``fold`` for a file system that ignores case.  Raises ``Usage``, or `TooMuch`."""
     if not text:
         raise Usage("pattern is empty; '**' means every path")
     if len(text) > LONGEST:
-        raise _wrong(text, f"{len(text)} characters, at most {LONGEST}")
+        raise _beyond(text, f"{len(text)} characters, at most {LONGEST}")
     if "\0" in text:
         raise _wrong(text, "NUL is in no path")
     expansions = _expand(_normal(text, False), fold)
-    alternatives = tuple(dict.fromkeys(_alternative(atoms, text, fold) for atoms in expansions))
+    same: dict[Segment, Segment] = {}  # equal segments are one, so that they are compared once
+    alternatives = tuple(dict.fromkeys(_alternative(atoms, text, fold, same) for atoms in expansions))
     heads = [_head(x) for x in alternatives]
     prefix = commonpath([head for head, _ in heads])
-    return Pattern(text, fold, prefix, (prefix, True) in heads, alternatives)
+    whole, size = (prefix, True) in heads, sum(map(len, expansions))
+    plain = not has_wildcard(text)
+    return Pattern(text, fold, prefix, whole, alternatives, tuple(head for head, _ in heads), plain, size)
 
 
 def _expand(text: str, fold: bool) -> list[list[Atom | None]]:
@@ -178,7 +266,8 @@ def _expand(text: str, fold: bool) -> list[list[Atom | None]]:
             before, branches = outer.pop()
             branches += now
             if len(before) * len(branches) > MOST_ALTERNATIVES:
-                raise _wrong(text, f"more than {MOST_ALTERNATIVES} alternatives; give several patterns")
+                raise _beyond(text, f"more than {MOST_ALTERNATIVES} alternatives; give several patterns")
+            _check_size(text, len(branches) * _size(before) + len(before) * _size(branches))
             now = [x + y for x in before for y in branches]
         else:
             atom: Atom | None = c
@@ -194,7 +283,17 @@ def _expand(text: str, fold: bool) -> list[list[Atom | None]]:
                 alternative.append(atom)
     if outer:
         raise _wrong(text, "'{' without '}'; write \\{ for the letter")
+    _check_size(text, _size(now))
     return now
+
+
+def _size(alternatives: list[list[Atom | None]]) -> int:
+    return sum(map(len, alternatives))
+
+
+def _check_size(text: str, size: int) -> None:
+    if size > LARGEST:
+        raise _beyond(text, f"{size} letters with its braces expanded, at most {LARGEST}; give several patterns")
 
 
 def _class(text: str, i: int, fold: bool) -> tuple[Ranges, int]:
@@ -233,8 +332,8 @@ def _escaped(text: str, i: int) -> tuple[str, int]:
     return text[i], i + 1
 
 
-def _alternative(atoms: list[Atom | None], text: str, fold: bool) -> Alternative:
-    """The glob of segments that one expansion of ``text`` spells."""
+def _alternative(atoms: list[Atom | None], text: str, fold: bool, same: dict[Segment, Segment]) -> Alternative:
+    """The glob of segments that one expansion of ``text`` spells; those of them that are in ``same`` already."""
     names: list[list[Atom | None]] = [[]]
     for atom in atoms:
         if atom == "/":
@@ -249,7 +348,7 @@ def _alternative(atoms: list[Atom | None], text: str, fold: bool) -> Alternative
         segments[-1:] = [ANY_NAME, STAR]
     elif isinstance(segments[-1], str):
         segments.append(STAR)
-    return tuple(segments)
+    return tuple(x if x is STAR else same.setdefault(x, x) for x in segments)
 
 
 def _segment(atoms: list[Atom | None], fold: bool) -> Segment | None:
@@ -284,30 +383,20 @@ def _is_plain(element: Atom | Segment | None) -> bool:
 def _letters(members: list[tuple[int, int]], negated: bool, fold: bool) -> Ranges:
     """The class of ``members``, or of all others, as ascending ranges of what a (folded) path can hold."""
     if fold:
-        members = [folded for low, high in members for folded in _fold_range(low, high)]
-    others = members if negated else _gaps(members)
-    return _gaps([*others, *(_NEVER_FOLDED if fold else _NEVER)])
-
-
-def _gaps(ranges: Sequence[tuple[int, int]]) -> Ranges:
-    """The code points that are in none of ``ranges``, as ascending ranges."""
-    gaps, start = [], 0
-    for low, high in sorted(ranges):
-        if low > start:
-            gaps.append((start, low - 1))
-        start = max(start, high + 1)
-    return (*gaps, (start, _LAST)) if start <= _LAST else tuple(gaps)
-
-
-def _overlap(x: Sequence[tuple[int, int]], y: Sequence[tuple[int, int]]) -> Ranges:
-    """The code points that are in both."""
-    return _gaps([*_gaps(x), *_gaps(y)])
+        apart = gaps(gaps(members))
+        members = [folded for low, high in apart for folded in _fold_range(low, high)]
+    others = members if negated else gaps(members)
+    return gaps([*others, *(_NEVER_FOLDED if fold else _NEVER)])
 
 
 def _fold_range(low: int, high: int) -> list[tuple[int, int]]:
     """What the letters of a range are after folding, without those that become more than one letter."""
-    changes = {code: folded for code, folded in _foldings(high < 128).items() if low <= code <= high}
-    kept = _gaps([*_gaps([(low, high)]), *((code, code) for code in changes)])
+    from bisect import bisect_left, bisect_right
+
+    foldings = _foldings(high < 128)
+    codes = list(foldings)
+    changes = {code: foldings[code] for code in codes[bisect_left(codes, low) : bisect_right(codes, high)]}
+    kept = gaps([*gaps([(low, high)]), *((code, code) for code in changes)])
     return [*kept, *((ord(folded), ord(folded)) for folded in changes.values() if len(folded) == 1)]
 
 
@@ -330,137 +419,40 @@ def _wrong(text: str, why: str) -> Usage:
     return Usage(f"pattern {_shown(text)}: {why}")
 
 
+def _beyond(text: str, why: str) -> TooMuch:
+    return TooMuch(f"pattern {_shown(text)}: {why}")
+
+
 def _shown(text: str) -> str:
     short = text if len(text) <= 80 else text[:77] + "..."
     return short if short.isprintable() else ascii(short)
 
 
-# --- the two levels: letters in a name, names in a path
+def literal_prefix(text: str, fold: bool) -> str:
+    """A path at or above all that ``text`` can mean in a document, as the index wants it; ``""`` is the root.
 
-
-def _meet(a: Glob, b: Glob, common: Common, filler: list[str]) -> list[str] | None:
-    """A sequence of items that both globs read, or None; ``filler`` is in it if both have a star.
-
-    If only one has a star, it is to read the other.  If both have, what lies before the first star and after the
-    last one of either must agree; then they always meet, since each can read the rest of the other with a star.
+    Found without reading the pattern, so also where a person has spoilt it.
     """
-    if STAR not in a:
-        a, b = b, a
-    if STAR not in b:
-        return _read(a, b, common)
-    head, tail = _agree(a, b, common), _agree(a[::-1], b[::-1], common)
-    if head is None or tail is None:
-        return None
-    a, b = a[len(head) : len(a) - len(tail)], b[len(head) : len(b) - len(tail)]
-    if a[0] is not STAR:
-        a, b = b, a
-    # Now a begins with a star, and a or b ends with one.  So b reads a's items with its last star, while a reads with
-    # its first what b has before that star, and with its last what b has after it, if b has anything there.
-    cut = len(b) - 1 - b[::-1].index(STAR)
-    before, own, after = ([common(x, x) for x in part if x is not STAR] for part in (b[:cut], a, b[cut:]))
-    items = [*head, *before, *filler, *own, *after, *reversed(tail)]
-    return [item for item in items if item is not None] if None not in items else None
-
-
-def _agree(a: Glob, b: Glob, common: Common) -> list[str] | None:
-    """Items that both read before the first star of either, or None if there are none such."""
-    items: list[str] = []
-    for x, y in zip(a, b, strict=False):
-        if x is STAR or y is STAR:
+    segments = text[: LONGEST + 1].split("/")
+    spelt = list(map(unescaped, segments))
+    if None in spelt:  # it may be spoilt, and then a backslash is a letter
+        spelt = [segment if _WILD.isdisjoint(segment) else None for segment in segments]
+    names: list[str] = []
+    left = LONGEST // 2  # so that it is no longer than a pattern may be when every letter is escaped
+    for name in spelt:
+        if name is None or name in NOT_NAMES or "\0" in name or left <= len(name):
             break
-        item = common(x, y)
-        if item is None:
-            return None
-        items.append(item)
-    return items
+        left -= len(name) + 1
+        names.append(name)
+    return _normal("/".join(names), fold)
 
 
-def _read(glob: Glob, elements: Glob, common: Common) -> list[str] | None:
-    """Items, one for each of ``elements`` (which have no star), that ``glob`` reads too; or None.
-
-    On a mismatch only the last star needs to take one item more: what an earlier star could take, it can.
-    """
-    items: list[str] = []
-    i, star, retry = 0, -1, 0  # the position in glob, that of its last star, and the first item after that star
-    while (k := len(items)) < len(elements):
-        if i < len(glob) and glob[i] is STAR:
-            star, retry, i = i, k, i + 1
-            continue
-        item = common(glob[i], elements[k]) if i < len(glob) else None
-        if item is not None:
-            i += 1
-        elif star >= 0:
-            item = common(elements[retry], elements[retry])
-            del items[retry:]
-            i, retry = star + 1, retry + 1
-        if item is None:
-            return None
-        items.append(item)
-    return items if all(element is STAR for element in glob[i:]) else None
-
-
-def _alternative_within(x: Alternative, y: Alternative) -> bool:
-    head, whole = _head(y)
-    names = tuple(head.split("/")) if head else ()
-    if whole and x[: len(names)] == names and any(element is not STAR for element in x[len(names) :]):
-        return True
-    return _within(x, y, _name_within)
-
-
-def _within(x: Glob, y: Glob, fits: Callable[[Any, Any], bool]) -> bool:
-    """Whether ``y`` reads whatever ``x`` reads: element by element, where a star of ``y`` takes any, stars too."""
-    at = _over_stars({0}, y)  # where in y one can be when x has been read up to here
-    for element in x:
-        stay = {j for j in at if j < len(y) and y[j] is STAR}
-        steps = {j + 1 for j in at - stay if j < len(y) and element is not STAR and fits(element, y[j])}
-        at = _over_stars(stay | steps, y)
-    return len(y) in at
-
-
-def _over_stars(at: set[int], y: Glob) -> set[int]:
-    for j, element in enumerate(y):
-        if j in at and element is STAR:
-            at.add(j + 1)
-    return at
-
-
-def _name_within(x: Segment, y: Segment) -> bool:
-    return x == y or _within(x, y, _letter_within)
-
-
-def _letter_within(x: Atom, y: Atom) -> bool:
-    if isinstance(x, str) or isinstance(y, str):
-        return x == y or _common_letter(x, y) == x
-    return all(any(low >= a and high <= b for a, b in y) for low, high in x)
-
-
-@lru_cache(maxsize=4096)
-def _common_name(x: Segment, y: Segment) -> str | None:
-    """A name that both segments read, or None."""
-    if isinstance(x, str):
-        if isinstance(y, str):
-            return x if x == y else None
-        x, y = y, x
-    if isinstance(y, str):
-        return None if _read(x, y, _common_letter) is None else y
-    letters = _meet(x, y, _common_letter, ["x"])
-    if letters == [".", "."]:  # `*.*` read `?.` from the left; read from the right, the first letter is free
-        letters = _meet(x[::-1], y[::-1], _common_letter, ["x"])
-        letters = letters and letters[::-1]
-    name = "".join(letters or ())
-    return None if name in NOT_NAMES else name
-
-
-def _common_letter(x: Atom, y: Atom) -> str | None:
-    """A letter that both atoms read, or None; a dot only if there is no other, for a name must not be ``..``."""
-    if isinstance(x, str):
-        if isinstance(y, str):
-            return x if x == y else None
-        x, y = y, x
-    if isinstance(y, str):
-        return y if any(low <= ord(y) <= high for low, high in x) else None
-    both = _overlap(x, y)
-    for low, _ in reversed((*both, *_overlap(both, _READABLE))):
-        if low != ord("."):  # no range goes on after the dot, since a slash follows it
-            return chr(low)
-    return "." if both else None
+def unescaped(text: str) -> str | None:
+    """The letters that ``text`` spells; None if it has a wildcard, or ends in a backslash."""
+    if _WILD.isdisjoint(text):
+        return text
+    if has_wildcard(text):
+        return None
+    letters = iter(text)
+    found = [next(letters, "") if letter == "\\" else letter for letter in letters]
+    return "".join(found) if found[-1] else None

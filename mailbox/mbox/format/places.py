@@ -8,7 +8,7 @@ cannot name a place outside the layout.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,8 @@ MAILBOX = ".mailbox"
 TASKS = ".tasks"
 CONFIG = ".mailbox/config.yaml"
 LOCK = ".mailbox/lock"
+CHECKPOINT = ".mailbox/checkpoint"
+ASIDE = ".mailbox/aside"
 LOGS = ".mailbox/logs"
 CACHE = ".mailbox/cache"
 INDEX = ".mailbox/cache/index.sqlite"
@@ -40,6 +42,8 @@ WATCHDOG = ".mailbox/cache/watchdog.json"
 WATCHDOG_LOCK = ".mailbox/locks/@watchdog"
 """Held by the one watchdog of the store; no `mbox lock` has that name."""
 WAITS = ".mailbox/cache/waits"
+ERRANDS = ".mailbox/cache/errands"
+"""What the watchdog is asked to do by who cannot see the processes that it is about."""
 
 FOLDERS = (
     *(f".mailbox/{name}" for name in ("logs", "agents", "inbox", "archive", "outbox", "deadletter", "reservations")),
@@ -48,7 +52,7 @@ FOLDERS = (
 )
 """What `mbox init` makes, in this order, below ``.mailbox`` itself."""
 
-EPHEMERAL = ("lock", "leases/", "heartbeat/", "status/", "locks/", "cache/", "logs/")
+EPHEMERAL = ("lock", "leases/", "heartbeat/", "status/", "locks/", "cache/", "logs/", "checkpoint", "aside/")
 """Below ``.mailbox``, never in git (the journal goes to the audit ref, never to a branch)."""
 
 _DEVICES = frozenset(
@@ -74,6 +78,18 @@ def number(ident: str) -> int:
     digits = ident[1:]
     ours = ident[:1] in ("m", "t", "r") and digits.isdecimal() and digits.isascii() and len(digits) < 16
     return int(digits) if ours else 0
+
+
+def shown(path: str, doc: Any = None) -> int:
+    """The highest number that the document at ``path`` shows: in its id (a dead letter's too), as token or version.
+
+    Nothing that is numbered from now on may be mistaken for it.  A number that nobody can have come to is none.
+    """
+    name = ident(path)
+    found = [int(name[1:]) if name[:1] in "mtrd" and name[1:].isdecimal() and name.isascii() else 0]
+    if isinstance(doc, dict):
+        found += [doc.get("token", 0), doc.get("state_version", 0)]
+    return max(number if type(number) is int and number < HIGHEST else 0 for number in found)
 
 
 def _checked(text: str) -> str:
@@ -169,6 +185,11 @@ def bell_lock(name: str) -> str:
     return f".mailbox/locks/@bell-{_checked(name)}"
 
 
+def errand(by: str) -> str:
+    """What ``by`` asks the watchdog to do."""
+    return f"{ERRANDS}/{_checked(by)}.json"
+
+
 def team_lock(name: str) -> str:
     """Held by whoever starts or ends members of team ``name``."""
     return f".mailbox/locks/@team-{_checked(name)}"
@@ -189,6 +210,16 @@ def notes(task_id: str) -> str:
 def ident(path: str) -> str:
     """The id in a document's file name: the last segment without its ending."""
     return path.rpartition("/")[2].rpartition(".")[0]
+
+
+def idents(names: Iterable[str]) -> list[str]:
+    """The ids of the documents among the ``names`` in a folder, in their order; what is no document is left out."""
+    return [name[:-5] for name in names if name.endswith(".json") and is_name(name[:-5])]
+
+
+def months(names: Iterable[str]) -> list[str]:
+    """The months among the ``names`` in an archive, the newest first; whatever else stands there is left out."""
+    return sorted(filter(is_month, names), reverse=True)
 
 
 def is_month(text: str) -> bool:
@@ -212,8 +243,6 @@ def _mail(parts: list[str]) -> str | None:
             return "message" if is_name(who) else None
         case ["archive", who, month]:
             return "message" if is_name(who) and is_month(month) else None
-        case ["runs", run]:
-            return "run" if is_name(run) else None
         case _:
             return _flat(parts)
 
@@ -255,6 +284,16 @@ def is_place(path: str) -> bool:
         return False
 
 
+def is_indexed(path: str) -> bool:
+    """Whether the index says which record put the document at ``path``: all that is live, but for unread mail."""
+    if path.startswith(INBOX):
+        return "/cur/" in path
+    return path.startswith(_INDEXED) or (path.startswith(TASKS) and path.count("/") == 1)
+
+
+_INDEXED = (f"{AGENTS}/", f"{RESERVATIONS}/", f"{TEAMS}/", f"{DEADLETTER}/", f"{NOTES}/")
+
+
 def lease_kind(path: str) -> str:
     """``task``, ``review``, ``reservation`` or ``read``: whose lease lives at ``path``; `Corrupt` if it is none."""
     folder, _, name = path.rpartition("/")
@@ -280,3 +319,9 @@ def check_record(record: Mapping[str, Any]) -> None:
         kind(path)
     for path, _lease in record["lease"]:
         lease_kind(path)
+
+
+AUDITED = f"{MAILBOX}/cache/audit"
+"""How far the audit ref reaches, and, last, from which sequence on a commit may be due: `reminder.Reminder`."""
+AUDITING = f"{MAILBOX}/cache/auditing"
+"""Which ref is being moved to which object, and why that failed last: `reflock`."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from mbox.format import documents
-from mbox.format.documents import KINDS, MESSAGE_STATES, TASK_STATES, Document
+from . import documents
+from .documents import KINDS, MESSAGE_STATES, TASK_STATES, Document
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -23,7 +23,8 @@ RENAMED = {"agent-status": "status"}
 _BOOL: Document = {"type": "boolean"}
 _COUNT: Document = {"type": "integer", "minimum": 0}
 _STRS: Document = {"type": "array", "items": {"type": "string"}}
-_TIME: Document = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"}
+_TIME: Document = {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(\d{3})?Z$"}
+"""A time as it is printed: to the millisecond, with ``--full`` as on disk."""
 
 
 def _enum(*words: str) -> Document:
@@ -38,20 +39,22 @@ def _all(words: str, type_: Document) -> dict[str, Document]:
     return dict.fromkeys(words.split(), type_)
 
 
-_LIFE = _enum("alive", "dead", "no heartbeat", "retired")
+_LIFE = _enum("alive", "dead", "ended", "no heartbeat", "retired")
 _TYPES: dict[str, Document] = {
-    **_all("already expired stale before_you needs_ack made clean bad ready purged more", _BOOL),
+    **_all("already expired stale before_you needs_ack made clean bad ready purged", _BOOL),
     **_all("seq token round attempt_count incarnation records written removed mended count dead_letters", _COUNT),
     **_all("imported skipped held done line", _COUNT),
     **_all("to capabilities patterns touched_paths released kept on examples unblocked changed task_ids", _STRS),
-    **_all("dropped missing to_answer next waits_for", _STRS),
+    **_all("dropped missing next waits_for", _STRS),
     **_all("created_at expires_at retired_at first_at ts", _TIME),
     **_all("value payload result original", {}),
     "asks": _map(_STRS),
+    "results": _map({}),
     "dead_after_s": {"type": "number"},
     "durability": _enum("full", "fast"),
     "mode": _enum("exclusive", "shared"),
-    "priority": {"type": "integer", "minimum": 0, "maximum": 9},
+    **_all("priority urgency", {"type": "integer", "minimum": 0, "maximum": 9}),
+    "place": {"type": "integer", "minimum": 1},
     "receivers": _map(_enum(*MESSAGE_STATES)),
     "status": _enum(*TASK_STATES),
     # what has another type elsewhere, by `=`
@@ -63,7 +66,6 @@ _TYPES: dict[str, Document] = {
     "of_note": _enum("note", "checkpoint"),
     "of_path": _enum("free", "own", "held"),
     "of_team": _enum("up", "draining", "down"),
-    "unacknowledged": _map({"type": "string"}),
     "texts": _map({"type": "string"}),
     "of_tasks": _map(_COUNT, _enum(*TASK_STATES)),
     "only_expired": _enum("expired"),
@@ -75,7 +77,7 @@ _TYPES: dict[str, Document] = {
 _ALREADY = "already? "
 _TASK = "task_id status "
 _MESSAGE_ROW = (
-    "msg_id from type? subject? priority? task_id? thread_id? state=of_message? needs_ack? created_at before_you?"
+    "msg_id from type? subject? priority? task_id? thread_id? state=of_message needs_ack? created_at before_you?"
 )
 _HELD = "reservation_id agent patterns left task_id?"
 _NOTE = "ts by kind=of_note text? state=any?"
@@ -85,18 +87,23 @@ _NESTED = {
     "last_checkpoint": ("one", _NOTE),
     "notes": ("many", _NOTE),
     "next_claim": ("one", "task_id status title stage? token left touched_paths? reservation_id? description? round? "
-                          "attempt_count? reason? last_note? last_checkpoint?"),
+                          "attempt_count? reason? last_note? last_checkpoint? results? left_out=counts?"),
     "answers": ("many", "msg_id from subject? body? payload?"),
     "findings": ("many", "kind path? problem bad"),
     "claims": ("many", "task_id status holder? left? title"),
     "holdings": ("many", _HELD),
-    "nodes": ("many", "task_id status stage? owner? priority title expired? hold?"),
+    "my_holdings": ("many", _HELD.replace("agent ", "")),
+    "to_answer": ("many", "msg_id from subject?"),
+    "unacknowledged": ("many", "msg_id from? subject? left"),
+    "nodes": ("many", "task_id status stage? owner? priority urgency? title expired? hold?"),
     "edges": ("many", "task_id depends_on"),
     "mine": ("many", "task_id status token left title note? checkpoint?"),
     "mail": ("many", _MESSAGE_ROW),
     "handed_over": ("one", "to=str msg_id messages=int"),
+    "mendings": ("many", "kind path did=str"),
     "deeds": ("many", "ts what on=str why"),
-    "tallies": ("many", "member? stage? claimed=int? submitted=int? done=int? failed=int? rejected=int? released=int? "
+    "tallies": ("many", "member? stage? claimed=int? submitted=int? done=int? approved=int? rejected=int? approvals=int? "
+                        "rejections=int? failed=int? released=int? "
                         "retried=int? dead=int? conflicts=int? mails=int? waiting? working?"),
 }  # fmt: skip
 """Fields that hold objects."""
@@ -105,10 +112,10 @@ ONE, MANY, EITHER = "one", "many", "either"
 
 OUTPUTS: dict[str, tuple[str, str]] = {
     # mail
-    "send": (ONE, "msg_id thread_id? acked? already?"),
-    "broadcast": (ONE, "msg_id to? thread_id? already?"),
-    "reply": (ONE, "msg_id to? thread_id? acked? already?"),
-    "ask": (ONE, "thread_id? msg_id? answers? missing? already?"),
+    "send": (ONE, "msg_id state=of_message? thread_id? acked? already?"),
+    "broadcast": (ONE, "msg_id state=of_message? to? thread_id? already?"),
+    "reply": (ONE, "msg_id state=of_message? to? thread_id? acked? already?"),
+    "ask": (ONE, "thread_id? msg_id? state=of_message? answers? missing? already?"),
     "gather": (ONE, "thread_id answers? missing?"),
     "inbox": (MANY, _MESSAGE_ROW),
     "read": (EITHER, "@message token? stale? reply_with? before_you? already?"),
@@ -116,40 +123,42 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "show": (ONE, "@message receivers? stale? reply_with?"),
     "wait": (MANY, _MESSAGE_ROW),
     "watch": (ONE, _MESSAGE_ROW),
-    "thread": (MANY, "msg_id parent_id? from to type? subject? created_at"),
-    "search": (MANY, "id kind=what_was_found text?"),
+    "thread": (MANY, "msg_id parent_id? from to type? subject? state=of_message created_at"),
+    "search": (MANY, "id kind=what_was_found status? state=of_message? text?"),
     "deadletter list": (MANY, "id reason msg_id? to=str? from? type? subject? from_path? count first_at"),
     "deadletter show": (EITHER, "id reason detail? from_path? first_at count original?"),
     "deadletter retry": (MANY, "id msg_id to=str state=of_message"),
     "deadletter purge": (MANY, "id purged"),
     # agents
-    "me": (ONE, "agent root role incarnation tasks=mine? reservations=holdings? unread=int mail? "
-                "unacknowledged? to_answer? asks? next? more?"),
+    "me": (ONE, "agent root? role incarnation unread=int mail? to_answer? unacknowledged? asks? tasks=mine? "
+                "reservations=my_holdings? next? left_out=counts?"),
+    "primer": (ONE, "agent? role text"),
     "agent add": (ONE, "agent incarnation role host? model? capabilities? already?"),
-    "agent list": (MANY, "agent state=of_life role host? model? capabilities? team? incarnation"),
-    "agent show": (ONE, "@agent state=of_life?"),
+    "agent list": (MANY, "agent state=of_life ended? role host? model? capabilities? team? incarnation"),
+    "agent show": (ONE, "@agent state=of_life? ended?"),
     "agent beat": (ONE, "agent incarnation dead_after_s"),
     "agent retire": (ONE, "agent retired_at already?"),
     "nudge": (ONE, "agent outcome pane"),
+    "trust": (ONE, "may_start=strs? waits=strs? forgot=strs?"),
     "watchdog": (EITHER, "alive=bool? pid=int? started_at? scan_at? broken=texts? errors=texts? bells=texts? did=deeds? "
                          "ts? what? on=str? why?"),
     # teams
     "team up": (ONE, "team state=of_team session? new=strs? changed? not_in_file=strs? imported started=texts? already?"),
-    "team status": (MANY, "agent role? alive=of_life doing? task? since? unread=int says?"),
+    "team status": (MANY, "agent role? alive=of_life ended? doing? task? since? unread=int says? broken? called? state=of_team?"),
     "team lead": (ONE, "team orchestrator before? changed? already?"),
     "team add": (ONE, "team state=of_team session? new=strs? changed? not_in_file=strs? imported? started=texts? already?"),
-    "team remove": (ONE, "team removed=str trees_removed=strs? trees_kept=strs? already?"),
+    "team remove": (ONE, "team removed=str trees_removed=strs? trees_kept=strs? left_running=strs? already?"),
     "team drain": (ONE, "team state=of_team at_work=strs? handed_over? already?"),
     "team down": (EITHER, "team state=of_team took? members=tallies? stages=tallies? requeued=strs? dead=strs? handed_over? "
-                          "trees_removed=strs? trees_kept=strs? stopped=strs? already?"),
-    "team report": (ONE, "team state=of_team took? members=tallies? stages=tallies?"),
+                          "trees_removed=strs? trees_kept=strs? left_running=strs? stopped=strs? already?"),
+    "team report": (ONE, "team state=of_team took? members=tallies? stages=tallies? sums=strs? left_running=strs?"),
     # the store
     "init": (ONE, "root made"),
-    "status": (ONE, "root seq last? durability watcher watchdog agents=of_agents? tasks=of_tasks? unread=counts? "
+    "status": (ONE, "root seq last? durability watcher watchdog agents=of_agents? ended=texts? tasks=of_tasks? unread=counts? "
                     "oldest_unread? claims? reservations=holdings? dead_letters why=strs?"),
     "log": (MANY, _LINE),
-    "doctor": (ONE, "root found_by clean records documents=int seq mended findings?"),
-    "rebuild": (ONE, "records documents=int written removed"),
+    "doctor": (ONE, "root found_by clean records documents=int seq mended did=mendings? findings?"),
+    "rebuild": (ONE, "records documents=int written removed did=mendings?"),
     "config get": (EITHER, "key value? why"),
     "config set": (ONE, "key value?"),
     "audit commit": (ONE, "commit? ref seq records documents=int already?"),
@@ -159,22 +168,23 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     # tasks
     "task add": (ONE, _TASK + _ALREADY),
     "task import": (ONE, "imported skipped ready=int held done task_ids? dropped?"),
-    "task update": (ONE, _TASK + "changed? already?"),
-    "task list": (MANY, "task_id status stage? owner? priority title expired?"),
-    "task show": (ONE, "@task left? expired? waits_for? notes?"),
-    "task ready": (EITHER, "task_id stage? priority title"),
+    "task update": (ONE, _TASK + "changed? msg_id? already?"),
+    "task list": (MANY, "task_id status reason=why_not? stage? owner? priority urgency? title expired? why=str?"),
+    "task show": (ONE, "@task left? expired? waits_for? results? left_out=counts? notes?"),
+    "task wait": (MANY, _TASK + "title reason? result?"),
+    "task ready": (EITHER, "task_id status stage? priority urgency? title"),
     "task graph": (ONE, "nodes? edges?"),
     "task claim": (ONE, _NESTED["next_claim"][1] + " already?"),
     "task renew": (ONE, _TASK + "token left"),
     "task start": (ONE, _TASK + _ALREADY),
     "task note": (ONE, _TASK + "notes=int"),
     "task checkpoint": (ONE, _TASK + "notes=int"),
-    "task submit": (ONE, _TASK + "reviewer? msg_id? already?"),
-    "task done": (ONE, _TASK + "unblocked? next=next_claim? already?"),
+    "task submit": (ONE, _TASK + "waits_for? reviewer? msg_id? already?"),
+    "task done": (ONE, _TASK + "unblocked? waits_for? next=next_claim? already?"),
     "task fail": (ONE, _TASK + _ALREADY),
     "task release": (EITHER, _TASK + _ALREADY),
     "task review": (ONE, _TASK + "title owner? token left touched_paths? round? reason? result? already?"),
-    "task approve": (ONE, _TASK + "unblocked? already?"),
+    "task approve": (ONE, _TASK + "unblocked? waits_for? msg_id? already?"),
     "task reject": (ONE, _TASK + "round? owner? msg_id? already?"),
     "task requeue": (EITHER, _TASK + _ALREADY),
     "task cancel": (EITHER, _TASK + _ALREADY),
@@ -247,8 +257,14 @@ def _typed(name: str) -> Document:
 def _shown(kind: str, more: str) -> Document:
     """A document of ``kind`` as it is shown: with ``more``, and without its empty fields unless ``--full``."""
     made = documents.json_schema(kind)
+    for name, field in made["properties"].items():
+        if "pattern" in field:
+            made["properties"][name] = _TIME
+        elif any("pattern" in one for one in field.get("anyOf", ())):
+            made["properties"][name] = {"anyOf": [_TIME, {"type": "null"}]}
     extra = _object(more)["properties"]
-    required = [name for name in made["required"] if name != "schema"]
+    stands = documents.STANDING.get(kind)
+    required = [name for name in made["properties"] if name != "schema" and (name in made["required"] or name == stands)]
     return {"type": "object", "properties": {**made["properties"], **extra}, "required": required}
 
 
@@ -260,7 +276,7 @@ def _log(fields: str) -> Document:
 def _ready(fields: str) -> Document:
     """A row of what is ready; with ``--explain`` a reason, or with an ID why this task is not."""
     reason = "reason=why_not count examples"
-    return {"anyOf": [_object(fields), _object(reason), _object("task_id status ready why=strs?")]}
+    return {"anyOf": [_object(fields), _object(reason), _object("task_id status ready place? urgency? urgent_for? why=strs?")]}
 
 
 _OTHERS: dict[str, Any] = {"log": _log, "task ready": _ready}

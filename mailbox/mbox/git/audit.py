@@ -1,10 +1,11 @@
 """The journal and the documents on a git ref of their own, from which they can be searched, and brought back.
 
-Promised: each commit on the ref is the store as it was after some record: every record up to it, and every document
-as these records left it; each adds only what is new.  Two commits at once make one line of history.  The lock is never
-taken and no document is read: the records since the last commit are folded, up to the mark (``store.md``, Long work).
-The user's side of the repository stays as it is (`git`), and nothing is pushed.  Not promised: that what was recorded
-after the last commit can be brought back.
+Promised: each commit on the ref is the store as it was after some record: every record up to it, and every document as
+these records left it; each adds only what is new.  Two commits at once make one line of history; two stores that began as
+one (restored, or copied) and write to one ref make a line each, and every commit leads back to all before it (`commits`).
+The lock is never taken and no document is read: the records since the last commit are folded, up to the mark
+(``store.md``, Long work).  The user's side of the repository stays as it is (`plumbing`), and nothing is pushed.  Not
+promised: that what was recorded after the last commit can be brought back.
 
 | on the ref | |
 |---|---|
@@ -14,25 +15,28 @@ after the last commit can be brought back.
 
 The end of a commit's message says how far it reaches (`Commit`): the next one goes on from there.
 
-Files: only ``.mailbox/cache/audit`` (`reminder`) is written here, after the ref has moved; a crash before that leaves
-the old one, and the next reminder comes too early.
+Files: ``.mailbox/cache/audit`` (`reminder`) is written after the ref has moved; a crash before that leaves the old one, and
+the next reminder comes too early.  ``.mailbox/cache/auditing`` is there while the ref is moved, and after a failure (`reflock`).
 """
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import NamedTuple
 
-from mbox.format import documents
-from mbox.format import places
-from mbox.git.changes import Delta, blocks
+from mbox.errors import Corrupt, MboxError, StoreError, Usage
+from mbox.format import documents, places
 from mbox.format.documents import Document
-from mbox.errors import Corrupt, Refused, StoreError, Usage, WentBack
-from mbox.git.plumbing import Blobs, Git, Objects, Trees, nested
-from mbox.system.host import stamp
-from mbox.journal.segments import Tail
-from mbox.opening import OpenStore
-from mbox.git.reminder import Reminder
+from mbox.journal.record import Tail, is_costly
+from mbox.store.store import Store
+
+from . import reflock
+from .changes import Delta, blocks
+from .commits import Commit, Wanted, goes_on, joined, message, slice_path, tip
+from .objects import COMMIT, Blobs, Objects, Trees, nested
+from .plumbing import Git
+from .reminder import Reminder
 
 PERSONS = (places.CONFIG, f"{places.MAILBOX}/hosts.yaml")
 """The files that a person writes: put on the ref as they are."""
@@ -45,102 +49,61 @@ TEXT = 200
 """Characters that `grep` shows around what was found."""
 
 
-# -- a commit on the ref ---------------------------------------------------------------------------------------------
-
-
-class Commit(NamedTuple):
-    """A commit on the ref: the store it is of, and the place in its journal that it reaches."""
-
-    oid: str
-    tree: str
-    seconds: int
-    subject: str
-    store: str
-    tail: Tail
-    records: int
-    crc: str
-
-    @classmethod
-    def of(cls, oid: str, content: bytes) -> Commit | None:
-        """The commit in ``content``, or None if audit did not write it."""
-        head, _, message = content.decode("utf-8", "replace").partition("\n\n")
-        fields = dict(line.split(" ", 1) for line in head.splitlines() if " " in line)
-        lines = message.rstrip("\n").rpartition("\n\n")[2].splitlines()
-        said = dict(line.removeprefix("Mbox-").split(": ", 1) for line in lines if ": " in line)
-        numbers = [said.get(name, "") for name in ("Seq", "Segment", "Offset", "Records")]
-        if not all(number.isascii() and number.isdecimal() and len(number) < 16 for number in numbers):
-            return None
-        seq, segment, offset, records = map(int, numbers)
-        try:
-            seconds = int(fields["committer"].split(" ")[-2])
-            subject = message.partition("\n")[0]
-            tail = Tail(seq, segment, offset)
-            return cls(oid, fields["tree"], seconds, subject, said["Store"], tail, records, said["Crc"])
-        except (LookupError, ValueError):
-            return None
-
-    def row(self) -> Document:
-        return {
-            "commit": self.oid[:12], "ts": stamp(self.seconds), "seq": self.tail.seq, "records": self.records,
-            "summary": self.subject,
-        }  # fmt: skip
-
-
-def message(subject: str, store: str, tail: Tail, records: int, crc: str) -> str:
-    """A commit's message."""
-    return (
-        f"{subject}\n\nMbox-Store: {store}\nMbox-Seq: {tail.seq}\nMbox-Segment: {tail.segment}\n"
-        f"Mbox-Offset: {tail.offset}\nMbox-Records: {records}\nMbox-Crc: {crc}\n"
-    )
-
-
-def tip(git: Git, objects: Objects, ref: str) -> Commit | None:
-    """The newest commit on ``ref``, None if there is none; `Refused` if audit did not write it."""
-    oid = git.ref(ref)
-    if oid is None:
-        return None
-    found = Commit.of(oid, objects.need(oid))
-    if found is None:
-        raise Refused(f"{ref} is not an audit ref; give this store another: `mbox config set audit.ref refs/mbox/NAME`")
-    return found
-
-
 # -- commit ----------------------------------------------------------------------------------------------------------
 
 
-def commit(store: OpenStore, dry_run: bool = False) -> Document:
+def commit(store: Store, dry_run: bool = False) -> Document:
     """Put what is new on the ref: the commit, how far it reaches, how many records and documents it adds.
 
     Without anything new ``already`` is true and nothing is written.  `Refused` where there is no git, or the ref
-    belongs to something else; `WentBack` where the ref knows more than the journal.
+    belongs to something else; `WentBack` where the ref knows more than the journal.  Where another store that began as this one
+    wrote to the ref, both stay on it, and that is said.
+    Why it failed is noted for `mbox status`.
     """
+    try:
+        made = _commit(store, dry_run)
+    except MboxError as error:
+        if not dry_run:
+            reflock.failed(store, str(error))
+        raise
+    if not dry_run:
+        reflock.ended(store)
+    return made
+
+
+def _commit(store: Store, dry_run: bool) -> Document:
     git, ref = Git.around(store.root), store.config.audit_ref
+    git.moving = partial(reflock.moving, store, git.folder)
     why = ""
     for _ in range(TRIES):
         with Objects(git) as objects:
             last = tip(git, objects, ref)
             end = store.end()
             name = _store_id(store, end)
-            start = _start(store, ref, last, end, name)
-            persons = _persons(store, objects, last)
-            if last and start == end and not persons:
+            base = goes_on(store, objects, Wanted(ref, name, end), last)
+            start = base.tail if base else _beginning(store)
+            persons = _persons(store, objects, base)
+            if base and start == end and not persons:
                 _noted(store, end, dry_run)
-                return _answer(last, ref, 0, 0, already=True)
+                return _answer(base, ref, 0, 0, already=True)
             delta = Delta()
-            if store.settings.durability == "fast" and not dry_run:
+            if (store.config.durability == "fast" or store.view is not None) and not dry_run:
                 store.journal.sync(end.segment)  # what the ref says must not outlive the journal
             delta.read(store.journal, start, end)
             if dry_run:
-                return {"ref": ref, "seq": end.seq, "records": delta.records, "documents": delta.count}
-            tree = _tree(store, objects, last, delta, persons)
+                return {"ref": ref, "seq": end.seq, "records": delta.records, "documents": delta.fold.count}
+            tree = _tree(store, objects, base, delta, persons)
         subject = delta.subject(end.seq) if delta.records else f"{', '.join(persons)} changed"
-        said = message(subject, name, end, delta.records, delta.crc or (last.crc if last else ""))
-        oid = git.commit(tree, last.oid if last else None, WHO, int(store.host.wall()), said)
+        said = message(subject, name, end, delta.records, delta.crc or (base.crc if base else ""))
+        parents = [one.oid for one in dict.fromkeys((base, last)) if one]
+        oid = git.commit(tree, parents, WHO, int(store.host.wall()), said)
         why = git.move(ref, oid, last.oid if last else None)
         if not why:
             _noted(store, end, dry_run)
+            if last and base != last:
+                store.say(joined(ref, last))
             made = Commit(oid, tree, 0, subject, name, end, delta.records, delta.crc)
-            return _answer(made, ref, delta.records, delta.count)
+            return _answer(made, ref, delta.records, delta.fold.count)
     raise StoreError(f"{ref} could not be moved: {why}; try again")
 
 
@@ -149,42 +112,19 @@ def _answer(made: Commit, ref: str, records: int, count: int, already: bool = Fa
     return {**told, "already": True} if already else told
 
 
-def _store_id(store: OpenStore, end: Tail) -> str:
+def _store_id(store: Store, end: Tail) -> str:
     name: str = store.journal.header(end.segment)["store"]
     return name
 
 
-def _start(store: OpenStore, ref: str, last: Commit | None, end: Tail, name: str) -> Tail:
-    """Where the journal goes on behind ``last``; raises where ``last`` is not of this journal."""
-    if last is None:
-        first = store.journal.segments()[0]
-        if first != 1:
-            raise Corrupt(f"{store.journal.path(1)} is missing: the journal does not start at its beginning")
-        return Tail(0, 1, 0)
-    anew = "or begin another: `mbox config set audit.ref refs/mbox/NAME`"
-    if last.store != name:
-        raise Refused(f"{ref} belongs to another store ({last.store}, this one is {name}); use that store, {anew}")
-    if (last.tail.segment, last.tail.offset) > (end.segment, end.offset):
-        raise WentBack(
-            f"{ref} reaches to record {last.tail.seq} and this journal to {end.seq}: the store went back in time; "
-            f"`mbox audit restore` in an emptied store brings it back, {anew}"
-        )
-    if _crc_before(store, last.tail) != last.crc:
-        raise Refused(f"{ref} and this journal have parted before record {last.tail.seq} (a copied store?); {anew}")
-    return last.tail
+def _beginning(store: Store) -> Tail:
+    first = store.journal.segments()[0]
+    if first != 1:
+        raise Corrupt(f"{store.journal.path(1)} is missing: the journal does not start at its beginning")
+    return Tail(0, 1, 0)
 
 
-def _crc_before(store: OpenStore, place: Tail) -> str:
-    """The checksum of the record that ends at ``place``."""
-    try:
-        with store.journal.opened(place.segment) as file:
-            file.seek(max(0, place.offset - 11))
-            return file.read(8).decode("ascii", "replace")
-    except StoreError:
-        return ""
-
-
-def _persons(store: OpenStore, objects: Objects, last: Commit | None) -> dict[str, bytes | None]:
+def _persons(store: Store, objects: Objects, last: Commit | None) -> dict[str, bytes | None]:
     """The person's files that are not as on the ref; None for one that is gone."""
     changed: dict[str, bytes | None] = {}
     for path in PERSONS:
@@ -200,7 +140,7 @@ def _persons(store: OpenStore, objects: Objects, last: Commit | None) -> dict[st
     return changed
 
 
-def _tree(store: OpenStore, objects: Objects, last: Commit | None, delta: Delta,
+def _tree(store: Store, objects: Objects, last: Commit | None, delta: Delta,
           persons: dict[str, bytes | None]) -> str:  # fmt: skip
     """Write what is new; the new top folder."""
     marks: dict[str, int] = {}
@@ -219,31 +159,27 @@ def _tree(store: OpenStore, objects: Objects, last: Commit | None, delta: Delta,
     changes |= {path: names[mark - 1] for path, mark in marks.items()}
     with Trees(objects.git, objects) as trees:
         old = last.tree.encode() if last else None
-        for path, state in delta.states.items():
+        for path, state in delta.fold.states.items():
             if isinstance(state, str):
                 entry = trees.find(old, state) if old else None
                 if entry and places.kind(path):
                     changes[path] = entry.oid
-            elif state == Delta.GONE:
+            elif state is None:
                 changes[path] = None
         tree = trees.write(old, nested(changes))
     assert tree
     return tree.decode()
 
 
-def _noted(store: OpenStore, end: Tail, dry_run: bool) -> None:
+def _noted(store: Store, end: Tail, dry_run: bool) -> None:
     if not dry_run:
         Reminder.begin(store, end)
-
-
-def slice_path(segment: int, offset: int) -> str:
-    return f"{places.LOGS}/{segment:06d}/{offset:012d}.jsonl"
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------
 
 
-def log(store: OpenStore, limit: int) -> tuple[list[Document], int]:
+def log(store: Store, limit: int) -> tuple[list[Document], int]:
     """The newest ``limit`` commits (0: all), newest last, and how many older ones there are."""
     git = Git.around(store.root)
     oid = git.ref(store.config.audit_ref)
@@ -251,11 +187,11 @@ def log(store: OpenStore, limit: int) -> tuple[list[Document], int]:
         return [], 0
     oids = git.run("rev-list", oid, "--").stdout.decode().split()
     with Objects(git) as objects:
-        found = [Commit.of(one, objects.need(one)) for one in oids[: limit or None]]
+        found = [Commit.of(one, objects.need(one, COMMIT)) for one in oids[: limit or None]]
     return [commit.row() for commit in reversed(found) if commit], len(oids) - len(found)
 
 
-class Wanted(NamedTuple):
+class GrepQuery(NamedTuple):
     """What `grep` looks for: all of ``words`` in one line, of the documents or (``history``) of the journal."""
 
     words: tuple[str, ...]
@@ -274,7 +210,7 @@ class Wanted(NamedTuple):
         return ["--no-color", "--full-name", "--null", "-n", "-a", "--no-column", *how, *terms, oid, "--", *where]
 
 
-def grep(store: OpenStore, wanted: Wanted, limit: int, full: bool = False) -> tuple[list[Document], int]:
+def grep(store: Store, wanted: GrepQuery, limit: int, full: bool = False) -> tuple[list[Document], int]:
     """The first ``limit`` (0: all) lines on the ref that are ``wanted``, and how many more there are.
 
     Rows are ``path line text``; of the journal ``seq ts by op on text``.  Texts are cut to `TEXT` characters unless
@@ -284,6 +220,8 @@ def grep(store: OpenStore, wanted: Wanted, limit: int, full: bool = False) -> tu
     oid = git.ref(store.config.audit_ref)
     rows: list[Document] = []
     left = 0
+    if oid:
+        git.refuse_endless(oid)
     try:
         for line in git.lines("grep", *wanted.arguments(oid), fine=(0, 1)) if oid else ():
             if limit and len(rows) == limit:
@@ -297,13 +235,15 @@ def grep(store: OpenStore, wanted: Wanted, limit: int, full: bool = False) -> tu
     return rows, left
 
 
-def _found(line: bytes, wanted: Wanted, full: bool) -> Document:
+def _found(line: bytes, wanted: GrepQuery, full: bool) -> Document:
     name, _, rest = line.decode("utf-8", "replace").rstrip("\n").partition("\0")
     number = rest[: len(rest) - len(rest.lstrip("0123456789"))]
     text = rest[len(number) + 1 :].strip()
     shown = text if full else excerpt(text, wanted.words[0])
     if not wanted.history:
         return {"path": name.partition(":")[2], "line": int(number), "text": shown}
+    if is_costly(text.encode()):
+        raise Corrupt(f"{name}: a record there would take more memory than one may; `--history` cannot show it")
     record = json.loads(text)
     return {**{field: record[field] for field in ("seq", "ts", "by", "op", "on")}, "text": shown}
 

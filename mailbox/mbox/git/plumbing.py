@@ -1,104 +1,171 @@
-"""The repository around a root, by git's plumbing alone: objects in, one ref moved, nothing of the user's touched.
+"""The one place that starts git: by plumbing alone, on a repository that may be used, and none of its programs.
 
-Promised: no index, work tree, branch, ``HEAD``, hook or setting of the user's is read for a decision or changed; git
-is called by argument list, with none of the caller's ``GIT_*`` variables (a hook that calls us has its own index in
-them) and with hooks off; replaced objects (git-replace(1)) are seen as they were written.  Nothing is signed, and
-nothing is sent or fetched.  Not promised: that the user's configuration has no say in how objects are stored.
+Promised, for every call of ours:
 
-Contents go in through ``git fast-import``, as blobs only; folders are written by ``git mktree``, only those that
-changed.  fast-import's own commits are not used: they need a ref of their own, which a crash would leave behind, and
-its search through a folder is linear, so that 60,000 documents in one folder took 25 s and 1,000,000 would take hours.
+- it is the git of an absolute entry of ``PATH`` (`system.executables`), called by argument list, and has no other entries
+  for the programs that it starts itself; with none of the caller's ``GIT_*`` variables (a hook that calls us has its own
+  index in them) but those that say where a person's own configuration stands;
+- the repository was looked at (`repository`): git gets its folder by name, which switches off git's own refusals;
+- nothing is sent or fetched: no transport is allowed, and an object that a promisor remote should bring is *missing*;
+- no hook runs, in files or in configuration, the person's own neither; no fsmonitor, pager, editor, askpass or ssh;
+- of filters, diff and merge drivers those run that the person's own configuration names (system, global), as git-lfs is
+  installed; what the repository's own configuration names does not, and where both name one, the person's counts (`Git.unused`
+  lists what was left out);
+- root, in a folder of another user's, calls git as that user, in that user's home: what git writes is the owner's, and
+  what its configuration names has the owner's rights;
+- replaced objects (git-replace(1)) are seen as they were written; nothing is signed;
+- what reads objects takes `MEMORY` bytes at most (on Linux), a list of files has an end (`MOST_FILES`), and so has a line: a ref
+  that was fetched may hold one of a gigabyte in a few bytes, or a folder of folders without end.
 
-A crash leaves objects that nothing refers to, which git's own ``gc`` removes in time (and perhaps git's report of a
-stream that broke off, ``fast_import_crash_PID``); the ref moves in one step or not at all.
+For the audit ref, besides: no index, work tree, branch, ``HEAD``, hook or setting of the user's is read for a decision or
+changed.  Not promised: that the user's configuration has no say in how objects are stored.
+(What goes in and comes out of a repository is `objects`.)
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, NamedTuple, Self
+import re
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from mbox import root as roots
-from mbox.system.disk import Disk
-from mbox.errors import Refused, StoreError
+from mbox.errors import Corrupt, Refused, StoreError, translated
+from mbox.system import executables
+from mbox.system.disk import Owner
+
+from .repository import Repository, around, doubt, is_embedded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from subprocess import CompletedProcess, Popen
 
-FILE = b"100644"
-FOLDER = b"40000"
+PATIENCE = 4.0
+"""Seconds for an answer that needs no work: a configuration, or attributes, may lead to a file that never ends."""
 
-MOST = 500
-"""Questions that are sent to a git process before its answers are read, so that neither waits for the other."""
+MEMORY = 160 << 20
+"""Bytes that git may take to read objects: a folder of a million documents takes 90 million."""
 
-Changes = dict[bytes, "Changes | bytes | None"]
-"""What becomes of a folder: each name's new object (as git spells it), the changes in that folder, or None: gone."""
+READING = frozenset(("cat-file", "for-each-ref", "grep", "ls-tree", "rev-list"))
+STREAMED = ("-c", "core.bigFileThreshold=1m")
+"""Contents that are longer are handed on, and not taken into memory first."""
 
+MOST_FILES = 5_000_000
+"""Files of a commit that are listed."""
 
-class Entry(NamedTuple):
-    """What stands under one name in a folder."""
+LONGEST_LINE = 64 << 20
+"""Bytes of a line that git prints at most: a record has half of that."""
 
-    mode: bytes
-    oid: bytes
+PERSONS = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
+"""Variables that say where a person's own configuration is."""
+
+CLOSED = {
+    "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0", "GIT_PAGER": "cat", "GIT_EDITOR": "false", "GIT_TEMPLATE_DIR": "",
+}  # fmt: skip
+
+SETTINGS = {
+    "protocol.allow": "never", "safe.bareRepository": "explicit", "core.hooksPath": os.devnull, "core.fsmonitor": "",
+    "core.askPass": "", "core.sshCommand": "false", "core.gitProxy": "", "core.alternateRefsCommand": "false",
+    "credential.helper": "", "diff.external": "", "gpg.program": "false", "log.showSignature": "false",
+    "submodule.recurse": "false", "gc.auto": "0", "maintenance.auto": "false",
+}  # fmt: skip
+"""What holds whatever the configurations say."""
+
+PROGRAMS = {"filter": ("clean", "smudge", "process"), "diff": ("command", "textconv"), "merge": ("driver",)}
+"""Settings that name a program, by section and last word; between them stands a name of anybody's choice."""
+
+DATA = ("core.attributesfile", "core.excludesfile")
+"""Settings that name a file to read."""
+
+NO_AUDIT = "so there is nowhere to keep an audit ref; the record is the journal, .mailbox/logs/ (`mbox log`)"
 
 
 class Git:
-    """The repository whose common directory is ``folder``; ``root`` is where its processes run."""
+    """The repository whose folder is ``folder``; its processes run in ``root``, in the work tree ``top`` (or ``root``).
 
-    __slots__ = ("folder", "root")
+    ``without`` says what cannot be where git is not installed.
+    """
 
-    def __init__(self, root: str, folder: str) -> None:
+    __slots__ = ("_environ", "_others", "folder", "moving", "root", "top", "unused", "without")
+
+    def __init__(self, root: str, folder: str, top: str | None = None, without: str = NO_AUDIT) -> None:
         self.root = root
         self.folder = folder
+        self.top = top or root
+        self.without = without
+        self.unused: list[str] = []
+        """Settings of the repository's that name programs, and were left out."""
+        self.moving: Callable[[str, str], AbstractContextManager[int]] | None = None
+        """Held while a ref, by its name, is moved to an object: a descriptor that git's process has too (`reflock`)."""
+        self._others: list[Git] = []
+        self._environ: dict[str, str] | None = None
 
     @classmethod
     def around(cls, root: str) -> Git:
-        """The repository that ``root`` is in, or stands beside; `Refused` where there is none."""
-        folder = repository(root)
-        if folder is None:
-            raise Refused(
-                f"{root} is in no git repository, so there is nowhere to keep an audit ref; "
-                "the record is the journal, .mailbox/logs/ (`mbox log`)"
-            )
-        return cls(root, folder)
+        """The repository that ``root`` is in, or stands beside; `Refused` where there is none, or it may not be used."""
+        found = around(root)
+        if found is None:
+            raise Refused(f"{root} is in no git repository, {NO_AUDIT}")
+        check(found)
+        return cls(root, found.common)
 
-    def start(self, *words: str) -> Popen[bytes]:
-        """A git process with pipes to its stdin, stdout and stderr."""
-        from subprocess import PIPE, Popen
+    @classmethod
+    def in_tree(cls, folder: str, without: str) -> Git | None:
+        """The work tree that ``folder`` is in, with its own index; None where there is none.  `Refused` as `around`."""
+        found = around(folder)
+        if found is None:
+            return None
+        check(found)
+        return cls(folder, found.folder, found.top, without) if os.path.lexists(f"{found.top}/.git") else None
 
-        command = ["git", "--no-replace-objects", f"--git-dir={self.folder}", "-c", f"core.hooksPath={os.devnull}"]
-        try:
-            return Popen(
-                [*command, *words], stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=self.root, env=environment(os.environ)
-            )
-        except FileNotFoundError:
-            raise Refused(
-                "git is not installed, so there is nowhere to keep an audit ref; "
-                "the record is the journal, .mailbox/logs/ (`mbox log`)"
-            ) from None
+    def environ(self) -> dict[str, str]:
+        """What git is told: which repository, and what holds there whatever its configuration says."""
+        if self._environ is None:
+            more = {key: value for git in (self, *self._others) for key, value in git._not_to_run().items()}
+            self.unused = [key for key, value in more.items() if not value]
+            self._environ = closed({**SETTINGS, **more}) | self._here
+        return self._environ
 
-    def run(self, *words: str, given: bytes = b"", fine: tuple[int, ...] = (0,)) -> CompletedProcess[bytes]:
-        """Run git to its end; `StoreError` with its last word if the exit status is not one of ``fine``."""
-        from subprocess import CompletedProcess
+    @property
+    def _here(self) -> dict[str, str]:
+        return {"GIT_DIR": self.folder, "GIT_WORK_TREE": self.top}
 
-        with self.start(*words) as process:
-            out, err = process.communicate(given)
-            status = process.returncode
-        if status not in fine:
-            raise failed(words[0], err)
-        return CompletedProcess(words, status, out, err)
+    def _not_to_run(self) -> dict[str, str]:
+        """What is to hold instead of what the configuration says here."""
+        asked = ("config", "--null", "--show-scope", "--list")
+        bare = closed(SETTINGS) | self._here
+        return _overruled(_configuration(_finish(_popen(asked, self.root, bare, self.without, Owner.of(self.root)))))
+
+    def look_in(self, other: Git) -> None:
+        """A call of this one lets git look in the work tree of ``other`` too, where a configuration may say more."""
+        self._others.append(other)
+        self._environ = None
+
+    def start(self, *words: str, kept: Sequence[int] = ()) -> Popen[bytes]:
+        """A git process with pipes to its stdin, stdout and stderr; the descriptors ``kept`` are open in it too."""
+        return _popen(words, self.root, self.environ(), self.without, Owner.of(self.root), kept)
+
+    def run(self, *words: str, given: bytes = b"", fine: Container[int] = (0,),
+            limit: float | None = None) -> CompletedProcess[bytes]:  # fmt: skip
+        """Run git to its end, ``limit`` seconds at most; `StoreError` with its last word if the status is not ``fine``."""
+        done = _finish(self.start(*words), words, given, limit)
+        if done.returncode not in fine:
+            raise failed(words[0], done.stderr, self.folder)
+        return done
 
     def lines(self, *words: str, fine: tuple[int, ...] = (0,)) -> Iterator[bytes]:
         """The lines that git prints, as they come."""
         with self.start(*words) as process:
             assert process.stdin and process.stdout and process.stderr
             process.stdin.close()
-            yield from process.stdout
+            while line := process.stdout.readline(LONGEST_LINE):
+                if len(line) == LONGEST_LINE:
+                    raise Corrupt(f"{self.folder}: git {words[0]} finds a line of over {LONGEST_LINE >> 20} MiB there; refused")
+                yield line
             err = process.stderr.read()
         if process.returncode not in fine:
-            raise failed(words[0], err)
+            raise failed(words[0], err, self.folder)
 
     # -- the ref ---------------------------------------------------------------------------------------------------
 
@@ -110,209 +177,227 @@ class Git:
     def move(self, name: str, new: str, old: str | None) -> str:
         """Point the ref at ``new`` if it still points at ``old`` (None: if there is no such ref); else, why not."""
         words = ("update-ref", "--no-deref", "-m", "mbox audit", name, new, old or "")
-        done = self.run(*words, fine=(0, 1, 128))
-        return "" if done.returncode == 0 else last_line(done.stderr) or "git update-ref failed"
+        if self.moving is None:
+            done = _finish(self.start(*words), words, limit=None)
+        else:
+            with self.moving(name, new) as fd:
+                done = _finish(self.start(*words, kept=(fd,)), words, limit=None)
+        if done.returncode < 0:
+            return f"git update-ref was ended by signal {-done.returncode}"
+        if done.returncode == 0:
+            return ""
+        return translated(done.stderr.decode("utf-8", "replace"), self.folder) or last_line(done.stderr) or "git failed"
 
-    def commit(self, tree: str, parent: str | None, who: str, seconds: int, message: str) -> str:
+    def commit(self, tree: str, parents: Sequence[str], who: str, seconds: int, message: str) -> str:
         """Write a commit object, byte by byte ours: no identity, encoding or signature from the user's settings."""
-        parents = f"parent {parent}\n" if parent else ""
-        text = f"tree {tree}\n{parents}author {who} {seconds} +0000\ncommitter {who} {seconds} +0000\n\n{message}"
+        above = "".join(f"parent {parent}\n" for parent in parents)
+        text = f"tree {tree}\n{above}author {who} {seconds} +0000\ncommitter {who} {seconds} +0000\n\n{message}"
         done = self.run("hash-object", "-t", "commit", "-w", "--stdin", given=text.encode())
         return done.stdout.decode().strip()
 
     def listing(self, commit: str) -> Iterator[tuple[str, str, str]]:
-        """``(mode, oid, path)`` of every file of ``commit``."""
-        for line in self.run("ls-tree", "-r", "-z", "--full-tree", commit).stdout.split(b"\0")[:-1]:
+        """``(mode, oid, path)`` of every file of ``commit``, as they come; `Corrupt` past `MOST_FILES`."""
+        for line in self._fields("ls-tree", "-r", "-z", "--full-tree", commit):
             about, _, path = line.partition(b"\t")
             mode, _kind, oid = about.decode().split(" ")
             yield mode, oid, path.decode("utf-8", "surrogateescape")
 
+    def refuse_endless(self, commit: str) -> None:
+        """`Corrupt` where ``commit`` has more than `MOST_FILES` files."""
+        for _ in self._fields("ls-tree", "-r", "-z", "--full-tree", commit):
+            pass
 
-def repository(root: str) -> str | None:
-    """The common directory of the repository that ``root`` is in, or of the bare one that it stands beside."""
-    found = roots._repository(root)
-    if found:
-        return found[1]
-    return next(iter(sorted(roots._bare_in(root))), None)
+    def _fields(self, *words: str) -> Iterator[bytes]:
+        """What git prints, each ended by NUL, as it comes."""
+        count, rest = 0, b""
+        with self.start(*words) as process:
+            assert process.stdin and process.stdout and process.stderr
+            process.stdin.close()
+            while chunk := process.stdout.read(1 << 20):
+                *fields, rest = (rest + chunk).split(b"\0")
+                count += len(fields)
+                if count > MOST_FILES or len(rest) > LONGEST_LINE:
+                    raise Corrupt(f"{self.folder}: {words[-1]} has over {MOST_FILES:,} files, which audit never wrote; refused")
+                yield from fields
+            err = process.stderr.read()
+        if process.returncode:
+            raise failed(words[0], err, self.folder)
+
+
+# -- starting it -----------------------------------------------------------------------------------------------------
+
+
+def check(found: Repository) -> None:
+    """`Refused` unless ``found`` may be used: nothing speaks against it, or the person's own configuration names it."""
+    if is_embedded(found):
+        raise Refused(f"{embedded(found)}; a store is kept beside it or in the work tree around it")
+    why = doubt(found)
+    if why and not accepted(found):
+        raise Refused(f"{why}: git is not called there; if you trust it: {trusting(found)}")
+
+
+def embedded(found: Repository) -> str:
+    return f"{found.folder} is a bare repository among the files of another one, which a clone may have brought"
+
+
+def trusting(found: Repository) -> str:
+    """The command that says that it is trusted."""
+    return _trusting(found.top)
+
+
+def _trusting(top: str) -> str:
+    from shlex import quote
+
+    return f"`git config --global --add safe.directory {quote(top)}`"
+
+
+def accepted(found: Repository) -> bool:
+    """Whether ``safe.directory`` of the person's own configuration names it (git-config(1)): never the repository's own."""
+    asked = ("config", "--null", "--show-scope", "--type=path", "--get-all", "safe.directory")
+    out = _finish(_popen(asked, "/", closed(SETTINGS) | {"GIT_DIR": os.devnull}, NO_AUDIT), asked).stdout
+    fields = os.fsdecode(out).split("\0")
+    folders: list[str] = []
+    for scope, value in zip(fields[::2], fields[1::2], strict=False):
+        if scope in ("system", "global"):
+            folders = [*folders, value] if value else []
+    mine = {os.path.realpath(folder) for folder in (found.top, found.common)}
+    for value in folders:
+        above = os.path.realpath(value.removesuffix("/*")) if value.endswith("/*") else None
+        if value == "*" or os.path.realpath(value) in mine:
+            return True
+        if above and any(folder.startswith(f"{above.rstrip('/')}/") for folder in mine):
+            return True
+    return False
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without what would tell git of another repository, index, identity or language."""
-    kept = {name: value for name, value in given.items() if not name.startswith("GIT_") and name != "LANGUAGE"}
-    return {**kept, "LC_ALL": "C.UTF-8"}
+    """The caller's environment without what would tell git of another repository, index, identity, language or program."""
+    kept = {
+        name: value
+        for name, value in given.items()
+        if (not name.startswith("GIT_") or name in PERSONS) and name != "LANGUAGE"
+    }
+    return {**kept, "LC_ALL": "C.UTF-8", "PATH": os.pathsep.join(executables.folders())}
+
+
+def closed(settings: Mapping[str, str]) -> dict[str, str]:
+    """The environment in which git has no transport, and ``settings`` hold."""
+    told = {"GIT_CONFIG_COUNT": str(len(settings))}
+    for n, (key, value) in enumerate(settings.items()):
+        told |= {f"GIT_CONFIG_KEY_{n}": key, f"GIT_CONFIG_VALUE_{n}": value}
+    return environment(os.environ) | CLOSED | told
+
+
+def _program(without: str) -> str:
+    try:
+        return executables.find("git")
+    except FileNotFoundError:
+        raise Refused(f"git is not installed, {without}") from None
+
+
+def _popen(
+    words: Sequence[str], cwd: str, environ: Mapping[str, str], without: str, owner: Owner | None = None,
+    kept: Sequence[int] = (),
+) -> Popen[bytes]:  # fmt: skip
+    """Git's process, with the rights of ``owner`` (None: the caller's)."""
+    from subprocess import PIPE, Popen
+
+    reads = words[0] in READING
+    line = [_program(without), *(STREAMED if reads else ()), *words]
+    more: dict[str, Any] = {"preexec_fn": _bound} if reads else {}
+    if owner is not None:
+        environ = {**environ, **_home(owner)}
+        more |= {"user": owner.uid, "group": owner.gid, "extra_groups": []}
+    try:
+        return Popen(line, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=cwd, env=environ, pass_fds=kept, **more)
+    except OSError as error:
+        raise StoreError(f"git cannot be started in {cwd}: {error.strerror}; nothing was changed") from None
+
+
+def _bound() -> None:
+    """In git's process, before it is git: take `MEMORY` bytes at most, or what was allowed already."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    most = MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _home(owner: Owner) -> dict[str, str]:
+    """Where the configuration of ``owner`` stands; nowhere for a user of whom the machine knows none."""
+    from pwd import getpwuid
+
+    try:
+        home = getpwuid(owner.uid).pw_dir
+    except KeyError:
+        home = os.devnull
+    return {"HOME": home, "XDG_CONFIG_HOME": f"{home}/.config"}
+
+
+def _finish(
+    process: Popen[bytes], words: Sequence[str] = ("config",), given: bytes = b"", limit: float | None = PATIENCE
+) -> CompletedProcess[bytes]:
+    """Its end; `StoreError` if that does not come within ``limit`` seconds."""
+    from subprocess import CompletedProcess, TimeoutExpired
+
+    with process:
+        try:
+            out, err = process.communicate(given, limit)
+        except TimeoutExpired:
+            process.kill()
+            raise StoreError(
+                f"git {words[0]} does not answer: its configuration or attributes may name a file that never ends; "
+                "nothing was changed"
+            ) from None
+    return CompletedProcess(words, process.returncode, out, err)
+
+
+def _configuration(done: CompletedProcess[bytes]) -> list[tuple[str, str, str]]:
+    """``(scope, key, value)`` of all that git's configurations say, in their order."""
+    if done.returncode:
+        raise failed("config", done.stderr)
+    fields = os.fsdecode(done.stdout).split("\0")
+    pairs = zip(fields[::2], fields[1::2], strict=False)
+    return [(scope, *entry.partition("\n")[::2]) for scope, entry in pairs]
+
+
+def _overruled(said: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """What is to hold instead: the person's own value of each setting of the repository's that names a program, or none."""
+    own: dict[str, str] = {}
+    theirs: dict[str, str] = {}
+    hooks: dict[str, str] = {}
+    for scope, key, value in said:
+        section, _, rest = key.partition(".")
+        name, dot, last = rest.rpartition(".")
+        if section == "hook" and dot:
+            hooks[f"hook.{name}.enabled"] = "false"
+        elif scope in ("system", "global"):
+            own[key] = value
+        elif scope != "command" and (
+            (dot and last in PROGRAMS.get(section, ())) or (key in DATA and not os.path.isfile(os.path.expanduser(value)))
+        ):
+            theirs[key] = ""
+    return {**{key: own.get(key, "") for key in theirs}, **hooks}
 
 
 def last_line(err: bytes) -> str:
-    """The line of git's stderr that says what went wrong."""
+    """The line of git's stderr that says what went wrong; in our words where git's mend stands in lines of its own."""
+    if found := re.search(rb"detected dubious ownership in repository at '(.*)'\r?$", err, re.MULTILINE):
+        top = found[1].decode("utf-8", "replace")
+        return f"{top} belongs to another user; if you trust it: {_trusting(top)}"
+    if found := re.search(rb"unknown repository extensions? found:\s+(\S.*?)\s*\Z", err, re.DOTALL):
+        lacks = ", ".join(found[1].decode("utf-8", "replace").split())
+        return f"it is too old for this repository, which needs {lacks}: use a newer git (2.45 for refstorage)"
     lines = [line for line in err.decode("utf-8", "replace").splitlines() if line.strip()]
     fatal = [line for line in lines if line.startswith(("fatal:", "error:"))]
     return (fatal or lines or [""])[0].strip()
 
 
-def failed(what: str, err: bytes) -> StoreError:
+def failed(what: str, err: bytes, folder: str = "") -> StoreError:
+    """The error for a git that failed, in the git ``folder``: in our words what the system refused, else git's last."""
+    if b"Out of memory" in err or b"out of memory" in err:
+        return StoreError(f"{folder}: git {what} would take over {MEMORY >> 20} MiB: an object there is larger than any that "
+                          "audit writes; nothing was changed")  # fmt: skip
+    if why := translated(err.decode("utf-8", "replace"), folder):
+        return StoreError(f"{folder}: git {what}: {why}; nothing was changed")
     return StoreError(f"git {what}: {last_line(err) or 'ended without a word'}; nothing was changed")
-
-
-class Process:
-    """A git process that answers questions; ended, whatever happens, at the end of a ``with``."""
-
-    words: tuple[str, ...] = ()
-
-    def __init__(self, git: Git) -> None:
-        self.git = git
-        self.process = git.start(*self.words)
-        assert self.process.stdin and self.process.stdout
-        self.stdin: IO[bytes] = self.process.stdin
-        self.stdout: IO[bytes] = self.process.stdout
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for pipe in (self.stdin, self.stdout):
-            try:
-                pipe.close()
-            except OSError:
-                pass
-        with self.process:
-            err = self.process.stderr.read() if self.process.stderr else b""
-        if self.process.returncode and (kind is None or isinstance(error, (OSError, EOFError))):
-            raise failed(self.words[0], err) from None
-
-    def line(self) -> bytes:
-        """The next line of the answer; EOFError if there is none, which the end of the ``with`` explains."""
-        line = self.stdout.readline()
-        if not line.endswith(b"\n"):
-            raise EOFError
-        return line[:-1]
-
-
-class Objects(Process):
-    """Reads objects."""
-
-    words = ("cat-file", "--batch")
-
-    def get(self, name: str) -> bytes | None:
-        """The content of the object ``name``; None if the repository does not have it."""
-        self.stdin.write(f"{name}\n".encode())
-        self.stdin.flush()
-        about = self.line().rsplit(b" ", 2)
-        if len(about) != 3 or not about[2].isdigit():
-            return None
-        content = self.stdout.read(int(about[2]))
-        self.stdout.read(1)
-        return content
-
-    def need(self, name: str) -> bytes:
-        """The content of an object that must be there; `StoreError` if it is not."""
-        content = self.get(name)
-        if content is None:
-            raise StoreError(f"{self.git.folder}: object {name} is missing; `git fsck` says more")
-        return content
-
-
-class Blobs(Process):
-    """Writes contents; each gets a number at once, and its object's name at the end."""
-
-    words = ("fast-import", "--quiet", "--big-file-threshold=64k")
-
-    def __init__(self, git: Git) -> None:
-        super().__init__(git)
-        self.count = 0
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        try:
-            super().__exit__(kind, error, at)
-        finally:
-            if self.process.returncode:
-                Disk().discard(f"{self.git.folder}/fast_import_crash_{self.process.pid}")
-
-    def add(self, content: bytes) -> int:
-        """Hand over ``content``; its number."""
-        self.count += 1
-        self.stdin.write(b"blob\nmark :%d\ndata %d\n%s\n" % (self.count, len(content), content))
-        return self.count
-
-    def names(self) -> list[bytes]:
-        """The names of all that was added: that of number n stands at n - 1."""
-        found: list[bytes] = []
-        while len(found) < self.count:
-            numbers = range(len(found) + 1, min(len(found) + MOST, self.count) + 1)
-            self.stdin.write(b"".join(b"get-mark :%d\n" % number for number in numbers))
-            self.stdin.flush()
-            found += [self.line() for _ in numbers]
-        return found
-
-
-class Trees(Process):
-    """Reads folders through ``objects``, and writes those that change."""
-
-    words = ("mktree", "-z", "--batch", "--missing")
-
-    def __init__(self, git: Git, objects: Objects) -> None:
-        super().__init__(git)
-        self.objects = objects
-
-    def entries(self, tree: bytes) -> dict[bytes, Entry]:
-        """What stands in the folder ``tree``, by name."""
-        content, width = self.objects.need(tree.decode()), len(tree) // 2
-        found, at = {}, 0
-        while at < len(content):
-            space = content.index(b" ", at)
-            end = content.index(b"\0", space)
-            name = content[space + 1 : end]
-            found[name] = Entry(content[at:space], content[end + 1 : end + 1 + width].hex().encode())
-            at = end + 1 + width
-        return found
-
-    def find(self, tree: bytes, path: str) -> Entry | None:
-        """The entry at ``path`` below the folder ``tree``."""
-        *folders, name = path.encode().split(b"/")
-        for folder in folders:
-            entry = self.entries(tree).get(folder)
-            if entry is None or entry.mode != FOLDER:
-                return None
-            tree = entry.oid
-        return self.entries(tree).get(name)
-
-    def write(self, tree: bytes | None, changes: Changes) -> bytes | None:
-        """The folder ``tree`` (None: an empty one) with ``changes``; None if nothing is left in it."""
-        entries = self.entries(tree) if tree else {}
-        for name, change in changes.items():
-            mode, oid = FILE, change
-            if isinstance(change, dict):
-                before = entries.get(name)
-                mode, oid = FOLDER, self.write(before.oid if before and before.mode == FOLDER else None, change)
-            if isinstance(oid, bytes):
-                entries[name] = Entry(mode, oid)
-            else:
-                entries.pop(name, None)
-        return self._made(entries) if entries else None
-
-    def _made(self, entries: dict[bytes, Entry]) -> bytes:
-        kinds = {FOLDER: b"tree", FILE: b"blob"}
-        if any(mode not in kinds for mode, _ in entries.values()):
-            raise Refused("the audit ref holds a link or a program, which audit never writes")
-        lines = [b"%s %s %s\t%s\0" % (mode, kinds[mode], oid, name) for name, (mode, oid) in entries.items()]
-        self.stdin.write(b"".join(lines) + b"\0")
-        self.stdin.flush()
-        return self.line()
-
-
-def nested(changes: Mapping[str, bytes | None]) -> Changes:
-    """`Changes` of the top folder, from the paths of files."""
-    top: Changes = {}
-    folders: dict[str, Changes] = {"": top}
-
-    def folder(path: str) -> Changes:
-        found = folders.get(path)
-        if found is None:
-            above, _, name = path.rpartition("/")
-            found = folders[path] = {}
-            folder(above)[name.encode()] = found
-        return found
-
-    for path, oid in changes.items():
-        above, _, name = path.rpartition("/")
-        folder(above)[name.encode()] = oid
-    return top

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mbox.git.changes import blocks
-from mbox.system.disk import read_bytes
 from mbox.errors import StoreError
-from mbox.git.plumbing import repository
-from mbox.journal.segments import Tail
-from mbox.opening import AUDITED, OpenStore
+from mbox.format.places import AUDITED
+from mbox.journal.record import Tail
+from mbox.store.store import Store
+
+from .changes import blocks
+from .repository import around
+
+SIZE = 256
+"""Bytes of the file at most."""
 
 
 class Reminder(NamedTuple):
@@ -29,28 +33,28 @@ class Reminder(NamedTuple):
     due: int
 
     @classmethod
-    def load(cls, store: OpenStore) -> Reminder | None:
+    def load(cls, store: Store) -> Reminder | None:
         try:
-            return cls(*map(int, read_bytes(store.absolute(AUDITED)).split()))
+            return cls(*map(int, store.bytes_of(AUDITED, SIZE).split()))
         except (OSError, ValueError, TypeError):
             return None
 
-    def save(self, store: OpenStore) -> None:
+    def save(self, store: Store) -> None:
         """Write it; where that fails, the next mention comes at another time, no more."""
         try:
-            store.disk.replace(store.absolute(AUDITED), (" ".join(map(str, self)) + "\n").encode())
-        except OSError:
+            store.put_ephemeral(AUDITED, (" ".join(map(str, self)) + "\n").encode())
+        except (OSError, StoreError):
             pass
 
     @classmethod
-    def begin(cls, store: OpenStore, end: Tail) -> Reminder:
+    def begin(cls, store: Store, end: Tail) -> Reminder:
         """Count from ``end`` on."""
         made = cls(*end, 0, end.seq + store.config.audit_every)
         made.save(store)
         return made
 
 
-def remind(store: OpenStore) -> tuple[int, str]:
+def remind(store: Store) -> tuple[int, str]:
     """Under the lock, when it may be due: the sequence at which to ask again, and what to say now, or nothing.
 
     A record may take many numbers, so that what was counted in numbers is now counted in records.
@@ -71,6 +75,6 @@ def remind(store: OpenStore) -> tuple[int, str]:
     said = count - count % every
     since = since._replace(said=said, due=tail.seq + said + every - count)
     since.save(store)
-    if repository(store.root) is None:
+    if around(store.root) is None:
         return since.due, ""
     return since.due, f"{count} records since the last audit commit; it is time for `mbox audit commit`"

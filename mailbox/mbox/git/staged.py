@@ -8,11 +8,13 @@ said or nothing is marked.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from mbox.errors import Refused, StoreError, Usage
 from mbox.format import places
-from mbox.errors import Usage
 from mbox.format.patterns import Pattern, has_wildcard
+
+from .plumbing import PATIENCE, Git
 
 MOST = 10_000
 """Paths of one pattern that are looked at."""
@@ -23,13 +25,16 @@ def staged(root: str, worktrees: Sequence[str], cwd: str) -> list[str]:
 
     The store's own documents, and paths outside the root, are left out.  `Usage` where there is no git.
     """
-    top = _git(cwd, "rev-parse", "--show-toplevel")
-    if top is None:
+    git = Git.in_tree(cwd, "so it cannot say what is staged; name the paths instead")
+    if git is None:
         raise Usage(f"--staged: git knows no work tree in {cwd}; name the paths instead")
-    folder = os.path.realpath(top.rstrip("\n"))
-    names = _git(folder, "diff", "--cached", "--name-only", "--no-renames", "--no-ext-diff", "-z")
-    if names is None:
-        raise Usage(f"--staged: git cannot say what is staged in {folder}; name the paths instead")
+    folder = os.path.realpath(git.top)
+    words = ("diff", "--cached", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv", "-z")
+    try:
+        names = os.fsdecode(git.run(*words).stdout)
+    except StoreError as error:
+        why = _reason(git, error)
+        raise Usage(f"--staged: git cannot say what is staged in {folder} ({why}); name the paths instead") from None
     places_of_root = sorted((root, *worktrees), key=len, reverse=True)
     found = []
     for name in names.split("\0")[:-1]:
@@ -42,23 +47,42 @@ def staged(root: str, worktrees: Sequence[str], cwd: str) -> list[str]:
     return found
 
 
+def _reason(git: Git, error: StoreError) -> StoreError:
+    """Why a diff failed with ``error``: git's may only say that it took no repository for one."""
+    try:
+        git.run("rev-parse", "--git-dir")
+    except StoreError as why:
+        return why
+    return error
+
+
 def lockable(root: str, wanted: Iterable[Pattern]) -> list[str]:
-    """The paths of ``wanted`` that git marks ``lockable``; asked only if there is a ``.gitattributes``."""
+    """The paths of ``wanted`` that git marks ``lockable``; asked only if there is a ``.gitattributes``.
+
+    None where git is not there, may not be called (`plumbing`), or does not answer: it is a hint.
+    """
+    marked = [pattern for pattern in wanted if _has_attributes(root, pattern.prefix)]
     found: list[str] = []
-    for pattern in wanted:
-        if not _has_attributes(root, pattern.prefix):
-            continue
-        plain = not has_wildcard(pattern.text)
-        paths = [pattern.prefix] if plain and not os.path.isdir(f"{root}/{pattern.prefix}") else None
-        if paths is None:
-            listed = _git(root, "--literal-pathspecs", "ls-files", "-z", "--", pattern.prefix or ".") or ""
-            paths = [path for path in listed.split("\0")[:-1] if pattern.matches(path)][:MOST]
-        answer = (
-            _git(root, "check-attr", "-z", "--stdin", "lockable", given="\0".join(paths)) if paths else ""
-        )
-        fields = (answer or "").split("\0")
-        found += [path for path, value in zip(fields[::3], fields[2::3], strict=False) if value == "set"]
+    try:
+        git = Git.in_tree(root, "so nothing is marked") if marked else None
+        for pattern in marked:
+            found += _lockable(git, root, pattern) if git else ()
+    except (Refused, StoreError):
+        pass
     return list(dict.fromkeys(found))
+
+
+def _lockable(git: Git, root: str, pattern: Pattern) -> Iterator[str]:
+    plain = not has_wildcard(pattern.text)
+    paths = [pattern.prefix] if plain and not os.path.isdir(f"{root}/{pattern.prefix}") else None
+    if paths is None:
+        asked = ("--literal-pathspecs", "ls-files", "-z", "--", pattern.prefix or ".")
+        listed = os.fsdecode(git.run(*asked, limit=PATIENCE).stdout)
+        paths = [path for path in listed.split("\0")[:-1] if pattern.matches(path)][:MOST]
+    given = os.fsencode("\0".join(paths))
+    answer = git.run("check-attr", "-z", "--stdin", "lockable", given=given, limit=PATIENCE).stdout if paths else b""
+    fields = os.fsdecode(answer).split("\0")
+    return (path for path, value in zip(fields[::3], fields[2::3], strict=False) if value == "set")
 
 
 def _has_attributes(root: str, path: str) -> bool:
@@ -69,16 +93,3 @@ def _has_attributes(root: str, path: str) -> bool:
         folders.append(at)
     files = [f"{folder}/.gitattributes" for folder in folders]
     return any(os.path.exists(file) for file in (*files, f"{root}/.git/info/attributes"))
-
-
-def _git(cwd: str, *words: str, given: str = "") -> str | None:
-    """What git prints, or None where it fails or is not there."""
-    import subprocess
-
-    try:
-        done = subprocess.run(
-            ["git", *words], cwd=cwd, input=os.fsencode(given), capture_output=True, check=False
-        )
-    except OSError:
-        return None
-    return os.fsdecode(done.stdout) if done.returncode == 0 else None

@@ -1,12 +1,14 @@
 """The journal: numbered records in append-only segments; the port that everything else stands on.
 
-Port: `append(expected, record)` adds a record if the journal still ends at ``expected``, else raises `Moved`;
-`read(since)` yields the records after a sequence; `tail()` is where it ends.  Today it is a local file written under
-the store's lock; a replicated log could stand behind the same three calls.
+`Journal.append` adds a record if the journal still ends where that was decided, else raises `Moved`; `Journal.records`
+yields those between two places; `scan_end` says where it ends.  It is a local file, written under the store's lock; where
+several machines share a store, a log in front of it is asked first (`log`).
 
-One record is one line of JSON, with a CRC-32 of everything before its last field.  ``seq`` is the last of the numbers
-that the record takes.  A segment is ``logs/NNNNNN.jsonl``; its first record is a header that names the format, the
+A segment is ``logs/NNNNNN.jsonl``, a record a line (`record`); its first record is a header that names the format, the
 lowest version that may write, and the store.
+
+Whatever a segment's file holds, reading it costs no more memory than a few of the longest records (`LONGEST`): a longer
+line is corruption, at the place where it begins.
 
 What a crash leaves: after the write and before the newline is on disk, bytes without a newline at the end, which are
 *torn* and are cut by the next writer; a whole line whose CRC is wrong is corruption and is never cut silently, except
@@ -15,119 +17,35 @@ after a machine's death, where a page of the file can be missing (``store.md``, 
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import stat
 from binascii import crc32
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import NoneType
-from typing import Any, BinaryIO, NamedTuple
+from functools import partial
+from typing import BinaryIO
 
-from mbox.system.disk import Disk, exists, open_regular
-from mbox.format.documents import compact, is_time
 from mbox.errors import Corrupt, StoreError, Unknown, WentBack
+from mbox.format.documents import Unfit
+from mbox.system.disk import Disk, exists, open_regular
 
-WRITER = 1
-"""The format of records this version writes; a segment whose ``writer_min`` is higher is refused."""
-
-LAST = 1 << 53
-"""Numbers stay below this, so that every reader of JSON, and SQLite, can hold them."""
+from .record import LONGEST, WRITER, BadLine, Moved, Record, Tail, decode, has_crc, sound
 
 WINDOW = 5000
 """Numbers that ``fast`` may give out without an fsync.  After a machine's death numbering goes on this far above what
 was found, so that no number that was lost with its record and its documents is given twice."""
 
-Record = dict[str, Any]
 
-
-class Tail(NamedTuple):
-    """A place in the journal: sequence of the record before it, segment number, byte offset."""
-
-    seq: int
-    segment: int
-    offset: int
-
-
-class Moved(Exception):
-    """The journal no longer ends where the decision was taken; read again and decide again."""
-
-
-class BadLine(ValueError):
-    """A whole line that is no record: corruption."""
-
-
-class Unsound(BadLine):
-    """Its checksum is right and it is no record all the same: no crash left it."""
-
-
-def encode(record: Record) -> bytes:
-    """The line of a record; ``crc`` is computed here."""
-    data = compact(record)[:-1].encode()
-    return b'%b,"crc":"%08x"}\n' % (data, crc32(data))
-
-
-_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
-"""The decoder without what surrounds it, which costs as much again: whole journals are read."""
-
-
-def decode(line: bytes) -> Record:
-    """The object in a whole line, its CRC checked; `BadLine` otherwise.  Whether it is a record: `sound`."""
-    line = line.rstrip(b"\n")
-    body, found, tail = line.rpartition(b',"crc":"')
-    if not found or tail != b'%08x"}' % crc32(body):
-        raise BadLine("its checksum is wrong")
-    try:
-        text = line.decode()
-        record, end = _scan(text, 0)
-    except StopIteration:
-        raise Unsound("not JSON: no value at its beginning") from None
-    except (ValueError, RecursionError) as error:
-        raise Unsound(f"not JSON: {error}") from None
-    if type(record) is not dict or end != len(text):
-        raise Unsound("not a JSON object")
-    return record
-
-
-_STR = {str}
-
-
-def _strs(value: Any) -> bool:
-    return type(value) is list and {*map(type, value)} <= _STR
-
-
-def _leases(value: Any) -> bool:
-    return all(type(path) is str and type(doc) in (dict, NoneType) for path, doc in value)
-
-
-def sound(record: Any) -> Record:
-    """``record`` if its fields are what a record's fields are; the documents in it are checked where they are used."""
-    try:
-        seq, key, moved = record["seq"], record["key"], record["mv"]
-        right = (
-            type(seq) is int
-            and 0 < seq < LAST
-            and type(record["inc"]) is int
-            and {type(record["op"]), type(record["by"]), type(record["why"])} == _STR
-            and is_time(record["ts"])
-            and _strs(record["on"])
-            and _strs(record["del"])
-            and (key is None or (_strs(key) and len(key) == 2))
-            and all(type(doc) in (dict, list) and _strs(paths) for doc, paths in record["put"])
-            and (moved == [] or all(_strs(pair) and len(pair) == 2 for pair in moved))
-            and (record["lease"] == [] or _leases(record["lease"]))
-        )
-    except (LookupError, TypeError, ValueError):
-        right = False
-    if not right:
-        raise Unsound("a field is missing or not what it should be")
-    found: Record = record
-    return found
+LOOKED_THROUGH = 1 << 30
+"""Bytes at most that are looked through, for what a person could want, before they are cut."""
 
 
 def segment_name(number: int) -> str:
     return f"{number:06d}.jsonl"
+
+
+class Overlong(Corrupt):
+    """A line of the journal is longer than a record can be."""
 
 
 class Journal:
@@ -206,8 +124,8 @@ class Journal:
         self._file = (here.st_ino, here.st_dev)
         return self._fd, here.st_size
 
-    def append(self, expected: Tail, record: Record, sync: bool) -> Tail:
-        """Append ``record`` where the journal is known to end, and make it durable if ``sync``; the new end.
+    def append(self, expected: Tail, seq: int, line: bytes, sync: bool) -> Tail:
+        """Append the ``line`` of record ``seq`` where the journal is known to end, durable if ``sync``; the new end.
 
         The commit point of a transaction.  `Moved` if the journal does not end at ``expected``.  OSError if nothing
         was appended; `Unknown` if the record could neither be made durable nor be cut off again.
@@ -215,7 +133,6 @@ class Journal:
         fd, size = self._segment_fd(expected.segment)
         if size != expected.offset:
             raise Moved(self.path(expected.segment))
-        line = encode(record)
         try:
             self._disk.write(fd, line)
             if sync:
@@ -233,7 +150,7 @@ class Journal:
                 "the record did not land where it was read; this folder is shared by two kernels, and the lock does "
                 "not reach, or the lock was replaced",
             )
-        return Tail(record["seq"], expected.segment, end)
+        return Tail(seq, expected.segment, end)
 
     def _take_back(self, fd: int, expected: Tail, error: BaseException) -> None:
         try:
@@ -252,15 +169,21 @@ class Journal:
         fd, _ = self._segment_fd(segment)
         self._disk.sync(fd)
 
-    def begin(self, segment: int, header: Record) -> Tail:
-        """Start ``segment`` with its header record, durable, the folder's entry too.
+    def sync_from(self, segment: int) -> None:
+        """Make what a dead writer may have left unsynced durable: ``segment``, one begun after it, and its entry."""
+        self.sync(segment)
+        if not self.is_last(segment):
+            self._disk.sync_path(self.path(segment + 1))
+        self._disk.sync_folder(self.folder)
+
+    def begin(self, segment: int, seq: int, line: bytes) -> Tail:
+        """Start ``segment`` with the ``line`` of its header, record ``seq``, durable, the folder's entry too.
 
         An existing file with nothing whole in it (a crash in the middle of this call) is written over.
         """
         path = self.path(segment)
         if self.size(segment) >= 0:
             self._disk.unlink(path)
-        line = encode(header)
         fd = self._disk.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         try:
             self._disk.write(fd, line)
@@ -271,13 +194,24 @@ class Journal:
         finally:
             os.close(fd)
         self._disk.sync_folder(self.folder)
-        return Tail(header["seq"], segment, len(line))
+        return Tail(seq, segment, len(line))
 
     def cut(self, segment: int, offset: int) -> None:
         """Cut a torn tail: everything from ``offset`` on."""
         fd, _ = self._segment_fd(segment)
         self._disk.truncate(fd, offset)
         self._disk.sync(fd)
+
+    def drop(self, segment: int) -> None:
+        """Remove a segment that holds nothing whole, or of which everything was kept elsewhere."""
+        self._disk.unlink(self.path(segment))
+
+    def keep(self, path: str, pieces: Iterator[bytes]) -> None:
+        """Put what is to be cut, in ``pieces``, into a file of its own."""
+        self._disk.discard(path)
+        self._disk.create(path, next(pieces, b""))
+        for piece in pieces:
+            self._disk.append(path, piece)
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -295,14 +229,26 @@ class Journal:
             yield file
 
     def lines(self, segment: int, offset: int = 0, end: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """``(offset, line)`` of every line from ``offset`` up to ``end``; the last one may lack its newline."""
+        """``(offset, line)`` of every line from ``offset`` up to ``end``; the last one may lack its newline.
+
+        `Overlong` at one that no record can have.
+        """
         with self.opened(segment) as file:
             file.seek(offset)
-            for line in file:
+            for line in iter(partial(file.readline, LONGEST + 1), b""):
+                if len(line) > LONGEST:
+                    raise self.overlong(segment, offset)
                 if end is not None and offset + len(line) > end:
                     return
                 yield offset, line
                 offset += len(line)
+
+    def between(self, start: Tail, end: Tail) -> Iterator[tuple[int, int, bytes]]:
+        """``(segment, offset, line)`` of every line from ``start`` to ``end``."""
+        for segment in range(start.segment, end.segment + 1):
+            offset = start.offset if segment == start.segment else 0
+            for at, line in self.lines(segment, offset, end.offset if segment == end.segment else None):
+                yield segment, at, line
 
     def records(self, start: Tail, end: Tail | None = None) -> Iterator[tuple[Tail, Record]]:
         """Every record after ``start`` up to ``end``, with the place behind it.  `Corrupt` at a bad line.
@@ -342,8 +288,15 @@ class Journal:
         """The error for what stands at a place of the journal."""
         return Corrupt(f"{self.path(segment)} at byte {offset}: {why}")
 
+    def overlong(self, segment: int, offset: int) -> Overlong:
+        """The error for a line that begins at ``offset`` and is longer than a record can be."""
+        return Overlong(str(self.corrupt(segment, offset, f"a line of more than {LONGEST >> 20} MiB is no record")))
+
     def backwards(self, end: Tail) -> Iterator[tuple[int, int, bytes]]:
-        """``(segment, offset, line)`` from ``end`` to the start of the journal, newest first."""
+        """``(segment, offset, line)`` from ``end`` to the start of the journal, newest first.
+
+        `WentBack` where the journal does not reach ``end``.
+        """
         first = (self.segments() or [end.segment])[0]
         for segment in range(end.segment, first - 1, -1):
             size = end.offset if segment == end.segment else self.size(segment)
@@ -352,31 +305,40 @@ class Journal:
 
     def _lines_backwards(self, segment: int, size: int) -> Iterator[tuple[int, bytes]]:
         with self.opened(segment) as file:
-            rest, at = b"", size
+            if size > os.fstat(file.fileno()).st_size:
+                raise WentBack(
+                    f"{self.path(segment)} ends before byte {size}, up to which it was read before: the store went back in "
+                    "time (git checkout or stash?)"
+                )
+            parts, length, at = list[bytes](), 0, size  # of the line that begins before `at`, the last part first
             while at > 0:
                 step = min(1 << 18, at)
                 at -= step
                 file.seek(at)
-                rest = file.read(step) + rest
-                head, *whole = rest.splitlines(keepends=True)
-                offset = at + len(rest)
-                for line in reversed(whole):
-                    offset -= len(line)
-                    yield offset, line
-                rest = head
-            if rest:
-                yield 0, rest
+                parts.append(file.read(step))
+                length += len(parts[-1])
+                if b"\n" in parts[-1]:
+                    head, *whole = b"".join(reversed(parts)).splitlines(keepends=True)
+                    offset = at + length
+                    for line in reversed(whole):
+                        offset -= len(line)
+                        yield offset, line
+                    parts, length = [head], len(head)
+                if length > LONGEST:
+                    raise self.overlong(segment, at)
+            if parts:
+                yield 0, b"".join(reversed(parts))
 
     def header(self, segment: int) -> Record:
         """The first record of a segment, checked for a writer this version can stand beside."""
         for offset, line in self.lines(segment):
             header = self.decoded(segment, offset, line)
-            least, store = header.get("writer_min"), header.get("store")
-            if type(least) is not int or type(store) is not str or len(store) > 64:
+            least, store, form = header.get("writer_min"), header.get("store"), header.get("format")
+            if type(least) is not int or type(form) is not int or type(store) is not str or len(store) > 64:
                 raise self.corrupt(segment, offset, "not the header of a segment")
             if least > WRITER:
                 raise StoreError(
-                    f"{self.path(segment)} was written by format {header.get('format')}; "
+                    f"{self.path(segment)} was written by format {form}; "
                     f"this version writes {WRITER}; update the toolkit"
                 )
             return header
@@ -401,9 +363,9 @@ class Journal:
             while high - low > 1 << 16:
                 middle = (low + high) // 2
                 file.seek(middle)
-                file.readline()
+                file.readline(LONGEST)
                 at = file.tell()
-                line = file.readline()
+                line = file.readline(LONGEST)
                 if at >= high or not line.endswith(b"\n") or self.decoded(segment, at, line)["seq"] > seq:
                     high = middle
                 else:
@@ -411,6 +373,70 @@ class Journal:
         return low
 
 
-def space(error: OSError) -> bool:
-    """Whether ``error`` says that there is no room."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+def none_left(journal: Journal) -> WentBack:
+    return WentBack(
+        f"{journal.folder}: no journal segment is left (git clean, checkout or stash?); "
+        "`mbox audit restore` brings the store back"
+    )
+
+
+def scan_end(journal: Journal) -> Tail:
+    """Where the journal ends, read from its last segment: behind the last whole line, or before one that is no record."""
+    segments = journal.segments()
+    if not segments:
+        raise none_left(journal)
+    tail = Tail(0, segments[-1], 0)
+    try:
+        for place, _ in journal.records(tail):
+            tail = place
+    except Corrupt:
+        pass  # for whoever only looks it ends there; who takes the lock says what follows
+    return tail
+
+
+@contextmanager
+def at_place(journal: Journal, segment: int, offset: int) -> Iterator[None]:
+    """Say of an error in what a record holds where in the journal it stands."""
+    try:
+        yield
+    except (Unfit, Corrupt) as error:
+        raise journal.corrupt(segment, offset, str(error)) from None
+
+
+def keep_cut(journal: Journal, segment: int, offset: int, why: str = "") -> str:
+    """Keep beside the journal what is about to be cut, if a person could want it; the line that says so, else nothing.
+
+    `Corrupt` where that is more than any crash leaves: nobody waits while it is read, and it is a person's to cut.
+    """
+    path = journal.path(segment)
+    behind = journal.size(segment) - offset
+    if behind > LOOKED_THROUGH:
+        mend = f"`truncate -s {offset} {path}` if nobody wants them"
+        raise journal.corrupt(segment, offset, f"{behind >> 20} MiB from there on are no records: {mend}")
+    length, crc, seen, end = 0, 0, False, b""
+    for piece in _pieces(journal, segment, offset):
+        length, crc, seen = length + len(piece), crc32(piece, crc), seen or has_crc(end + piece)
+        end = piece[-64:]
+    if not seen:
+        return ""  # torn bytes, a hole: nothing that a person could want
+    kept = f"{path[: -len('.jsonl')]}.cut-{crc:08x}"
+    journal.keep(kept, _pieces(journal, segment, offset))
+    why = why or f"is damaged at byte {offset}"
+    return f"{path} {why}; {length} bytes from there on were cut off and kept as {kept}"
+
+
+def _pieces(journal: Journal, segment: int, offset: int) -> Iterator[bytes]:
+    """What stands in a segment from ``offset`` on, a little at a time."""
+    with journal.opened(segment) as file:
+        file.seek(offset)
+        yield from iter(partial(file.read, 1 << 20), b"")
+
+
+def cut_after(journal: Journal, tail: Tail) -> None:
+    """Cut what stands behind the last whole record: torn bytes, or a segment whose header was never finished."""
+    if journal.size(tail.segment + 2) >= 0:
+        raise journal.corrupt(tail.segment + 1, 0, "it holds no record and is not the last segment")
+    if journal.size(tail.segment) > tail.offset:
+        journal.cut(tail.segment, tail.offset)
+    if journal.size(tail.segment + 1) >= 0:
+        journal.drop(tail.segment + 1)

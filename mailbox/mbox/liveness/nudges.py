@@ -2,15 +2,15 @@
 
 States of one agent's bell, keyed on *which* messages are unread, never on how many:
 
-    silent --unread mail--> due --rung--> waiting --time--> due … --too often--> held
+    silent --unread mail--> due --rung--> waiting --time--> due … --too often--> held --the longest time--> due
                              due --busy, typing, dialog, copy-mode, gone--> postponed --time--> due
     any state --a message was read, or nothing is unread any more--> silent (or due, if other mail is unread)
     waiting, held --a message that was not rung for--> due at once
 
 A bell that was *taken* stands for every message that was unread then.  If none of them is read, it is rung again after
 ``nudge_again``, then after twice as long, up to ``nudge_longest``; after ``nudge_tries`` bells for the same mail the
-agent is *held*: it is left alone until something changes, and that is told once.  A bell that could not be rung is no
-try; it is only looked at again, after the same growing times.
+agent is *held*: it is rung for at the longest time only.  That it does not react is told once, after `TOLD` bells.  A bell
+that could not be rung is no try; it is only looked at again, after the same growing times.
 
 A function of its arguments: nothing here knows a clock or a store.  What is kept of a bell between two processes may be
 lost; then the agent is rung once more than it had to be.
@@ -24,11 +24,14 @@ from typing import Any, NamedTuple
 TAKEN = "taken"
 """The outcome of a bell that was seen to be taken."""
 
+TOLD = 2
+"""Bells that were taken, for mail of which none was read, after which it is told: by then two scans have seen it."""
+
 LEFT = frozenset({"@line"})
 """Stands for unread mail where there is none, but the line of an earlier bell may still have to be taken away."""
 
 
-def told(ids: Collection[str]) -> str:
+def reason(ids: Collection[str]) -> str:
     """What a bell is for, in words."""
     return "a line that was left" if set(ids) == LEFT else f"{len(ids)} unread"
 
@@ -76,7 +79,7 @@ def is_due(bell: Bell, unread: frozenset[str], now: float) -> bool:
         return False
     if unread - bell.ids:
         return bell.outcome in ("", TAKEN) or now >= bell.next_at
-    return not bell.held and now >= bell.next_at
+    return now >= bell.next_at
 
 
 def rung(bell: Bell, unread: frozenset[str], outcome: str, now: float, rules: Rules) -> Bell:
@@ -84,11 +87,11 @@ def rung(bell: Bell, unread: frozenset[str], outcome: str, now: float, rules: Ru
     same = bool(bell.ids) and not unread - bell.ids
     delay = min(bell.delay * 2, rules.longest) if bell.delay and (same or outcome == bell.outcome != TAKEN) else rules.again
     tries = (bell.tries if same else 0) + (outcome == TAKEN)
+    if tries >= rules.tries:
+        delay = rules.longest
     return Bell(unread, tries, delay, now + delay, tries >= rules.tries, outcome)
 
 
 def next_at(bell: Bell, unread: frozenset[str]) -> float | None:
     """When to look again if nothing changes; None if only a change can make it ring."""
-    if not unread or (bell.held and not unread - bell.ids):
-        return None
-    return bell.next_at
+    return bell.next_at if unread else None

@@ -1,4 +1,4 @@
-"""The wrapper: the process above an agent's program, which says that it is alive and cleans up when it is not.
+"""The supervisor, or *wrapper*: the process above an agent's program, which says that it is alive, and cleans up after it.
 
 States and their order; what a SIGKILL of the wrapper after each leaves:
 
@@ -14,7 +14,8 @@ States and their order; what a SIGKILL of the wrapper after each leaves:
    heartbeat is dead at once (the pid is gone), so the watchdog ends the group and settles.
 5. Every ``heartbeat`` a beat; every ``renew_every`` a transaction that renews what the agent holds, and sweeps; every
    ``watchdog_scan`` a look for a live watchdog.  The first look is at once, and starts one where none is alive; after
-   that, two looks without one do.
+   that, two looks without one do.  A program that has given no sign for ``stall_limit`` has nothing renewed (`stall`).  A
+   beat that is late, because everything stood still, comes after a renewal (`freeze`).
 6. *ending*: the program ended, or this process was told to (SIGTERM, SIGHUP), or another process took the name over
    (exit 5), or this process met an error that it does not know.
    What is left of the group gets SIGTERM, after ``stop_grace`` SIGKILL, and is seen to be dead.
@@ -38,26 +39,25 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from mbox.liveness import departure as estate
-from mbox.agents import registry as agents
-from mbox.store import mutex as locks
-from mbox.format import documents
-from mbox.format import places
-from mbox.system import processes
-from mbox.system.command import CannotRun
-from mbox.errors import LockTimeout, MboxError, NotYours, Usage
-from mbox.system.host import stamp
+from mbox.agents import presence, registry
+from mbox.errors import LockTimeout, MboxError, NotYours, Usage, told
+from mbox.format import documents, operations, places
+from mbox.store import mutex
+from mbox.store.transaction import SWEEP, Actor, Transaction
+from mbox.system import command, processes, terminal
+from mbox.system.clock import span, stamp
+from mbox.system.command import CannotRun, Chore
 from mbox.system.processes import Identity
-from mbox.reservations.reserving import span
-from mbox.store.transaction import Actor, Transaction
+
+from . import departure
+from .freeze import Awake
+from .stall import Signs
 
 if TYPE_CHECKING:
-    from mbox.opening import OpenStore
+    from mbox.store.store import Store
 
 PASSED = (signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH)
 STOPPING = (signal.SIGTERM, signal.SIGHUP)
@@ -66,7 +66,13 @@ WATCHED = frozenset((*PASSED, *STOPPING, signal.SIGCHLD))
 LOOKS = 2
 """Looks in a row without a live watchdog after which one is started; the first look alone is enough."""
 
-Say = Callable[[str], None]
+PAUSE = 0.1
+"""Seconds between two looks for the beat of a wrapper that was silent."""
+
+_BEAT = "the heartbeat of {} could not be written"
+_RENEW = "what {} holds could not be renewed"
+_LOOK = "no watchdog could be started for {}"
+_STATUS = "the status of {} could not be written"
 
 
 class Order(NamedTuple):
@@ -81,7 +87,7 @@ class Order(NamedTuple):
     """Starts a watchdog; None leaves that to others."""
 
 
-def run(store: OpenStore, by: Actor, name: str, order: Order, environ: Mapping[str, str]) -> int:
+def run(store: Store, by: Actor, name: str, order: Order, environ: Mapping[str, str]) -> int:
     """Run a program as agent ``name`` until it ends; its exit status, or 128+N where signal N ended it.
 
     `NotFound` if the agent is not registered, `NotYours` if another wrapper of that name is alive (or took it over
@@ -89,41 +95,56 @@ def run(store: OpenStore, by: Actor, name: str, order: Order, environ: Mapping[s
     """
     if not order.words:
         raise Usage("which command? mbox run -- CMD...")
-    agents.require(store, store.read, name)
-    beat = agents.heartbeat(store, name)
-    lives = beat is not None and agents.is_fresh(store, beat)
+    registry.require(store, store.read, name)
+    beat = _heard(store, name)
+    lives = beat is not None and presence.is_fresh(store, beat)
     if beat and lives and beat["child"] and not order.take_over:
         raise NotYours(
             f"{name} runs already, under pid {beat['pid']}; stop that (kill {beat['pid']}), or take the name over "
             "with --take-over"
         )
-    who = Actor(name, agents.add(store, by, name, {}, new=True)["incarnation"])
+    who = Actor(name, registry.add(store, by, name, {}, new=True)["incarnation"])
     if beat:
         end_program(store, name, beat)
         why = "another process took the name over" if lives else "its wrapper had died"
         older = beat["incarnation"]
-        store.transact(lambda tx: estate.settle(tx, name, min(older, who.incarnation - 1), estate.DEAD, why), who)
+        departure.give_back(store, who, name, min(older, who.incarnation - 1), operations.AGENT_DEAD, why)
     return _Wrapper(store, who, order, environ).run()
 
 
-def end_program(store: OpenStore, name: str, beat: documents.Document, grace: float | None = None) -> list[int]:
+def _heard(store: Store, name: str) -> documents.Document | None:
+    """The last beat of ``name``; where that is silent and its process is there, a ``heartbeat`` is waited for another."""
+    host, config = store.host, store.config
+    until = host.mono() + config.heartbeat
+    while True:
+        beat = presence.heartbeat(store, name)
+        stands_still = (
+            beat is not None and beat["child"] and beat["machine"] == host.machine and not presence.is_fresh(store, beat)
+            and presence.counts_here(beat) and not presence.is_gone(beat)
+        )  # fmt: skip
+        if not stands_still or host.mono() >= until:
+            return beat
+        host.sleep(PAUSE)
+
+
+def end_program(store: Store, name: str, beat: documents.Document, grace: float | None = None) -> list[int]:
     """End what is left of the group of the program that ``beat`` names; the pids that were ended.
 
     ``grace`` is how many seconds SIGTERM has (``stop_grace`` unless given) before SIGKILL.
     """
-    if not beat["child"] or beat["machine"] != store.host.machine:
+    if not beat["child"] or beat["machine"] != store.host.machine or not presence.counts_here(beat):
         return []
     return _end_group(store, Actor(name, beat["incarnation"]), Identity(beat["child"], beat["child_ticks"]), grace)
 
 
-def _end_group(store: OpenStore, who: Actor, leader: Identity, grace: float | None = None) -> list[int]:
+def _end_group(store: Store, who: Actor, leader: Identity, grace: float | None = None) -> list[int]:
     """End the group of ``leader``, and whoever left it but carries the variables that ``who``'s wrapper set."""
     marks = variables(store, who)
     seconds = store.config.stop_grace if grace is None else grace
-    return processes.end_group(leader, seconds, lambda pid: processes.carries(pid, marks))
+    return processes.end_group(leader, seconds, store.host, lambda pid: processes.carries(pid, marks))
 
 
-def variables(store: OpenStore, who: Actor) -> dict[str, str]:
+def variables(store: Store, who: Actor) -> dict[str, str]:
     """What the wrapper sets in the environment of its program."""
     return {"MBOX_AGENT": who.name, "MBOX_ROOT": store.root, "MBOX_INCARNATION": str(who.incarnation)}
 
@@ -131,7 +152,7 @@ def variables(store: OpenStore, who: Actor) -> dict[str, str]:
 class _Wrapper:
     """One run; not to be used twice."""
 
-    def __init__(self, store: OpenStore, who: Actor, order: Order, environ: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, who: Actor, order: Order, environ: Mapping[str, str]) -> None:
         self.store = store
         self.who = who
         self.order = order
@@ -139,8 +160,13 @@ class _Wrapper:
         self.environ = {**environ, **variables(store, who)}
         self.began = store.host.mono()
         self.lonely = LOOKS - 1
-        self.said = ""
+        self.awake = Awake(store.host, 0.5 * store.config.heartbeat)
+        self.said: dict[str, str] = {}
+        """What could not be done when it was last due, and why; empty where it could."""
+        self.late = False
+        """Whether the lock was not had for the last renewal."""
         self.leader = Identity(0, 0)
+        self.signs: Signs | None = None
         self.wants = False
         self.stopped_by: signal.Signals | None = None
 
@@ -148,12 +174,11 @@ class _Wrapper:
 
     def run(self) -> int:
         """Start the program, keep it alive, clean up after it."""
-        handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
-        try:
+        with command.holding_signals(WATCHED) as before:
             try:
                 self._start(before)
-                self._status("idle", agents.RUN)
+                self._status("idle", registry.RUN)
+                self.signs = Signs(self.store, self.who, self.leader)
                 status = self._keep()
                 why = self._told(status)
             except CannotRun as error:
@@ -170,31 +195,24 @@ class _Wrapper:
                 self._say(f"{why}; another process has taken the name {self.who.name} over")
                 return NotYours.exit
             return status if status >= 0 else 128 - status
-        finally:
-            while signal.sigtimedwait(WATCHED, 0):
-                pass  # it was meant for the program, which has ended
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            signal.signal(signal.SIGCHLD, handler)
 
     def _keep(self) -> int:
         """Beat, renew and pass signals on until the program has ended; how it ended, as `waitstatus_to_exitcode`."""
-        config, mono = self.store.config, time.monotonic
-        tasks = ((self._beat, config.heartbeat), (self._renew, config.renew_every), (self._look, config.watchdog_scan))
-        due = [mono(), mono() + config.renew_every, mono()]
-        while True:
-            for n, (task, every) in enumerate(tasks):
-                if mono() >= due[n]:
-                    task()
-                    due[n] = mono() + every
-            info = signal.sigtimedwait(WATCHED, max(0.0, min(due) - mono()))
-            number = info.si_signo if info else 0
-            if number in STOPPING:
-                self.stopped_by = signal.Signals(number)
-                return self._reaped()
-            if number in PASSED:
-                self._pass_on(number)
-            if self._ended():
-                return self._reaped()
+        config = self.store.config
+        chores = [
+            Chore(self._beat, config.heartbeat, 0), Chore(self._renew, config.renew_every, config.renew_every),
+            Chore(self._look, config.watchdog_scan, 0),
+        ]  # fmt: skip
+        return command.attend(WATCHED, self._heard, chores, self.store.host)
+
+    def _heard(self, info: signal.struct_siginfo | None) -> int | None:
+        number = info.si_signo if info else 0
+        if number in STOPPING:
+            self.stopped_by = signal.Signals(number)
+            return self._reaped()
+        if number in PASSED:
+            self._pass_on(number)
+        return self._reaped() if self._ended() else None
 
     def _ended(self) -> bool:
         """Whether the program has ended (it is not reaped: its pid still names its group); one that stopped goes on."""
@@ -212,7 +230,7 @@ class _Wrapper:
         """End what is left of the group, and take the program's status."""
         _end_group(self.store, self.who, self.leader)
         _, status = os.waitpid(self.leader.pid, 0)
-        _give_terminal(self.leader.pid, os.getpgrp())
+        terminal.give(self.leader.pid, os.getpgrp())
         return os.waitstatus_to_exitcode(status)
 
     def _told(self, status: int) -> str:
@@ -226,20 +244,24 @@ class _Wrapper:
 
     def _close(self, why: str) -> bool:
         """Everything that is still held goes back; a failure is left to the watchdog.  Whether the name is still ours."""
-        name, incarnation = self.who
+        name, incarnation = self.who.who
 
-        def decide(tx: Transaction) -> bool:
+        ours = True
+
+        def look(tx: Transaction) -> bool:
+            nonlocal ours
             doc = tx.read(places.agent(name))
-            estate.settle(tx, name, incarnation, estate.END, why)
-            return doc is None or doc["incarnation"] == incarnation
+            ours = doc is None or doc["incarnation"] == incarnation
+            return False
 
         try:
             doc = self.store.read(places.agent(name))
             if doc is not None and doc["incarnation"] == incarnation:
-                self._status("ended", agents.END)
-            return self.store.transact(decide, self.who)
+                self._status("ended", registry.END, why)
+            departure.give_back(self.store, self.who, name, incarnation, operations.AGENT_END, why, look)
+            return ours
         except (MboxError, OSError) as error:
-            self._say(f"what {name} held is left to the watchdog: {error}")
+            self._say(f"what {name} held is left to the watchdog: {told(error)}")
             return True
 
     # -- the program ---------------------------------------------------------------------------------------------
@@ -247,33 +269,15 @@ class _Wrapper:
     def _start(self, mask: set[int | signal.Signals]) -> None:
         """Start the program in a group of its own, once a beat names it."""
         words = [*self.order.sandbox, *self.order.words]
-        terminal = _in_front()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        (gate, go), (read, report) = os.pipe(), os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os.close(read)
-            os.close(go)
-            _become(words, self.environ, terminal, mask, gate, report)
-        os.close(report)
-        os.close(gate)
         try:
-            os.setpgid(pid, pid)  # whichever of the two comes first
-        except OSError:
-            pass
+            command.start_group(words, self.environ, mask, terminal.is_in_front(), self._named)
+        except CannotRun:
+            terminal.give(self.leader.pid, os.getpgrp())
+            raise
+
+    def _named(self, pid: int) -> None:
         self.leader = processes.identity(pid)
-        with os.fdopen(read, "rb") as pipe:
-            try:
-                self._beat()
-                os.write(go, b".")
-            finally:
-                os.close(go)
-            failed = pipe.read()
-        if failed:
-            os.waitpid(pid, 0)
-            _give_terminal(pid, os.getpgrp())
-            raise CannotRun(words[0], OSError(int(failed), os.strerror(int(failed))))
+        self._beat()
 
     def _pass_on(self, number: int) -> None:
         try:
@@ -289,11 +293,11 @@ class _Wrapper:
         """
         ours, program = os.getpgrp(), self.leader.pid
         wants = number != signal.SIGTSTP
-        if not wants or not _give_terminal(ours, program):
-            _give_terminal(program, ours)
-            stopped = _stop(ours)
+        if not wants or not terminal.give(ours, program):
+            terminal.give(program, ours)
+            stopped = terminal.stop(ours)
             self._beat()
-            if not _give_terminal(ours, program) and wants and not stopped:
+            if not terminal.give(ours, program) and wants and not stopped:
                 self.wants = True
                 return
         self._pass_on(signal.SIGCONT)
@@ -301,34 +305,50 @@ class _Wrapper:
     # -- what is done in time ------------------------------------------------------------------------------------
 
     def _beat(self) -> None:
-        if self.wants and _give_terminal(os.getpgrp(), self.leader.pid):
+        if self.wants and terminal.give(os.getpgrp(), self.leader.pid):
             self.wants = False
             self._pass_on(signal.SIGCONT)
+        if self.awake.note(self.store.config.heartbeat):  # everything stood still: its old beat tells everybody so
+            if self.signs:
+                self.signs.stood_still()
+            self._renew()
+            self.awake.go_on()
         try:
-            agents.actor(self.store, *self.who)  # two wrappers never beat in turns
-            agents.beat(self.store, self.who, os.getpid(), self.leader)
+            registry.actor(self.store, *self.who.who)  # two wrappers never beat in turns
+            presence.beat(self.store, self.who, os.getpid(), self.leader, self.signs.active if self.signs else 0)
+            self._tell(_BEAT)
         except NotYours:
             raise
         except (MboxError, OSError) as error:
-            self._once(f"the heartbeat of {self.who.name} could not be written: {error}")
+            self._tell(_BEAT, error)
 
     def _renew(self) -> None:
-        """A transaction that changes nothing, made by the holder: it renews, and sweeps what has run out."""
+        """A transaction that changes nothing, made by the holder: it renews, and sweeps what has run out.
+
+        Where its program has given no sign for ``stall_limit`` it only sweeps.
+
+        A lock that is not had once is not worth a line, for a lease outlives two of these; the second time in a row is.
+        """
         try:
-            self.store.transact(_still_mine, self.who)
+            if self.signs and self.signs.quiet() >= self.store.config.stall_limit:
+                self.store.transact(_nothing, SWEEP)
+            else:
+                self.store.transact(_still_mine, self.who)
+            self.late = False
+            self._tell(_RENEW)
         except NotYours:
             raise
-        except LockTimeout:
-            pass  # the next one will do: a lease outlives two of these
         except (MboxError, OSError) as error:
-            self._once(f"what {self.who.name} holds could not be renewed: {error}")
+            if self.late or not isinstance(error, LockTimeout):
+                self._tell(_RENEW, error)
+            self.late = isinstance(error, LockTimeout)
 
     def _look(self) -> None:
         """Start a watchdog where none is; of several that are started at the same time its lock lets one go on."""
         if self.order.watchdog is None:
             return
         try:
-            lives = locks.is_held(self.store, places.WATCHDOG_LOCK)
+            lives = mutex.is_held(self.store, places.WATCHDOG_LOCK)
         except (MboxError, OSError):
             return
         self.lonely = 0 if lives else self.lonely + 1
@@ -336,27 +356,29 @@ class _Wrapper:
             self.lonely = 0
             try:
                 self.order.watchdog()
+                self._tell(_LOOK)
             except OSError as error:
-                self._once(f"no watchdog could be started: {error}")
+                self._tell(_LOOK, error)
 
-    def _status(self, state: str, event: str) -> None:
+    def _status(self, state: str, event: str, why: str = "") -> None:
         """Say where the pane is, and that the program runs or has ended."""
         store = self.store
         doc = documents.new(
             "status", agent=self.who.name, state=state, since=stamp(store.host.wall()), event=event,
-            pane=self.order.pane, server=self.order.server,
+            pane=self.order.pane, server=self.order.server, incarnation=self.who.incarnation, why=why,
         )  # fmt: skip
         try:
-            store.check_folder(places.STATUS)
-            store.disk.folders(store.absolute(places.STATUS))
-            store.disk.replace(store.absolute(places.status(self.who.name)), documents.encode("status", doc))
+            store.put_ephemeral(places.status(self.who.name), documents.encode("status", doc))
+            self._tell(_STATUS)
         except (MboxError, OSError) as error:
-            self._once(f"the status of {self.who.name} could not be written: {error}")
+            self._tell(_STATUS, error)
 
-    def _once(self, text: str) -> None:
-        if text != self.said:
-            self._say(text)
-        self.said = text
+    def _tell(self, what: str, error: Exception | None = None) -> None:
+        """Say why it could not be done, once while it stays the same; without an error it could be."""
+        why = str(error or "")
+        if why and why != self.said.get(what):
+            self._say(f"{what.format(self.who.name)}: {why}")
+        self.said[what] = why
 
     def _say(self, text: str) -> None:
         try:
@@ -365,72 +387,12 @@ class _Wrapper:
             pass  # the terminal is gone, and what has to be done here is not
 
 
+def _nothing(_tx: Transaction) -> None:
+    pass
+
+
 def _still_mine(tx: Transaction) -> None:
-    agents.still_current(tx)
-
-
-def _in_front() -> bool:
-    """Whether stdin is a terminal and this process is in its foreground."""
-    try:
-        return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
-    except OSError:
-        return False
-
-
-def _give_terminal(old: int, new: int) -> bool:
-    """Give the controlling terminal to group ``new`` if ``old`` has it, or nobody who lives; whether ``new`` has it."""
-    try:
-        fd = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY)
-    except OSError:
-        return False
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
-    try:
-        front = os.tcgetpgrp(fd)
-        if front not in (old, new) and processes.group_members(front):
-            return False
-        os.tcsetpgrp(fd, new)
-        return True
-    except OSError:
-        return False  # the terminal, or the group, is gone
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        os.close(fd)
-
-
-def _stop(group: int) -> bool:
-    """Stop this process's group as Ctrl-Z does; whether it was stopped, once it is continued.
-
-    The kernel does not stop a group that no shell could continue (an orphaned one).
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCONT])
-    try:
-        os.killpg(group, signal.SIGTSTP)
-        return signal.sigtimedwait([signal.SIGCONT], 0) is not None
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _become(words: Sequence[str], environ: Mapping[str, str], terminal: bool,
-            mask: set[int | signal.Signals], gate: int, report: int) -> None:  # fmt: skip
-    """In the forked child: wait at the gate, then be the program, or tell the errno through ``report`` and end."""
-    try:
-        os.setpgid(0, 0)
-        if not os.read(gate, 1):
-            os._exit(127)  # the wrapper is gone, and nobody knows of this process
-        if terminal:
-            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-            os.tcsetpgrp(0, os.getpid())
-            signal.signal(signal.SIGTTOU, signal.SIG_DFL)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        os.execvpe(words[0], list(words), dict(environ))
-    except OSError as error:
-        os.write(report, str(error.errno or 1).encode())
-    except BaseException:  # noqa: BLE001 - nothing of the parent's may go on in the child
-        os.write(report, b"8")
-    finally:
-        os._exit(127)
+    registry.still_current(tx)
 
 
 def _signal_name(number: int) -> str:

@@ -3,20 +3,26 @@
 Nothing depends on it for being right: whoever writes sweeps, and every lease runs out by itself.  It makes the store
 lively.  Each round (`Watchdog.scan`) does, in this order:
 
-1. *dead*: an agent whose heartbeat is dead (another boot, its process gone, or silent for ``dead_after``).  What is left
-   of its program's group is ended and seen to be dead, then everything that it held goes back in one transaction,
-   ``agent.dead`` with the reason.  – Killed between the two: the group is gone, the next watchdog settles.
+1. *dead*: an agent whose heartbeat is dead (another boot, its process gone, or silent for ``dead_after``; silence counts
+   only once this process has been awake for a ``heartbeat``: `freeze`).  What is left of its program's group is ended and
+   seen to be dead, then everything that it held goes back in one transaction, ``agent.dead`` with the reason.  – Killed
+   between the two: the group is gone, the next watchdog settles.
 2. *expired*: leases and mail whose time has run out, a record each, as any command's sweep does.
-3. *respawn*: a member of a team that is up, whose policy asks for it and whose program is gone, is started again, at
-   most ``times`` ``within`` a time; then it is *broken*: left for a person, which is told once.
-4. *bells*: agents with unread mail and a pane are rung for (`bells` decides when).  One that does not react is held and
+3. *respawn*: a member of a team that is up and was called here (`trust`), whose policy asks for it and whose program is
+   gone, is started again, at most ``times`` ``within`` a time; then it is *broken*: left for a person, which is told once.
+   A try that started nothing does not count.
+4. *screens*: of an agent that sits at a question or a limit its superior hears, once, as mail (`stuck`).
+5. *bells*: agents with unread mail and a pane are rung for (`nudges` decides when).  One that does not react is
    reported to its superior, once, as mail.  A line that an earlier ring had to leave in an input box is taken away
    where nothing is unread any more.
-5. *audit*: every ``audit.interval`` a commit, if there is something new.
-6. What was done, and why, is written to ``cache/watchdog.json``, for people and for the next watchdog.
+6. *stalled*: an agent that has something to do and gives no sign (`presence.stalled`) is reported to its superior, once.
+7. *errands*: what a command in a sandbox cannot do is started outside of it.
+8. *audit*: every ``audit.interval`` a commit, if there is something new.
+9. What was done, and why, is written to ``cache/watchdog.json``, for people and for the next watchdog.
 
-It sleeps until the journal or a file in ``status/`` changes (then only bells are looked at), or until the next lease,
-bell or scan is due.  A scan that finds nothing writes nothing to the journal.
+It sleeps until the journal or a file in ``status/`` changes (then only bells and errands are looked at), a wrapper ends
+(`vigil`), or the next lease, bell or scan is due.  One that was started by a wrapper or `team up` ends when no team is up and
+nobody runs under a wrapper; one that a person started stays.  A scan that finds nothing writes nothing to the journal.
 
 What a SIGKILL leaves: at any point what one of those transactions left, whole or not at all; a line typed into a pane
 and not yet taken, which the next look at that pane finds (`doorbell`); and the memory of the last written round, so that
@@ -28,29 +34,34 @@ said once, and does not keep the others from their work; only a store that is go
 
 from __future__ import annotations
 
-import json
 import os
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from mbox.liveness import nudges as bells
-from mbox.liveness import departure as estate
-from mbox.mail import sending as mail
-from mbox.agents import registry as agents
-from mbox.store import mutex as locks
-from mbox.format import places
-from mbox.liveness.nudges import Bell
+from mbox.agents import presence, registry, roster
+from mbox.errors import MboxError, NoStore, NotYours, Refused, WentBack, told
+from mbox.format import keys, operations, places
 from mbox.format.documents import Document, compact
-from mbox.errors import MboxError, NoStore, NotYours, Refused, WentBack
-from mbox.system.host import stamp, start_ticks
-from mbox.reservations.reserving import span
+from mbox.mail import sending
+from mbox.store import mutex
 from mbox.store.transaction import SWEEP, Transaction
+from mbox.store.waiting import Watch, journal_paths, until
+from mbox.system import interpreter
+from mbox.system.clock import span, stamp
+from mbox.system.proc import start_ticks
+
+from . import departure, nudges, stuck
+from .freeze import Awake
+from .nudges import Bell
+from .stuck import Stuck
+from .vigil import Vigil
 
 if TYPE_CHECKING:
-    from mbox.opening import OpenStore
+    from mbox.store.store import Store
+    from mbox.system.host import Clock
+
 
 KEPT = 50
 """How many of the last deeds are kept."""
@@ -69,7 +80,10 @@ class Hands(Protocol):
     """What is done outside the store; handed in, because the domain knows no terminal."""
 
     def nudge(self, agent: Document, status: Document) -> str:
-        """Ring; what came of it: `bells.TAKEN`, busy, typing, …; empty where its program is never typed into."""
+        """Ring; what came of it: `nudges.TAKEN`, busy, typing, …; empty where its program is never typed into."""
+
+    def look(self, agent: Document, status: Document) -> tuple[str, str]:
+        """What its pane shows, idle, busy, dialog, limit, …, and the words there; both empty where no screen is known."""
 
     def left(self, agent: str) -> bool:
         """Whether a ring that could not end may have left its line in the agent's input box."""
@@ -77,11 +91,20 @@ class Hands(Protocol):
     def tidy(self, agent: Document, status: Document) -> str:
         """Take such a line away; idle once it is gone, else what is in the way."""
 
+    def may_respawn(self, team: Document, member: Document) -> bool:
+        """Whether somebody called exactly this member, here: what a store from elsewhere says starts nothing."""
+
+    def see(self, member: Document) -> None:
+        """Take in what a member that may be started again was handed when it was started, while it runs."""
+
     def respawn(self, team: Document, member: Document) -> str:
         """Start a member's program again; empty, or why that could not be done."""
 
     def end_program(self, agent: str, beat: Document) -> list[int]:
         """End what is left of a dead agent's process group; the pids that were ended."""
+
+    def errand(self, note: Document) -> str:
+        """Start what somebody cannot do from where it stands; empty, or why that could not be."""
 
     def audit(self) -> str:
         """Make an audit commit; what was committed, or empty if nothing was new."""
@@ -99,15 +122,27 @@ class Deed(NamedTuple):
 class Watchdog:
     """The rounds over one store, and what is remembered between them."""
 
-    def __init__(self, store: OpenStore, hands: Hands) -> None:
+    def __init__(self, store: Store, hands: Hands) -> None:
         self.store = store
         self.hands = hands
         config = store.config
-        self.rules = bells.Rules(config.nudge_again, config.nudge_longest, config.nudge_tries)
+        self.rules = nudges.Rules(config.nudge_again, config.nudge_longest, config.nudge_tries)
         self.bells: dict[str, Bell] = {}
-        self.reported: set[str] = set()
+        self.deaf: dict[str, str] = {}
+        """Who does not react to its bell, and what its screen says."""
+        self.stuck: dict[str, Stuck] = {}
+        self.moved: set[str] = set()
+        """Whose screen was seen to be neither."""
+        self.stalled: set[str] = set()
         self.spawned: dict[str, list[float]] = {}
         self.broken: dict[str, str] = {}
+        self.foreign: set[str] = set()
+        """Members that were not called here, of which that was noted."""
+        self.failed: dict[str, str] = {}
+        """Why members could not be started again, as it was noted."""
+        self.awake = Awake(store.host, config.heartbeat)
+        self._doubtful = False
+        """Whether somebody is silent of whom that does not count yet."""
         self.did: deque[Deed] = deque(maxlen=KEPT)
         self.errors: dict[str, str] = {}
         self.started_at = stamp(store.host.wall())
@@ -121,18 +156,36 @@ class Watchdog:
 
     def scan(self) -> float:
         """One whole round; CLOCK_MONOTONIC at which the next is due."""
-        for step in (self._dead, self._expired, self._respawn, self._ring, self._audit):
+        self.awake.go_on()
+        self._doubtful = False
+        for step in (self._see, self._dead, self._expired, self._respawn, self._screens, self._ring, self._stalled,
+                     self._errands, self._audit):  # fmt: skip
             with self._noted(step.__name__.strip("_")):
                 step()
         self.scanned_at = stamp(self.store.host.wall())
         self.write()
         return self.next_at()
 
+    def once(self) -> None:
+        """One whole round; where somebody is only silent, another after a ``heartbeat``, when that counts."""
+        self.scan()
+        if self._doubtful:
+            self.store.host.sleep(self.store.config.heartbeat)
+            self.scan()
+
+    def finish(self) -> None:
+        """The last thing to do: what would have been committed in time."""
+        self.audited = self.store.host.mono() - self.store.config.audit_interval
+        with self._noted("audit"):
+            self._audit()
+        self.write()
+
     def look(self) -> float:
         """Only the bells: something happened; CLOCK_MONOTONIC at which the next round or look is due."""
         before = list(self.did), dict(self.bells)
-        with self._noted("ring"):
-            self._ring()
+        for step in (self._see, self._ring, self._errands):
+            with self._noted(step.__name__.strip("_")):
+                step()
         if (list(self.did), self.bells) != before:
             self.write()
         return self.next_at()
@@ -144,9 +197,11 @@ class Watchdog:
         if self._next_lease is not None:
             times.append(self._next_lease)
         for name, bell in self.bells.items():
-            due = bells.next_at(bell, self._unread(name))
+            due = nudges.next_at(bell, self._unread(name))
             if due is not None:
                 times.append(due)
+        if self._doubtful:
+            times.append(self.awake.since + self.store.config.heartbeat)
         return max(min(times), host.mono() + CALM)
 
     @contextmanager
@@ -157,10 +212,11 @@ class Watchdog:
         except (NoStore, WentBack):
             raise
         except (MboxError, OSError) as error:
-            if self.errors.get(step) != str(error):
-                self.store.say(f"{step}: {error}")
-                self._did("failed", step, str(error))
-            self.errors[step] = str(error)
+            why = told(error)
+            if self.errors.get(step) != why:
+                self.store.say(f"{step}: {why}")
+                self._did("failed", step, why)
+            self.errors[step] = why
         else:
             self.errors.pop(step, None)
 
@@ -174,13 +230,25 @@ class Watchdog:
 
     def _dead(self) -> None:
         for doc in self._agents():
-            beat = agents.heartbeat(self.store, doc["agent"])
-            if beat is None or agents.is_fresh(self.store, beat):
+            beat = presence.heartbeat(self.store, doc["agent"])
+            if beat is None or not self._is_dead(beat):
                 continue
             seen = (beat["incarnation"], self.store.end().seq)
             if self._settled.get(doc["agent"]) != seen:
                 self._settle(doc["agent"], beat)
                 self._settled[doc["agent"]] = (beat["incarnation"], self.store.end().seq)
+                self.awake.go_on()
+
+    def _is_dead(self, beat: Document) -> bool:
+        """Whether a beat is a dead one's: of mere silence only whoever has been awake himself may say so."""
+        self.awake.note()
+        if presence.is_fresh(self.store, beat):
+            return False
+        if beat["machine"] != self.store.host.machine or presence.is_gone(beat):
+            return True
+        may_judge = self.store.host.mono() - self.awake.since >= self.store.config.heartbeat
+        self._doubtful |= not may_judge
+        return may_judge
 
     def _settle(self, name: str, beat: Document) -> None:
         """End what is left of the program, then give back what it held."""
@@ -190,14 +258,12 @@ class Watchdog:
             why += f"; ended what was left of its program: {', '.join(map(str, ended))}"
         store, incarnation = self.store, beat["incarnation"]
 
-        def decide(tx: Transaction) -> estate.Settled | None:
-            now = agents.heartbeat(store, name)
-            if now is not None and now["incarnation"] == incarnation and agents.is_fresh(store, now):
-                return None  # it beats again
-            return estate.settle(tx, name, incarnation, estate.DEAD, why)
+        def beats(_tx: Transaction) -> bool:
+            now = presence.heartbeat(store, name)
+            return now is not None and now["incarnation"] == incarnation and presence.is_fresh(store, now)
 
-        settled = store.transact(decide, SWEEP)
-        if settled:
+        settled = departure.give_back(store, SWEEP, name, incarnation, operations.AGENT_DEAD, why, beats)
+        if settled.ids:
             gone = f"; dead letters: {', '.join(settled.dead + settled.dead_mail)}" if settled.dead or settled.dead_mail else ""
             self._did("gave back", name, f"{why}; {', '.join(settled.ids)}{gone}")
         elif ended:
@@ -206,7 +272,7 @@ class Watchdog:
     def _cause(self, beat: Document) -> str:
         if beat["machine"] != self.store.host.machine:
             return "the machine was started anew since its last heartbeat"
-        if agents.is_gone(beat):
+        if presence.is_gone(beat):
             return f"its process {beat['pid']} is gone"
         return f"no heartbeat for {span(self.store.host.mono() - beat['mono'])}"
 
@@ -225,6 +291,13 @@ class Watchdog:
 
     # -- starting again ------------------------------------------------------------------------------------------
 
+    def _see(self) -> None:
+        for team in self.store.documents(places.TEAMS):
+            if team["state"] == "up":
+                for member in team["members"] or []:
+                    if member.get("respawn") and not member.get("removed"):
+                        self.hands.see(member)
+
     def _respawn(self) -> None:
         for team in self.store.documents(places.TEAMS):
             if team["state"] == "up":
@@ -235,6 +308,12 @@ class Watchdog:
         name, policy = member["name"], member.get("respawn")
         if not policy or member.get("removed") or name in self.broken or self._lives(name):
             return
+        if not self.hands.may_respawn(team, member):
+            if name not in self.foreign:
+                self._did("not respawned", name, f"team {team['team']} was not called here: `team up FILE`, or `mbox trust`")
+            self.foreign.add(name)
+            return
+        self.foreign.discard(name)
         now, within = self.store.host.mono(), float(policy.get("within") or self.store.config.respawn_window)
         times = int(policy.get("times", self.store.config.respawns))
         tries = [at for at in self.spawned.get(name, []) if now - at < within]
@@ -244,16 +323,66 @@ class Watchdog:
             self._did("broken", name, why)
             self._report(name, team.get("orchestrator"), f"{name} is broken", f"{name}: {why}")
             return
-        self.spawned[name] = [*tries, now]
         failed = self.hands.respawn(team, member)
-        self._did("not respawned" if failed else "respawned", name, failed or f"{len(tries) + 1} of {times} times")
+        if failed:  # nothing ran, so nothing ended
+            if self.failed.get(name) != failed:
+                self._did("not respawned", name, failed)
+            self.failed[name] = failed
+            return
+        self.failed.pop(name, None)
+        self.spawned[name] = [*tries, now]
+        self._did("respawned", name, f"{len(tries) + 1} of {times} times")
 
     def _lives(self, name: str) -> bool:
         """Whether the member's program is there, or has only just been started."""
-        if agents.alive(self.store, name):
+        beat = presence.heartbeat(self.store, name)
+        if beat is not None and not self._is_dead(beat):
             return True
         started = self.spawned.get(name)
         return bool(started and self.store.host.mono() - started[-1] < min(5.0, self.store.config.dead_after))
+
+    # -- screens -------------------------------------------------------------------------------------------------
+
+    def _screens(self) -> None:
+        """Note who gets nowhere, and tell its superior at the second scan that sees it."""
+        store, names = self.store, set()
+        for doc in self._agents():
+            name = doc["agent"]
+            status = presence.status(store, name)
+            if status is None or not status["pane"] or not presence.alive(store, name):
+                continue
+            names.add(name)
+            state, words = self._looked(doc, status)
+            if state in (stuck.DIALOG, stuck.LIMIT):
+                before, host, moved = self.stuck.get(name), store.host, name in self.moved
+                self.stuck[name] = stuck.seen(before, state, words, host.wall(), host.mono(), self.rules.longest, moved)
+                if self.stuck[name].scans > 1 and not self.stuck[name].told:
+                    self._tell_stuck(doc, self.stuck[name])
+            elif state in stuck.MOVES:
+                self._moves(name, state)
+        for name in self.stuck.keys() - names:
+            self._moves(name, stuck.IDLE)
+
+    def _looked(self, doc: Document, status: Document) -> tuple[str, str]:
+        try:
+            return self.hands.look(doc, status)
+        except (MboxError, OSError):  # the bell says why, if there is anything to ring for
+            return "", ""
+
+    def _moves(self, name: str, state: str) -> None:
+        """It goes on: whatever waited for that is due, once it is idle: a turn may end where it was."""
+        self.stuck.pop(name, None)
+        self.moved.add(name)
+        bell = self.bells.get(name)
+        if bell and bell.outcome in (stuck.DIALOG, stuck.LIMIT) and state == stuck.IDLE:
+            self.bells[name] = bell._replace(next_at=self.store.host.mono())
+
+    def _tell_stuck(self, doc: Document, at: Stuck) -> None:
+        name, mend = doc["agent"], "a person has to answer it in its pane" if at.state == stuck.DIALOG else "it goes on by itself"
+        self._did("stuck", name, f"{at.what()}: {stuck.short(at.words)}")
+        body = f"{name} {at.what()} since {at.since}; {mend}. Its screen says:\n{at.words}"
+        self._report(name, doc["reports_to"], f"{name} {at.what()}", body, keys.own("stuck", name, at.about))
+        self.stuck[name] = at._replace(told=True)
 
     # -- bells ---------------------------------------------------------------------------------------------------
 
@@ -262,40 +391,52 @@ class Watchdog:
         for doc in self._agents():
             name, before = doc["agent"], self.bells.pop(doc["agent"], Bell())
             unread = self._unread(name)
-            bell = bells.seen(before, unread)
-            if not (unread and bell.held):
-                self.reported.discard(name)
-            status = agents.status(self.store, name) if unread and name not in quiet else None
-            if status is None or not status["pane"] or agents.alive(self.store, name) is False:
+            bell = nudges.seen(before, unread)
+            if not unread or (before.ids and not bell.ids):
+                self.deaf.pop(name, None)
+            status = presence.status(self.store, name) if unread and name not in quiet else None
+            if status is None or not status["pane"] or not presence.alive(self.store, name):
                 continue  # nobody to ring for: what is remembered of it would only keep this process awake
             self._ring_for(doc, status, bell, unread)
 
     def _ring_for(self, doc: Document, status: Document, bell: Bell, unread: frozenset[str]) -> None:
         """Ring for one agent, if it is time; a failure is looked at again as late as a pane that is busy."""
         name, now = doc["agent"], self.store.host.mono()
-        if not bells.is_due(bell, unread, now):
+        if not nudges.is_due(bell, unread, now):
             self.bells[name] = bell
             return
+        at = self.stuck.get(name)
+        limited = at is not None and at.state == stuck.LIMIT and unread != nudges.LEFT
+        if limited and at is not None and now < at.until:
+            waits = nudges.rung(bell, unread, stuck.LIMIT, now, self.rules)._replace(next_at=at.until)
+            self._rung(doc, status, waits, bell.outcome)
+            return
         try:
-            ring = self.hands.tidy if unread == bells.LEFT else self.hands.nudge
-            outcome = "busy" if agents.said_by_hooks(status) == "busy" else ring(doc, status)
+            ring = self.hands.tidy if unread == nudges.LEFT else self.hands.nudge
+            outcome = "busy" if presence.said_by_hooks(status) == "busy" else ring(doc, status)
         except (MboxError, OSError):
-            self.bells[name] = bells.rung(bell, unread, "failed", now, self.rules)
+            self.bells[name] = nudges.rung(bell, unread, "failed", now, self.rules)
             raise
+        if limited and outcome == nudges.TAKEN:  # what takes it is the program that says its limit, so that is no try
+            rung = nudges.rung(bell, unread, stuck.LIMIT, now, self.rules)._replace(next_at=now + self.rules.longest)
+        else:
+            rung = nudges.rung(bell, unread, outcome, now, self.rules)
         if outcome:  # else its program is never typed into
-            self._rung(doc, bells.rung(bell, unread, outcome, now, self.rules), bell.outcome)
+            self._rung(doc, status, rung, bell.outcome)
 
-    def _rung(self, doc: Document, bell: Bell, before: str) -> None:
+    def _rung(self, doc: Document, status: Document, bell: Bell, before: str) -> None:
         name = doc["agent"]
         self.bells[name] = bell
-        if bell.outcome == bells.TAKEN or bell.outcome != before:
-            what = "nudged" if bell.outcome == bells.TAKEN else "not nudged"
-            self._did(what, name, f"{bell.outcome}: {bells.told(bell.ids)}")
-        if bell.held and name not in self.reported:
-            self.reported.add(name)
+        if bell.outcome == nudges.TAKEN or bell.outcome != before:
+            what = "nudged" if bell.outcome == nudges.TAKEN else "not nudged"
+            self._did(what, name, f"{bell.outcome}: {nudges.reason(bell.ids)}")
+        if bell.tries >= min(nudges.TOLD, self.rules.tries) and name not in self.deaf:
+            words = self.deaf[name] = self._looked(doc, status)[1][-stuck.LONGEST:]
             why = f"{bell.tries} bells were taken and none of {len(bell.ids)} messages was read"
-            self._did("held", name, why)
-            self._report(name, doc["reports_to"], f"{name} does not react", f"{name}: {why}; it is left alone until then")
+            self._did("deaf", name, why)
+            body = f"{name}: {why}; it is rung for again, at most every {span(self.rules.longest)}. Its screen says:\n{words}"
+            key = keys.own("deaf", name, keys.fingerprint(sorted(bell.ids)))
+            self._report(name, doc["reports_to"], f"{name} does not react", body, key)
 
     def _unnudged(self) -> set[str]:
         """Members whose team does not want them nudged."""
@@ -303,21 +444,53 @@ class Watchdog:
         return {row["name"] for doc in teams for row in doc["members"] or [] if row.get("nudge") is False}
 
     def _unread(self, name: str) -> frozenset[str]:
-        """What there is to ring for; `bells.LEFT` where nothing is, but for a line that was typed and not taken."""
-        unread = frozenset(entry[:-5] for entry in self.store.names(places.new_folder(name)))
-        return unread or (bells.LEFT if self.hands.left(name) else unread)
+        """What there is to ring for; `nudges.LEFT` where nothing is, but for a line that was typed and not taken."""
+        unread = frozenset(places.idents(self.store.names(places.new_folder(name))))
+        return unread or (nudges.LEFT if self.hands.left(name) else unread)
 
-    def _report(self, name: str, to: str | None, subject: str, body: str) -> None:
-        """Tell a superior by mail; where there is none, a person finds it in `mbox status`."""
+    def _report(self, name: str, to: str | None, subject: str, body: str, key: str = "") -> None:
+        """Tell a superior by mail, once for a ``key``; where there is none, a person finds it in `mbox status`."""
         if not to or to == name:
             return
 
         def decide(tx: Transaction) -> None:
-            ident = mail.system(tx, to, subject, body)
+            if key and tx.index.key(tx.actor.name, key, 0.0):
+                return
+            ident = sending.system(tx, to, subject, body)
             if ident:
-                tx.record("mail.send", [ident])
+                tx.record(operations.MAIL_SEND, [ident], key=[key, keys.fingerprint([key])] if key else None)
 
         self.store.transact(decide, SWEEP)
+
+    # -- who does nothing ----------------------------------------------------------------------------------------
+
+    def _stalled(self) -> None:
+        for doc in self._agents():
+            name, why = doc["agent"], presence.stalled(self.store, doc["agent"])
+            if not why:
+                self.stalled.discard(name)
+            elif name not in self.stalled and self._has_something_to_do(doc):
+                self.stalled.add(name)
+                self._did("stalled", name, why)
+                self._report(name, doc["reports_to"], f"{name} does nothing", f"{name} {why}; look at its pane")
+
+    def _has_something_to_do(self, doc: Document) -> bool:
+        name, incarnation = doc["agent"], doc["incarnation"]
+        if places.idents(self.store.names(places.new_folder(name))):
+            return True
+        return self.store.transact(lambda tx: departure.holds(tx, name, incarnation), SWEEP.trial())
+
+    # -- errands -------------------------------------------------------------------------------------------------
+
+    def _errands(self) -> None:
+        """Do what is asked for, once: what is noted is taken away first."""
+        for name in self.store.names(places.ERRANDS):
+            path = f"{places.ERRANDS}/{name}"
+            note = self.store.remembered(path)
+            self.store.disk.unlink(self.store.absolute(path))
+            if note and note.get("machine") == self.store.host.machine:
+                failed = self.hands.errand(note)
+                self._did("not started" if failed else "started", str(note.get("verb")), failed or f"asked by {note.get('by')}")
 
     # -- audit ---------------------------------------------------------------------------------------------------
 
@@ -341,7 +514,9 @@ class Watchdog:
         return {
             "pid": os.getpid(), "start_ticks": start_ticks(os.getpid()), "machine": self.store.host.machine,
             "started_at": self.started_at, "scan_at": self.scanned_at, "mono": now, "errors": self.errors,
-            "bells": {name: bell.doc(now) for name, bell in self.bells.items()}, "reported": sorted(self.reported),
+            "bells": {name: bell.doc(now) for name, bell in self.bells.items()}, "deaf": self.deaf,
+            "stuck": {name: at.doc(now) for name, at in self.stuck.items()},
+            "stalled": sorted(self.stalled),
             "spawned": {name: [now - at for at in times] for name, times in self.spawned.items()},
             "broken": self.broken, "did": [deed._asdict() for deed in self.did],
         }  # fmt: skip
@@ -349,10 +524,9 @@ class Watchdog:
     def write(self) -> None:
         """Leave what was done for people and for the next watchdog; a failure costs only that."""
         try:
-            self.store.check_folder(places.CACHE)
-            self.store.disk.replace(self.store.absolute(places.WATCHDOG), (compact(self.doc()) + "\n").encode())
+            self.store.put_ephemeral(places.WATCHDOG, (compact(self.doc()) + "\n").encode())
         except OSError as error:
-            self.errors["memory"] = str(error)
+            self.errors["memory"] = told(error)
 
     def _recall(self) -> None:
         """Go on where the last watchdog ended, if it was on this machine in this life."""
@@ -364,10 +538,12 @@ class Watchdog:
         try:
             self.bells = {name: Bell.of(bell, now - passed) for name, bell in doc["bells"].items()}
             self.spawned = {name: [now - passed - ago for ago in times] for name, times in doc["spawned"].items()}
-            self.broken, self.reported = dict(doc["broken"]), set(doc["reported"])
+            self.broken, self.deaf = dict(doc["broken"]), dict(doc["deaf"])
+            self.stuck = {name: Stuck.of(at, now - passed) for name, at in doc["stuck"].items()}
+            self.stalled = set(doc.get("stalled", ()))
             self.did.extend(Deed(**deed) for deed in doc["did"])
         except (LookupError, TypeError, ValueError, AttributeError):
-            self.bells, self.spawned, self.broken, self.reported = {}, {}, {}, set()
+            self.bells, self.spawned, self.broken, self.deaf, self.stuck = {}, {}, {}, {}, {}
 
     def mend(self) -> None:
         """Members of a team that was called again are not broken any more."""
@@ -377,16 +553,13 @@ class Watchdog:
                     self.broken.pop(member["name"], None)
 
 
-def last(store: OpenStore) -> dict[str, Any] | None:
+def last(store: Store) -> dict[str, Any] | None:
     """What the last watchdog wrote; None if there is none, or it cannot be read."""
-    try:
-        doc = json.loads(store.bytes_of(places.WATCHDOG))
-        return doc if isinstance(doc["did"], list) and isinstance(doc["mono"], (int, float)) else None
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    doc = store.remembered(places.WATCHDOG) or {}
+    return doc if isinstance(doc.get("did"), list) and isinstance(doc.get("mono"), (int, float)) else None
 
 
-def alone(store: OpenStore) -> AbstractContextManager[int]:
+def sole_watchdog(store: Store) -> AbstractContextManager[int]:
     """Be the one watchdog of the store; `NotYours`, naming the other, if there is one."""
 
     def refusal() -> NotYours:
@@ -394,27 +567,75 @@ def alone(store: OpenStore) -> AbstractContextManager[int]:
         who = f" under pid {doc['pid']}" if doc else ""
         return NotYours(f"a watchdog of {store.root} runs already{who}; `mbox watchdog --status` tells what it does")
 
-    return locks.alone(store, places.WATCHDOG_LOCK, PATIENCE, refusal)
+    return mutex.exclusively(store, places.WATCHDOG_LOCK, PATIENCE, refusal)
 
 
-def serve(store: OpenStore, dog: Watchdog, pause: Callable[[float], object] = time.sleep) -> None:
-    """Scan, and sleep until something happens or is due; ends only by an exception, such as a store that is gone."""
-    from mbox.system.watch import Watcher
+class _Gathering:
+    """Wakes a little later than ``watch``: several records often come together, and the files follow meanwhile.
 
-    host = store.host
-    due = 0.0
+    A wait that was overrun is noted, and so is work that took much too long.
+    """
+
+    def __init__(self, clock: Clock, watch: Watch, vigil: Vigil, awake: Awake) -> None:
+        self._clock, self._watch, self._vigil, self._awake = clock, watch, vigil, awake
+
+    def wait(self, seconds: float) -> bool:
+        self._awake.note(self._awake.gap)
+        changed = self._watch.wait(seconds, self._vigil.descriptors)
+        if changed:
+            self._clock.sleep(CALM / 4)
+        self._awake.note(seconds)
+        return changed
+
+
+def is_needed(store: Store) -> bool:
+    """Whether a team is up, or somebody runs under a wrapper."""
+    return bool(roster.live(store)) or any(presence.is_under_wrapper(store, name) for name in registry.known(store))
+
+
+def keep(store: Store, hands: Hands) -> None:
+    """Be the store's watchdog while it is needed; `NotYours` where there is one.
+
+    Who came while this one was about to end saw a watchdog, and started none: so after it has let go it looks again.
+    """
     while True:
-        segment = store.end().segment
-        paths = [store.absolute(places.LOGS), store.journal.path(segment), store.absolute(places.STATUS)]
-        with Watcher(paths, store.watch_backend, store.config.poll, store.say) as watcher:
-            while store.end().segment == segment:
-                if host.mono() >= due:
-                    dog.mend()
-                    due = dog.scan()
-                    next_scan = min(due, host.mono() + store.config.watchdog_scan)
-                if watcher.wait(max(0.0, due - host.mono())):
-                    pause(CALM / 4)  # several records often come together
-                    if store.is_behind():
-                        store.catch_up()
-                    due = min(next_scan, dog.look())
-                    pause(CALM)
+        with sole_watchdog(store):
+            serve(store, Watchdog(store, hands), while_needed=True)
+        if not is_needed(store):
+            return
+
+
+def serve(store: Store, dog: Watchdog, while_needed: bool = False) -> None:
+    """Scan, and sleep until something happens or is due; ends by an exception, such as a store that is gone.
+
+    ``while_needed``: ends too after a scan when no team is up and nobody runs under a wrapper, with a last audit commit.
+    """
+    host = store.host
+    due = next_scan = 0.0
+
+    def look() -> bool | None:
+        nonlocal due, next_scan
+        if vigil.look() or host.mono() >= due:
+            dog.mend()
+            due = dog.scan()
+            next_scan = min(due, host.mono() + store.config.watchdog_scan)
+        else:
+            due = min(next_scan, dog.look())
+            host.sleep(CALM)
+        if not while_needed or is_needed(store):
+            return None
+        dog.scan()  # whoever died since the last
+        dog.finish()
+        return True
+
+    with Vigil(store) as vigil, Watch(store, lambda: [*journal_paths(store), store.absolute(places.STATUS)]) as watch:
+        until(store, _Gathering(host, watch, vigil, dog.awake), look, due=lambda: due)
+
+
+def start_watchdog(root: str) -> None:
+    """Start `mbox watchdog` on its own, for as long as it is needed; of several at once the lock lets one go on."""
+    from mbox.system.command import start_detached
+
+    own = ("MBOX_AGENT", "MBOX_INCARNATION")
+    environ = {name: value for name, value in os.environ.items() if name not in own}
+    start_detached(interpreter.words("mbox", "watchdog", "--while-needed", "--root", root, "--quiet"), environ)

@@ -1,8 +1,11 @@
 """Dead letters: mail that nobody acknowledged, and documents that could not be read.
 
-An envelope says why, since when and from where, and holds the original: a message as it was, or a damaged
-document's text.  ``mail`` and ``recovery`` put them there; here they are listed, delivered again, or removed for good.
-A message can be named by its envelope (``d12``) or by its own id (``m5``: every receiver's copy that is dead).
+An envelope says why, since when and from where, and holds the original: a message as it was, or a damaged document's
+text.  `reading`, and in the store `quarantine`, put them there; here they are listed, delivered again, or removed for
+good.  A message can be named by its envelope (``d12``) or by its own id (``m5``: every receiver's copy that is dead).
+
+Promised: of several that are named all are delivered or removed, or none, in one record.  Not promised: that a document's
+text can be mended here; that is a person's to do.
 """
 
 from __future__ import annotations
@@ -10,20 +13,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from mbox.agents import registry as agents
-from mbox.format import places
-from mbox.format.documents import Document
+from mbox.agents import registry
 from mbox.errors import NotFound, Usage, meant_id
-from mbox.mail.lookup import Reader, is_expired
+from mbox.format import operations, places
+from mbox.format.documents import Document
 from mbox.store.store import Actor, Store, Transaction
 
+from .lookup import DocumentReader, is_expired
 
-def _envelopes(reader: Reader) -> Iterator[tuple[str, Document]]:
+
+def _envelopes(reader: DocumentReader) -> Iterator[tuple[str, Document]]:
     """``(id, envelope)`` of every dead letter, oldest first."""
-    names = [name[:-5] for name in reader.names(places.DEADLETTER) if name.endswith(".json")]
+    names = places.idents(reader.names(places.DEADLETTER))
     for ident in sorted(filter(places.is_name, names), key=lambda name: (len(name), name)):
         path = places.deadletter(ident)
-        doc = reader.glance(path) if isinstance(reader, Store) else reader.read(path)
+        doc = reader.glance(path)
         if doc:
             yield ident, doc
 
@@ -38,7 +42,7 @@ def _receiver(envelope: Document) -> str:
     return parts[2] if len(parts) == 5 and parts[1] == "inbox" and places.is_name(parts[2]) else ""
 
 
-def holds(reader: Reader, agent: str, msg_id: str) -> bool:
+def holds(reader: DocumentReader, agent: str, msg_id: str) -> bool:
     """Whether ``agent``'s copy of a message is in the dead letters."""
     mail = (envelope for _, envelope in _envelopes(reader) if is_mail(envelope))
     return any(one["original"]["msg_id"] == msg_id and _receiver(one) == agent for one in mail)
@@ -64,7 +68,7 @@ def show(store: Store, ident: str) -> list[Document]:
     return [{"id": name, **envelope} for name, envelope in _named(store, ident)]
 
 
-def _named(reader: Reader, ident: str) -> list[tuple[str, Document]]:
+def _named(reader: DocumentReader, ident: str) -> list[tuple[str, Document]]:
     every = list(_envelopes(reader))
     found = [
         (name, envelope)
@@ -76,26 +80,54 @@ def _named(reader: Reader, ident: str) -> list[tuple[str, Document]]:
     return found
 
 
-def retry(store: Store, actor: Actor, ids: Iterable[str], dry_run: bool = False) -> list[Document]:
+def retry(store: Store, actor: Actor, ids: Iterable[str]) -> list[Document]:
     """Deliver dead mail again, to its old place in the inbox, with its deliveries counted anew."""
-    names = tuple(ids)
-    return store.transact(lambda tx: _each(tx, names, "mail.retry"), actor, dry_run)
+    names = _chosen(store, ids)
+    return store.transact(lambda tx: _each(tx, names, operations.MAIL_RETRY), actor)
 
 
-def purge(store: Store, actor: Actor, ids: Iterable[str], dry_run: bool = False) -> list[Document]:
+def purge(store: Store, actor: Actor, ids: Iterable[str]) -> list[Document]:
     """Remove dead letters for good; the journal still knows them."""
-    names = tuple(ids)
-    return store.transact(lambda tx: _each(tx, names, "mail.purge"), actor, dry_run)
+    names = _chosen(store, ids)
+    return store.transact(lambda tx: _each(tx, names, operations.MAIL_PURGE), actor)
 
 
-def _each(tx: Transaction, ids: Iterable[str], op: str) -> list[Document]:
+def _chosen(store: Store, ids: Iterable[str]) -> list[str]:
+    """The dead letters that ``ids`` name, each once; looked for without the lock, since all may have to be read."""
+    store.bring_up()
+    there = set(places.idents(store.names(places.DEADLETTER)))
+    of_message: dict[str, list[str]] | None = None
+    found: dict[str, None] = {}
+    for ident in ids:
+        names = [ident] if ident in there else []
+        if not names:
+            if of_message is None:
+                of_message = _of_messages(store)
+            names = of_message.get(ident, [ident])  # what is none is refused under the lock
+        found |= dict.fromkeys(names)
+    return list(found)
+
+
+def _of_messages(store: Store) -> dict[str, list[str]]:
+    """The dead letters of each message."""
+    found: dict[str, list[str]] = {}
+    for name, envelope in _envelopes(store):
+        if is_mail(envelope):
+            found.setdefault(envelope["original"]["msg_id"], []).append(name)
+    return found
+
+
+def _each(tx: Transaction, names: Iterable[str], op: str) -> list[Document]:
     if tx.actor.incarnation:
-        agents.still_current(tx)
-    chosen = {name: envelope for ident in ids for name, envelope in _named(tx, ident)}
+        registry.still_current(tx)
     out: list[Document] = []
     on: list[str] = []
-    for name, envelope in chosen.items():
-        row = _deliver(tx, name, envelope) if op == "mail.retry" else {"id": name, "purged": True}
+    for name in names:
+        envelope = tx.read(places.deadletter(name))
+        if envelope is None:
+            there = sorted(places.idents(tx.names(places.DEADLETTER)))
+            raise NotFound(f"no dead letter {name}{meant_id(name, there)}")
+        row = _deliver(tx, name, envelope) if op == operations.MAIL_RETRY else {"id": name, "purged": True}
         tx.delete(places.deadletter(name))
         out.append(row)
         on.append(str(row.get("msg_id", name)))
@@ -109,7 +141,7 @@ def _deliver(tx: Transaction, name: str, envelope: Document) -> Document:
         where = tx.store.absolute(places.deadletter(name))
         raise Usage(f"{name} is no message ({envelope['reason']}); its text is in {where}, mend it by hand")
     original, to = envelope["original"], _receiver(envelope)
-    agents.require(tx.store, tx.read, to)
+    registry.require(tx.store, tx.read, to)
     msg_id = original["msg_id"]
     if tx.read(places.new(to, msg_id)) or tx.read(places.cur(to, msg_id)):
         raise Usage(f"{msg_id} stands in the inbox of {to} already; `mbox deadletter purge {name}` drops this copy")

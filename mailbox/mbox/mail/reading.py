@@ -15,21 +15,17 @@ caller has what was printed: a reader that dies in between leaves it leased, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, cast
 
-from mbox.mail import lookup as letters
-from mbox.agents import registry as agents
-from mbox.format import documents
-from mbox.format import places
+from mbox.agents import presence, registry
+from mbox.errors import LeftAlone, MboxError, NotFound, NotYours, StoreError, Usage
+from mbox.format import documents, operations, places
 from mbox.format.documents import Document
-from mbox.errors import NotYours, StoreError, Usage
 from mbox.format.lease import Lease
-from mbox.mail.lookup import Wanted
 from mbox.store.store import Actor, Store, Transaction
 
-if TYPE_CHECKING:
-    from mbox.opening import OpenStore
-    from mbox.config.settings import Config
+from . import inbox, lookup
+from .inbox import MailFilter
+from .lookup import DocumentReader, nearest_ids, sent
 
 BATCH = 64
 """Messages read or acknowledged in one record at most."""
@@ -38,8 +34,9 @@ BATCH_BYTES = 1 << 20
 """The text that one record reads, after which it takes no further message."""
 
 
-def read(store: Store, actor: Actor, ids: Iterable[str] = (), limit: int = 1, wanted: Wanted = letters.ANY,
-         dry_run: bool = False) -> list[Document]:  # fmt: skip
+def read(
+    store: Store, actor: Actor, ids: Iterable[str] = (), limit: int = 1, wanted: MailFilter = inbox.ANY
+) -> list[Document]:
     """Take messages out of the inbox under a lease: ``ids``, or the ``limit`` next (at most `BATCH`) ``wanted`` ones.
 
     Each document with its ``token``; ``already`` for one of ``ids`` that the caller has read before, which is shown
@@ -47,38 +44,37 @@ def read(store: Store, actor: Actor, ids: Iterable[str] = (), limit: int = 1, wa
     """
     names = tuple(dict.fromkeys(ids))
     if names:
-        docs = store.transact(lambda tx: _read(tx, lambda me: [_named(tx, me, one) for one in names]), actor, dry_run)
-    elif wanted == letters.ANY:
-        docs = store.transact(lambda tx: _read(tx, lambda me: _next(tx, me, min(limit, BATCH))), actor, dry_run)
+        docs = store.transact(lambda tx: _read(tx, lambda me: [_named(tx, me, one) for one in names]), actor)
+    elif wanted == inbox.ANY:
+        docs = store.transact(lambda tx: _read(tx, lambda me: _next(tx, me, min(limit, BATCH))), actor)
     else:
-        docs = _read_wanted(store, actor, wanted, min(limit, BATCH), dry_run)
-    return [letters.annotated(store, doc) for doc in docs]
+        docs = _read_wanted(store, actor, wanted, min(limit, BATCH))
+    return [lookup.annotated(store, doc) for doc in docs]
 
 
-def read_many(store: Store, actor: Actor, limit: int, wanted: Wanted = letters.ANY,
-              dry_run: bool = False) -> list[Document]:  # fmt: skip
+def read_many(store: Store, actor: Actor, limit: int, wanted: MailFilter = inbox.ANY) -> list[Document]:
     """As `read`, up to any ``limit`` (0: all), in as many transactions as that takes."""
     out: list[Document] = []
     while not limit or len(out) < limit:
-        docs = read(store, actor, limit=limit - len(out) if limit else BATCH, wanted=wanted, dry_run=dry_run)
+        docs = read(store, actor, limit=limit - len(out) if limit else BATCH, wanted=wanted)
         out += docs
-        if not docs or dry_run:
+        if not docs or actor.dry_run:
             break
     return out
 
 
-def _read_wanted(store: Store, actor: Actor, wanted: Wanted, limit: int, dry_run: bool) -> list[Document]:
+def _read_wanted(store: Store, actor: Actor, wanted: MailFilter, limit: int) -> list[Document]:
     """Looking for what is wanted may take long, so it is done without the lock; what was found is checked under it."""
     while True:
-        found = [doc["msg_id"] for doc in letters.unread(store, actor.name, wanted)][:limit]
-        if not found and not store.is_behind():
+        found = [doc["msg_id"] for doc in inbox.unread(store, actor.name, wanted)][:limit]
+        if not found and store.is_in_order():
             return []
         if not found:
             store.catch_up()
-            found = [doc["msg_id"] for doc in letters.unread(store, actor.name, wanted)][:limit]
+            found = [doc["msg_id"] for doc in inbox.unread(store, actor.name, wanted)][:limit]
         if not found:
             return []
-        docs = store.transact(_taking(found), actor, dry_run)
+        docs = store.transact(_taking(found), actor)
         if docs:
             return docs
 
@@ -89,7 +85,7 @@ def _taking(ids: list[str]) -> Callable[[Transaction], list[Document]]:
 
 def _read(tx: Transaction, choose: Callable[[str], list[Document]]) -> list[Document]:
     """Put what ``choose`` chose in ``cur/`` under a lease, but for what it marked as ``already`` read."""
-    me = agents.still_current(tx)
+    me = registry.still_current(tx)
     agent, since = me["agent"], me["incarnation_since"] or ""
     out: list[Document] = []
     for doc in choose(agent):
@@ -98,7 +94,7 @@ def _read(tx: Transaction, choose: Callable[[str], list[Document]]) -> list[Docu
         out.append({**doc, "before_you": True} if doc["created_at"] < since else doc)
     taken = [doc["msg_id"] for doc in out if not doc.get("already")]
     if taken:
-        tx.record("mail.read", taken)
+        tx.record(operations.MAIL_READ, taken)
     return out
 
 
@@ -111,7 +107,7 @@ def _hand_over(tx: Transaction, agent: str, doc: Document) -> Document:
     if tx.read(places.new(agent, msg_id)):
         tx.delete(places.new(agent, msg_id))
     holder = Actor(agent, tx.actor.incarnation if doc["needs_ack"] else 0)
-    token = tx.grant(places.read_lease(agent, msg_id), holder, config_of(tx).read_lease)
+    token = tx.grant(places.read_lease(agent, msg_id), holder, tx.store.config.read_lease)
     return {**fresh, "token": token}
 
 
@@ -119,16 +115,22 @@ def _next(tx: Transaction, agent: str, limit: int) -> list[Document]:
     """Unread messages by priority, then age; what has expired is left to the sweep."""
     found: list[Document] = []
     skip, size = 0, 0
-    while len(found) < limit and size < BATCH_BYTES:
+    while len(found) < limit and size < BATCH_BYTES and not tx.is_laden:
         msg_id = tx.index.next_message(agent, skip)
         if msg_id is None:
             break
-        doc = tx.read(places.new(agent, msg_id))
+        try:
+            doc = tx.read(places.new(agent, msg_id))
+        except LeftAlone as error:
+            tx.pass_over(error)
+            skip += 1
+            continue
         if doc is None:
-            tx.index.forget_message(agent, msg_id)
+            tx.recall(msg_id)
+            tx.forget_message(agent, msg_id)
             continue
         skip += 1
-        if not letters.is_expired(doc, tx.now):
+        if not lookup.is_expired(doc, tx.now):
             found.append(doc)
             size += len(doc["body"])
     return found
@@ -136,8 +138,8 @@ def _next(tx: Transaction, agent: str, limit: int) -> list[Document]:
 
 def _still(tx: Transaction, agent: str, ids: list[str]) -> list[Document]:
     """Those of ``ids`` that are still unread."""
-    docs = (tx.read(places.new(agent, msg_id)) for msg_id in ids)
-    return [doc for doc in docs if doc and not letters.is_expired(doc, tx.now)]
+    docs = (tx.glance(places.new(agent, msg_id)) for msg_id in ids if not tx.is_laden)
+    return [doc for doc in docs if doc and not lookup.is_expired(doc, tx.now)]
 
 
 def _named(tx: Transaction, agent: str, msg_id: str) -> Document:
@@ -151,10 +153,10 @@ def _named(tx: Transaction, agent: str, msg_id: str) -> Document:
             return doc
         lease = tx.lease(places.read_lease(agent, msg_id))
         return {**doc, "token": lease.token if lease else 0, "already": True}
-    doc = letters.archived(tx, agent, msg_id)
+    doc = lookup.archived(tx, agent, msg_id)
     if doc:
         return {**doc, "already": True}
-    raise letters.missing(tx, agent, msg_id)
+    raise missing(tx, agent, msg_id)
 
 
 def pending(store: Store, agent: str) -> dict[str, str]:
@@ -162,13 +164,12 @@ def pending(store: Store, agent: str) -> dict[str, str]:
 
     Without the lock.  What is expired comes back with the next command that writes; reading it again takes it anew.
     """
-    from mbox.reservations.reserving import span
+    from mbox.system.clock import span
 
-    names = [name[:-5] for name in store.names(places.cur_folder(agent)) if name.endswith(".json")]
     found = {}
-    for msg_id in sorted(names, key=places.number):
+    for msg_id in sorted(places.idents(store.names(places.cur_folder(agent))), key=places.number):
         lease = store.load_lease(places.read_lease(agent, msg_id))
-        left = lease.left(store.host) if lease else cast("OpenStore", store).config.read_lease
+        left = lease.left(store.host) if lease else store.config.read_lease
         found[msg_id] = span(left) if left > 0 else "expired"
     return found
 
@@ -180,13 +181,16 @@ def finish(store: Store, actor: Actor, docs: Iterable[Document]) -> None:
     reading stands.
     """
     mine = [doc for doc in docs if doc["state"] == "read" and doc.get("token") and not doc["needs_ack"]]
-    for start in range(0, len(mine), BATCH):
-        batch = mine[start : start + BATCH]
+    while mine:
+        batch = mine[:BATCH]
 
-        def decide(tx: Transaction, batch: list[Document] = batch) -> None:
-            agent = agents.still_current(tx)["agent"]
-            acked = []
+        def decide(tx: Transaction, batch: list[Document] = batch) -> int:
+            agent = registry.still_current(tx)["agent"]
+            acked, seen = [], 0
             for doc in batch:
+                if tx.is_laden and seen:
+                    break
+                seen += 1
                 there = tx.read(places.cur(agent, doc["msg_id"]))
                 gone = lost(tx, there, doc["token"]) if there else "it is no longer there"
                 if there is None or gone:
@@ -195,28 +199,29 @@ def finish(store: Store, actor: Actor, docs: Iterable[Document]) -> None:
                 archive(tx, agent, there, "acked")
                 acked.append(doc["msg_id"])
             if acked:
-                tx.record("mail.ack", acked)
+                tx.record(operations.MAIL_ACK, acked)
+            return seen
 
         try:
-            store.transact(decide, actor)
+            mine = mine[store.transact(decide, actor) :]
         except StoreError as error:
+            mine = mine[len(batch) :]
             store.say(f"{', '.join(doc['msg_id'] for doc in batch)}: read, but not acknowledged, and so comes back: {error}")
 
 
-def acknowledge(store: Store, actor: Actor, ids: Iterable[str], token: int | None = None,
-                dry_run: bool = False) -> list[Document]:  # fmt: skip
+def acknowledge(store: Store, actor: Actor, ids: Iterable[str], token: int | None = None) -> list[Document]:
     """Acknowledge what the caller has read, all of ``ids`` or none; `NotYours` where its lease is lost."""
     names = list(dict.fromkeys(ids))
 
     def decide(tx: Transaction) -> list[Document]:
-        agent = agents.still_current(tx)["agent"]
+        agent = registry.still_current(tx)["agent"]
         out = [_ack(tx, agent, msg_id, token) for msg_id in names]
         acked = [row["msg_id"] for row in out if "already" not in row]
         if acked:
-            tx.record("mail.ack", acked)
+            tx.record(operations.MAIL_ACK, acked)
         return out
 
-    return store.transact(decide, actor, dry_run)
+    return store.transact(decide, actor)
 
 
 def _ack(tx: Transaction, agent: str, msg_id: str, token: int | None) -> Document:
@@ -227,9 +232,9 @@ def _ack(tx: Transaction, agent: str, msg_id: str, token: int | None) -> Documen
             raise NotYours(f"{msg_id}: {gone}; `mbox read {msg_id}` shows it again, with its token")
         archive(tx, agent, doc, "acked")
         return {"msg_id": msg_id, "state": "acked"}
-    doc = tx.read(places.new(agent, msg_id)) or letters.archived(tx, agent, msg_id)
+    doc = tx.read(places.new(agent, msg_id)) or lookup.archived(tx, agent, msg_id)
     if doc is None:
-        raise letters.missing(tx, agent, msg_id)
+        raise missing(tx, agent, msg_id)
     if doc["state"] == "acked":
         return {"msg_id": msg_id, "state": "acked", "already": True}
     if doc["read_by"]:
@@ -283,7 +288,7 @@ def lease_ran_out(tx: Transaction, agent: str, msg_id: str, lease: Lease | None)
     if lease is None:
         tx.first_look(path, agent, 0, 0)
         return True
-    config = config_of(tx)
+    config = tx.store.config
     if _reader_lives(tx, agent, lease.incarnation):
         doc["deliveries"] = max(0, doc["deliveries"] - 1)
         why = f"{agent} read it and is alive, but did not acknowledge it in time; not counted"
@@ -291,10 +296,10 @@ def lease_ran_out(tx: Transaction, agent: str, msg_id: str, lease: Lease | None)
         why = f"delivery {doc['deliveries']} of {config.max_deliveries} to {agent} was not acknowledged in time"
         if doc["deliveries"] >= config.max_deliveries:
             _bury(tx, agent, doc, why)
-            tx.record("mail.dead", [msg_id], why)
+            tx.record(operations.MAIL_DEAD, [msg_id], why)
             return True
     _return(tx, agent, doc)
-    tx.record("mail.return", [msg_id], why)
+    tx.record(operations.MAIL_RETURN, [msg_id], why)
     return True
 
 
@@ -303,7 +308,7 @@ def reader_gone(tx: Transaction, agent: str, msg_id: str, what: str) -> bool | N
     doc = tx.read(places.cur(agent, msg_id))
     if doc is None:
         return None
-    limit = config_of(tx).max_deliveries
+    limit = tx.store.config.max_deliveries
     if doc["deliveries"] >= limit:
         _bury(tx, agent, doc, f"{what} (delivery {doc['deliveries']} of {limit})")
         return False
@@ -322,7 +327,7 @@ def _return(tx: Transaction, agent: str, doc: Document) -> None:
 def _reader_lives(tx: Transaction, agent: str, incarnation: int) -> bool:
     now = tx.read(places.agent(agent))
     replaced = incarnation and now and now["incarnation"] != incarnation
-    return not replaced and agents.alive(tx.store, agent) is True
+    return not replaced and presence.alive(tx.store, agent) is True
 
 
 def _bury(tx: Transaction, agent: str, doc: Document, why: str) -> None:
@@ -342,14 +347,21 @@ def expire(tx: Transaction, agent: str, msg_id: str) -> bool:
     doc = tx.read(path)
     if doc is None or not doc["expires_at"]:
         return False
-    if not letters.is_expired(doc, tx.now):
-        tx.index.expires(path, doc["expires_at"])
+    if not lookup.is_expired(doc, tx.now):
+        tx.expires(path, doc["expires_at"])
         return True
     archive(tx, agent, doc, "expired")
-    tx.record("mail.expire", [msg_id], f"unread by {agent} until {doc['expires_at']}, its time to live")
+    tx.record(operations.MAIL_EXPIRE, [msg_id], f"unread by {agent} until {doc['expires_at']}, its time to live")
     return True
 
 
-def config_of(tx: Transaction) -> Config:
-    """The configuration of the transaction's store."""
-    return cast("OpenStore", tx.store).config
+def missing(reader: DocumentReader, agent: str, msg_id: str) -> MboxError:
+    """Why ``agent`` has no copy of a message that it asked for; the journal was asked first."""
+    from .deadletters import holds
+
+    reader.recall(msg_id)
+    if holds(reader, agent, msg_id):
+        return NotFound(f"{msg_id} is in the dead letters; `mbox deadletter retry {msg_id}` delivers it again")
+    if sent(reader, msg_id):
+        return NotFound(f"{msg_id} was not sent to {agent}; `mbox show {msg_id}` shows it")
+    return NotFound(f"no message {msg_id} in the inbox of {agent}{nearest_ids(reader, msg_id, agent)}")

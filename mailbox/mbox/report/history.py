@@ -1,23 +1,27 @@
 """The journal as people ask for it: filtered, newest first or followed.
 
-Reads without the lock, up to the mark only, so that a record is never shown before its documents follow.  Starting
-points are found from the end (``--limit``) or by bisection (``--since``), never by reading the journal from its start.
+Reads without the lock, up to the mark only, so that a record is never shown before its documents follow; `follow` takes
+it for what is committed and not published yet (`mbox.store.waiting`).  Starting points are found from the end
+(``--limit``) or by bisection (``--since``), never by reading the journal from its start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from mbox.format.documents import compact
 from mbox.errors import Usage
-from mbox.system.host import seconds
-from mbox.journal.segments import Record, Tail, decode
+from mbox.format import places
+from mbox.journal.record import Record, Tail, decode, op_needle, text_needle
 from mbox.store.store import Store
+from mbox.system.clock import parse_duration, seconds
+
+if TYPE_CHECKING:
+    from mbox.store.waiting import Waker
 
 
-class Filter(NamedTuple):
+class RecordFilter(NamedTuple):
     """Which records are wanted; an empty field wants all.  ``op`` ending in ``.`` or ``*`` is a prefix."""
 
     agent: str = ""
@@ -42,9 +46,9 @@ class Filter(NamedTuple):
     @lru_cache(1)  # noqa: B019 - a tuple, not an instance with a life of its own
     def _words(self) -> tuple[bytes, ...]:
         """What stands in the line of every record that passes."""
-        words = [compact(word).encode() for word in (self.agent, self.task) if word]
+        words = [text_needle(word) for word in (self.agent, self.task) if word]
         if op := self.op.rstrip("*"):
-            words.append(b'"op":' + compact(op).encode()[: None if op == self.op and not op.endswith(".") else -1])
+            words.append(op_needle(op, prefix=op != self.op or op.endswith(".")))
         return tuple(words)
 
     def is_over(self, record: Record) -> bool:
@@ -52,16 +56,16 @@ class Filter(NamedTuple):
         return bool(record["seq"] <= self.since_seq or (self.since_time and record["ts"] < self.since_time))
 
 
-def since(text: str, wall: float, duration: Callable[[str], float]) -> Filter:
+def since(text: str, wall: float) -> RecordFilter:
     """A filter that starts at a sequence (``1200``), a duration ago (``2h``), or a UTC time (``2026-01-02T03:04:05Z``)."""
-    from mbox.system.host import stamp
+    from mbox.system.clock import stamp
 
     if text.isdecimal():
-        return Filter(since_seq=int(text))
+        return RecordFilter(since_seq=int(text))
     if (text[:1].isdecimal() and "T" in text) or text.count("-") == 2:
-        return Filter(since_time=_time(text))
+        return RecordFilter(since_time=_time(text))
     try:
-        return Filter(since_time=stamp(wall - duration(text)))
+        return RecordFilter(since_time=stamp(wall - parse_duration(text)))
     except ValueError:
         known = "a duration (2h), a sequence (1200) or a time (2026-01-02T03:04:05Z)"
         raise Usage(f"--since {text!r} is none of {known}") from None
@@ -70,7 +74,7 @@ def since(text: str, wall: float, duration: Callable[[str], float]) -> Filter:
 def _time(text: str) -> str:
     from datetime import UTC, datetime
 
-    from mbox.system.host import stamp
+    from mbox.system.clock import stamp
 
     try:
         when = datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -79,7 +83,7 @@ def _time(text: str) -> str:
     return stamp((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp())
 
 
-def newest(store: Store, wanted: Filter, limit: int) -> tuple[list[Record], bool]:
+def newest(store: Store, wanted: RecordFilter, limit: int) -> tuple[list[Record], bool]:
     """The newest ``limit`` records that pass (0: all), oldest first; and whether older ones were left out."""
     found: list[Record] = []
     for segment, offset, line in store.journal.backwards(store.end()):
@@ -99,20 +103,51 @@ def newest(store: Store, wanted: Filter, limit: int) -> tuple[list[Record], bool
     return found[::-1], False
 
 
-def follow(store: Store, wanted: Filter, place: Tail, wait: Callable[[], object]) -> Iterator[Record]:
-    """Records after ``place`` that pass, without end; ``wait`` returns when the journal may have grown."""
-    while True:
+def follow(store: Store, wanted: RecordFilter, place: Tail, waker: Waker) -> Iterator[Record]:
+    """Records after ``place`` that pass, without end; ``waker`` wakes when the journal may have grown."""
+    from mbox.store.waiting import until
+
+    def grown() -> Tail | None:
         end = store.end()
-        if end != place:
-            yield from (record for _, record in store.journal.records(place, end) if wanted.wants(record))
-            place = end
-        else:
-            wait()
+        return end if end > place else None
+
+    while True:
+        end = until(store, waker, grown) or place
+        yield from (record for _, record in store.journal.records(place, end) if wanted.wants(record))
+        place = end
 
 
 def row(record: Record) -> dict[str, object]:
     """The short form of a record: ``seq ts by op on why``."""
     return {name: record[name] for name in ("seq", "ts", "by", "op", "on", "why")}
+
+
+class Titles:
+    """What the tasks and messages that records are about are called, each looked up once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, str] = {}
+
+    def of(self, record: Record) -> str:
+        """The title of the first task, or the subject of the first message, that ``record`` is about; empty if there is none."""
+        for doc, paths in record["put"]:
+            if paths and places.kind(paths[0]) in ("task", "message"):
+                self._known.setdefault(places.ident(paths[0]), doc.get("title") or doc.get("subject") or "")
+        return next(filter(None, map(self._title, record["on"])), "")
+
+    def _title(self, ident: str) -> str:
+        if ident not in self._known:
+            self._known[ident] = self._found(ident) if places.is_name(ident) else ""
+        return self._known[ident]
+
+    def _found(self, ident: str) -> str:
+        store = self._store
+        if task := store.glance(places.task(ident)):
+            return str(task["title"])
+        if ident[:1] != "m" or not places.number(ident):
+            return ""
+        return next((str(doc.get("subject") or "") for doc, _ in store.made(ident)), "")
 
 
 def age(store: Store, when: str) -> float:

@@ -2,12 +2,14 @@
 
 Promised: a hit is in the journal, and everything in the journal up to its mark is looked through; words are words,
 whatever they contain (no query syntax; a word of several, quoted in the shell, is a phrase; a ``*`` at its end means
-any ending).  Not promised: that what was found still stands (a dead letter may have been purged).
+any ending), and text without spaces is found by any piece of it (`pairs`).  Not promised: that what was found still
+stands (a dead letter may have been purged).
 
 Files: ``cache/search.sqlite`` (SQLite FTS5) holds the text of each message (subject, body, payload) and of each task
 (title, description), and the place in the journal up to which it is complete.  A search catches it up first.  It is
-thrown away and made again when it is missing, damaged, of another store or version, or ahead of the journal.  A crash
-leaves SQLite's own journal, which the next search rolls back.  Where the folder cannot be written, the index is made
+thrown away and made again when it is missing, damaged, ahead of the journal, or not made by this store, this version and
+in this life of the machine (`mbox.system.database`: it is not opened then).  A crash leaves SQLite's write-ahead log,
+which the next search takes in.  Where the folder cannot be written, the index is made
 in memory, for this one search.
 """
 
@@ -16,41 +18,60 @@ from __future__ import annotations
 import re
 from binascii import crc32
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbox.format import places
-from mbox.format.documents import Document, compact
 from mbox.errors import Corrupt, StoreError, Usage
-from mbox.journal.segments import Tail, decode
+from mbox.format import operations, places
+from mbox.format.documents import Document, Newer, check, compact, composed
+from mbox.journal.record import Tail, decode, op_of, sound
+from mbox.mail import lookup
 from mbox.store.store import Store
+from mbox.system import database
+
+from . import pairs
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
 
-VERSION = "2"
+VERSION = "3"
 """Of the tables; another one on disk is thrown away."""
 
 BATCH = 20_000
 """Records between commits of a catch-up, so that an interrupted one need not start over."""
 
-CONTEXT = 16
-"""Words of context around a hit."""
+PATIENCE = 30.0
+"""Seconds to wait for another search that writes."""
 
-_TABLES = """
+WORDS = 32
+LETTERS = 500
+"""Words in one search at most, and their letters together: each of them is looked for in every text."""
+
+CONTEXT, LINE = 16, 190
+"""Words of context around a hit, and its letters, at most."""
+
+_TABLES = f"""
 CREATE TABLE meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE item(id TEXT PRIMARY KEY, kind TEXT, crc INT, place INT) WITHOUT ROWID;
 CREATE INDEX by_place ON item(place);
-CREATE VIRTUAL TABLE word USING fts5(said, tokenize = 'unicode61');
+CREATE VIRTUAL TABLE word USING fts5(said, tokenize = "unicode61 separators '{pairs.SEAM}'");
 """
 
-_OP = re.compile(rb'"op":"([^"]*)"')
-
-_SILENT = re.compile(
-    rb"mail\.(read|ack|return|expire|dead|refused|retry|purge)|reserve\..*|agent\..*|"
-    rb"store\.(init|segment|checkpoint|aside)|task\.(claim|start|renew|done|fail|release|expire|review|"
-    rb"review-expire|approve|requeue|cancel|note|checkpoint)"
+_SILENT = frozenset(
+    op.encode()
+    for op in (
+        *(operations.MAIL_READ, operations.MAIL_ACK, operations.MAIL_RETURN, operations.MAIL_EXPIRE),
+        *(operations.MAIL_DEAD, operations.MAIL_REFUSED, operations.MAIL_RETRY, operations.MAIL_PURGE),
+        *(operations.TASK_CLAIM, operations.TASK_START, operations.TASK_DONE, operations.TASK_FAIL),
+        *(operations.TASK_RELEASE, operations.TASK_EXPIRE, operations.TASK_REVIEW, operations.TASK_REVIEW_EXPIRE),
+        *(operations.TASK_APPROVE, operations.TASK_REQUEUE, operations.TASK_CANCEL),
+        *(operations.TASK_NOTE, operations.TASK_CHECKPOINT),
+        *(operations.STORE_SEGMENT, operations.STORE_CHECKPOINT, operations.STORE_ASIDE),
+    )
 )
 """Operations that put no text that is not known already: their lines are not parsed."""
+
+_SILENT_NOUNS = (operations.RESERVE.encode(), operations.AGENT.encode())
+"""So are those of all operations on these."""
 
 
 class Item(NamedTuple):
@@ -68,79 +89,127 @@ class _Stale(Exception):
 def search(store: Store, words: Iterable[str], limit: int = 100) -> tuple[list[Document], int]:
     """The best ``limit`` (0: all) hits for all of ``words``, and how many more there are.
 
-    A hit has ``id``, ``kind`` (message or task) and one line of context, ``text``.
+    A hit has ``id``, ``kind`` (message or task) and one line of context, ``text``; how it stands, `standing` tells.
     """
     import sqlite3
 
-    wanted = query(words)
+    words = tuple(words)
+    wanted, near = query(words), _first_place(words)
     for path in (places.SEARCH, places.SEARCH, ""):
         try:
             db = _opened(store, path)
             try:
                 _catch_up(store, db)
-                return _hits(db, wanted, limit)
+                return _hits(db, wanted, near, limit)
             finally:
                 db.close()
-        except (sqlite3.Error, _Stale) as error:
+        except (sqlite3.Error, database.Foreign, OSError, _Stale) as error:
             if "no such module" in str(error):
                 raise StoreError(f"this Python's SQLite has no full-text search ({error}); use grep -r") from None
             if path:
-                _drop(store)
+                database.discard(store.disk, store.absolute(path))
             problem = error
-    raise StoreError(f"{store.absolute(places.SEARCH)}: {problem}; delete it and search again")
+    why = database.explained(store.disk, store.absolute(places.SEARCH), problem)
+    raise StoreError(f"{store.absolute(places.SEARCH)}: {why}; delete it and search again")
+
+
+def standing(store: Store, hits: list[Document]) -> list[Document]:
+    """``hits`` with the ``status`` of a task, or the ``state`` of a message for the receiver that is least far.
+
+    Without either, where it stands no more.
+    """
+    letters = [letter for hit in hits if hit["kind"] != "task" and (letter := lookup.sent(store, hit["id"]))]
+    found = zip(letters, lookup.receivers_of(store, letters), strict=True)
+    stands = {letter["msg_id"]: {"state": lookup.least(states)} for letter, states in found}
+    for hit in hits:
+        if hit["kind"] == "task" and (task := store.glance(places.task(hit["id"]))):
+            stands[hit["id"]] = {"status": task["status"]}
+    return [{"id": hit["id"], "kind": hit["kind"], **stands.get(hit["id"], {}), "text": hit["text"]} for hit in hits]
 
 
 def query(words: Iterable[str]) -> str:
     """The FTS5 query for all of ``words``, each of them quoted; `Usage` if there is nothing to look for."""
-    terms = []
-    for word in words:
+    terms, letters = [], 0
+    for word in dict.fromkeys(words):
         if any(map(str.isalnum, word)):
-            stem = word.rstrip("*")
-            terms.append(f'"{stem.replace(chr(34), chr(34) * 2)}"{"*" if stem != word else ""}')
+            stem, goes_on = pairs.asked(word.rstrip("*"))
+            letters += len(word)
+            terms.append(f'"{stem.replace(chr(34), chr(34) * 2)}"{"*" if goes_on or word[-1] == "*" else ""}')
     if not terms:
         raise Usage("search for what? name at least one word")
+    if len(terms) > WORDS or letters > LETTERS:
+        raise Usage(f"search for at most {WORDS} words, of {LETTERS} letters together")
     return " AND ".join(terms)
 
 
-def _hits(db: Connection, wanted: str, limit: int) -> tuple[list[Document], int]:
+def _hits(db: Connection, wanted: str, near: re.Pattern[str], limit: int) -> tuple[list[Document], int]:
     sql = (
-        "SELECT item.id, item.kind, snippet(word, 0, '', '', '…', ?) FROM word JOIN item ON item.place = word.rowid "
+        "SELECT item.id, item.kind, word.said FROM word JOIN item ON item.place = word.rowid "
         "WHERE word MATCH ? ORDER BY rank, word.rowid DESC LIMIT ?"
     )
-    rows = db.execute(sql, (CONTEXT, wanted, limit or -1)).fetchall()
-    every = len(rows)
+    found = [
+        {"id": ident, "kind": kind, "text": _context(pairs.whole(said), near)}
+        for ident, kind, said in db.execute(sql, (wanted, limit or -1))
+    ]
+    every = len(found)
     if limit and every == limit:
         every = db.execute("SELECT count(*) FROM word WHERE word MATCH ?", (wanted,)).fetchone()[0]
-    found = [{"id": ident, "kind": kind, "text": " ".join(said.split())} for ident, kind, said in rows]
-    return found, every - len(rows)
+    return found, every - len(found)
+
+
+def _first_place(words: Iterable[str]) -> re.Pattern[str]:
+    """Finds the first of ``words``, as far as letters tell: where a word begins, as pairs of it do wherever they stand."""
+    first = next(word for word in words if any(map(str.isalnum, word)))
+    phrase = r"\W++".join(re.findall(r"\w+", composed(first)))
+    return re.compile(phrase if pairs.cut(phrase) != phrase else rf"(?<!\w){phrase}", re.IGNORECASE)
+
+
+def _context(said: str, near: re.Pattern[str]) -> str:
+    """`CONTEXT` words around the first place that ``near`` finds, or from the beginning, on one line.
+
+    Not SQLite's ``snippet``: that compares every hit in a text with every other, which of one word 100,000 times takes minutes.
+    """
+    place = near.search(said)
+    at = place.start() if place else 0
+    line = LINE if any(map(str.isspace, said[at : at + LINE])) else 3 * CONTEXT
+    lead = _LEAD.search(said[max(0, at - line // 4) : at])
+    start, stop = at - len(lead[0] if lead else ""), at + line * 3 // 4
+    words = said[start:stop].split()
+    ends = stop >= len(said) and len(words) <= CONTEXT
+    return f"{'…' if start else ''}{' '.join(words[:CONTEXT])}{'' if ends else '…'}"
+
+
+_LEAD = re.compile(rf"(?:\S+\s+){{0,{CONTEXT // 4}}}\S*$")
+"""Of what stands before a hit, what is shown of it."""
 
 
 # -- the index ---------------------------------------------------------------------------------------------------
 
 
-def _drop(store: Store) -> None:
-    for suffix in ("", "-journal", "-wal", "-shm"):
-        store.disk.discard(store.absolute(places.SEARCH + suffix))
-
-
 def _opened(store: Store, path: str) -> Connection:
-    """The index at ``path`` (in memory if that is empty), with its tables."""
+    """The index at ``path`` (in memory if that is empty), made where there is none that this store made."""
     import sqlite3
 
-    db = sqlite3.connect(store.absolute(path) if path else ":memory:", isolation_level=None, timeout=30)
+    name = _store_id(store)
+    values = {"version": VERSION, "store": name, "seq": 0, "segment": 0, "offset": 0}
+
+    def fill(db: Connection) -> None:
+        db.executemany("INSERT INTO meta VALUES(?, ?)", values.items())
+
+    if not path:
+        db = sqlite3.connect(":memory:", isolation_level=None)
+        database.declare(db, _TABLES)
+        fill(db)
+        return db
+    file, stamp = store.absolute(path), database.stamp(store.whose, name, VERSION)
+    store.check_folder(places.CACHE)
     try:
-        db.execute("PRAGMA synchronous = OFF")
-        db.execute("BEGIN IMMEDIATE")
-        if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in _TABLES.strip().split(";\n"):
-                db.execute(statement)
-            values = {"version": VERSION, "store": _store_id(store), "seq": 0, "segment": 0, "offset": 0}
-            db.executemany("INSERT INTO meta VALUES(?, ?)", values.items())
-        db.execute("COMMIT")
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
+        return database.opened(file, stamp, _TABLES, PATIENCE, store.disk.owner)
+    except database.Foreign:
+        database.discard(store.disk, file)
+    store.disk.folders(store.absolute(places.CACHE))
+    database.make(store.disk, file, stamp, _TABLES, fill)
+    return database.opened(file, stamp, _TABLES, PATIENCE, store.disk.owner)
 
 
 def _store_id(store: Store) -> str:
@@ -177,15 +246,13 @@ def _lines(store: Store, place: Tail, end: Tail) -> Iterator[tuple[int, int, byt
 
     `_Stale` if what stands at ``place`` is not the record that follows it.
     """
-    first = place.segment or store.journal.segments()[0]
+    start = place if place.segment else Tail(0, store.journal.segments()[0], 0)
     known = place.seq
-    for segment in range(first, end.segment + 1):
-        offset = place.offset if segment == place.segment else 0
-        for at, line in store.journal.lines(segment, offset, end.offset if segment == end.segment else None):
-            if known:
-                _check(line, known)
-                known = 0
-            yield segment, at + len(line), line
+    for segment, at, line in store.journal.between(start, end):
+        if known:
+            _check(line, known)
+            known = 0
+        yield segment, at + len(line), line
 
 
 def _check(line: bytes, known: int) -> None:
@@ -197,34 +264,33 @@ def _check(line: bytes, known: int) -> None:
         raise _Stale("its place is not one in this journal")
 
 
-_silent: dict[bytes, bool] = {}
-
-
 def _is_silent(line: bytes) -> bool:
-    """Whether a line's operation, which stands near its beginning, is one that puts no new text."""
-    found = _OP.search(line, 0, 400)
-    op = found[1] if found else b""
-    if op not in _silent:
-        _silent[op] = _SILENT.fullmatch(op) is not None
-    return _silent[op]
+    """Whether a line's operation is one that puts no new text."""
+    op = op_of(line)
+    return op in _SILENT or op.startswith(_SILENT_NOUNS)
 
 
 def _items(line: bytes) -> list[Item]:
-    """What can be found of a record: messages as they were sent, tasks as they are described."""
+    """What can be found of a record: messages as they were sent, tasks as they are described; `Corrupt` if it is none."""
     try:
-        record = decode(line)
-    except ValueError as error:
+        record = sound(decode(line))
+        return [item for doc, paths in record["put"] for item in _found(record["op"], doc, paths[-1])]
+    except (ValueError, LookupError) as error:
         raise Corrupt(f"the journal has a line that is no record: {error}; `mbox doctor` says where") from None
-    found = []
-    for doc, paths in record["put"]:
-        if paths[-1].startswith(places.OUTBOX) or (record["op"] == "store.adopt" and "msg_id" in doc):
+
+
+def _found(op: str, doc: Any, path: str) -> Iterator[Item]:
+    kind = places.kind(path)
+    try:
+        if kind == "message" and (path.startswith(places.OUTBOX) or op == operations.STORE_ADOPT):
+            doc = check(kind, doc)
             payload = "" if doc["payload"] is None else compact(doc["payload"])
-            text = "\n".join(part for part in (doc["subject"], doc["body"], payload) if part)
-            found.append(Item(doc["msg_id"], "message", text))
-        elif paths[0].startswith(places.TASKS) and paths[0].count("/") == 1:
-            text = f"{doc['title']}\n{doc['description']}" if doc["description"] else doc["title"]
-            found.append(Item(doc["task_id"], "task", text))
-    return found
+            yield Item(doc["msg_id"], kind, "\n".join(part for part in (doc["subject"], doc["body"], payload) if part))
+        elif kind == "task":
+            doc = check(kind, doc)
+            yield Item(doc["task_id"], kind, f"{doc['title']}\n{doc['description']}" if doc["description"] else doc["title"])
+    except Newer:
+        pass  # what a newer version wrote, it finds
 
 
 def _take(db: Connection, items: list[Item], place: Tail) -> None:
@@ -240,12 +306,12 @@ def _take(db: Connection, items: list[Item], place: Tail) -> None:
                 continue
             db.execute("DELETE FROM word WHERE rowid = ?", (known[item.id][1],))
         row += 1
-        texts.append((row, item.text))
+        texts.append((row, pairs.cut(item.text)))
         rows.append((item.id, item.kind, crc, row))
     db.executemany("INSERT INTO word(rowid, said) VALUES(?, ?)", texts)
     db.executemany("INSERT OR REPLACE INTO item VALUES(?, ?, ?, ?)", rows)
-    values = (("seq", place.seq), ("segment", place.segment), ("offset", place.offset))
-    db.executemany("UPDATE meta SET value = ?2 WHERE name = ?1", values)
+    values = ((place.seq, "seq"), (place.segment, "segment"), (place.offset, "offset"))
+    db.executemany("UPDATE meta SET value = ? WHERE name = ?", values)
 
 
 def _known(db: Connection, ids: list[str]) -> dict[str, tuple[int, int]]:

@@ -1,36 +1,43 @@
 """How things stand: the whole store for a person (`status`), one agent's own affairs for itself (`me`).
 
 Both only read, without the lock; what has run out is shown as expired.  For what does not move, `status` names the
-one reason; `me` ends with the commands that would move what the agent holds, in at most `ME` bytes, because it is
-what an agent reads when its context has been compacted.
+one reason, and `look` says beside it which of these reasons wait for a person; `me` ends with the commands that would
+move what the agent holds, in at most `ME` bytes, because it is what an agent reads when its context has been compacted.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbox.report import history
-from mbox.tasks import notes
-from mbox.tasks import ready
-from mbox.reservations import reserving as reservations
-from mbox.mail import lookup as letters
-from mbox.mail import questions
-from mbox.mail import reading
-from mbox.agents import registry as agents
+from mbox.agents import presence, registry
 from mbox.format import places
-from mbox.format.documents import FINAL, Document, compact, defaults
-from mbox.report.history import age
-from mbox.system.host import stamp
+from mbox.format.documents import ACTIVE, FINAL, Document, compact, defaults
+from mbox.mail import inbox, questions, reading
+from mbox.reservations import guard
+from mbox.store.files import folders_in
+from mbox.system import clock
+from mbox.system.clock import stamp
+from mbox.tasks import notes, ready
+
+from . import history
+from .history import age
 
 if TYPE_CHECKING:
-    from mbox.opening import OpenStore
     from mbox.store.store import Actor, Store
+
 
 Answer = dict[str, Any]
 
 ME = 1500
 """Bytes of `me`'s answer at most, as JSON."""
+
+SHOWN = 5
+"""Headers of unread mail that `me` shows at most."""
+
+LONG, SHORT = 160, 64
+"""Letters that `me` shows of a title, a subject, a note or a checkpoint, and where that is too much; no name is longer."""
 
 MOST = 20
 """Lines of one kind under `why` at most."""
@@ -42,61 +49,87 @@ SLOW = 600.0
 # -- the whole store -----------------------------------------------------------------------------------------------
 
 
-def status(store: OpenStore) -> Answer:
+class Reason(NamedTuple):
+    """Why something does not move, and whether it will not before a person has done something."""
+
+    needs_person: bool
+    text: str
+
+
+class Look(NamedTuple):
+    """What `status` answers, and its ``why`` once more with who is waited for."""
+
+    answer: Answer
+    why: list[Reason]
+
+
+FOR_PERSONS = frozenset(["held", "blocked", "incapable"])
+"""Reasons of a task that no agent's work takes away."""
+
+
+def status(store: Store) -> Answer:
     """Root, journal, mail, tasks, claims, reservations, and why what does not move does not."""
+    return look(store).answer
+
+
+def look(store: Store) -> Look:
+    """As `status`, and which of the reasons wait for a person."""
     view = ready.View(store)
     counts = Counter(doc["status"] for doc in view.tasks.values())
     mail = _mail(store)
-    last = history.newest(store, history.Filter(), 1)[0]
-    return {
+    last = history.newest(store, history.RecordFilter(), 1)[0]
+    why = _why(store, view, mail)
+    answer = {
         "root": store.root,
         "seq": store.end().seq,
-        "last": f"{last[0]['op']} by {last[0]['by']} {reservations.span(age(store, last[0]['ts']))} ago" if last else "",
+        "last": f"{last[0]['op']} by {last[0]['by']} {clock.span(age(store, last[0]['ts']))} ago" if last else "",
         "durability": store.config.durability,
-        "watcher": store.watch_backend,
+        "watcher": store.watching,
         "watchdog": _watchdog(store),
         "agents": _agents(store),
+        "ended": {name: end for name in registry.active(store) if (end := presence.ended(store, name))},
         "tasks": {name: counts[name] for name in sorted(counts)},
         "unread": {name: count for name, (count, _) in mail.items() if count},
         "oldest_unread": _text(max((_oldest(store, name, ident) for name, (_, ident) in mail.items() if ident), default=None)),
         "claims": [_claim(store, doc) for doc in ready.by_rank(view.tasks.values()) if _is_held(doc)],
-        "reservations": [_reservation(store, doc) for doc in store.documents(places.RESERVATIONS)],
-        "dead_letters": len(store.names(places.DEADLETTER)),
-        "why": _why(store, view, mail),
+        "reservations": [_reservation(store, doc) for doc in guard.every(store)],
+        "dead_letters": len(places.idents(store.names(places.DEADLETTER))),
+        "why": [reason.text for reason in why],
     }
+    return Look(answer, why)
 
 
-def _watchdog(store: OpenStore) -> str:
+def _watchdog(store: Store) -> str:
     """Whether one is alive, and when it last looked."""
     from mbox.liveness import watchdog
-    from mbox.store import mutex as locks
+    from mbox.store import mutex
 
     doc = watchdog.last(store)
-    when = f", last scan {reservations.span(age(store, doc['scan_at']))} ago" if doc and doc.get("scan_at") else ""
-    if locks.is_held(store, places.WATCHDOG_LOCK):
+    when = f", last scan {clock.span(age(store, doc['scan_at']))} ago" if doc and doc.get("scan_at") else ""
+    if mutex.is_held(store, places.WATCHDOG_LOCK):
         return f"pid {doc['pid']}{when}" if doc else "alive"
     return f"none{when}: what runs out is swept by the next command that writes; `mbox watchdog` starts one"
 
 
 def _is_held(doc: Document) -> bool:
-    return doc["status"] in ("claimed", "running") or (doc["status"] == "review" and bool(doc["token"]))
+    return doc["status"] in ACTIVE or (doc["status"] == "review" and bool(doc["token"]))
 
 
-def _agents(store: OpenStore) -> dict[str, str]:
-    return {name: agents.liveness(store, name) for name in agents.active(store)}
+def _agents(store: Store) -> dict[str, str]:
+    return {name: presence.liveness(store, name) for name in registry.active(store)}
 
 
 def _mail(store: Store) -> dict[str, tuple[int, str]]:
     """Per agent how many messages are unread, and the one with the lowest number; by the files' names alone."""
     found = {}
-    for name in sorted(store.names(places.INBOX)):
-        idents = [file[:-5] for file in store.names(places.new_folder(name)) if file.endswith(".json")]
+    for name in filter(places.is_name, folders_in(store, places.INBOX)):
+        idents = places.idents(store.names(places.new_folder(name)))
         found[name] = (len(idents), min(idents, key=places.number, default=""))
     return found
 
 
 def _text(oldest: tuple[float, str] | None) -> str:
-    return f"{oldest[1]}, for {reservations.span(oldest[0])}" if oldest else ""
+    return f"{oldest[1]}, for {clock.span(oldest[0])}" if oldest else ""
 
 
 def _oldest(store: Store, name: str, ident: str) -> tuple[float, str]:
@@ -110,7 +143,7 @@ def _left(store: Store, path: str, token: int) -> str:
     if lease is None or lease.token != token:
         return "unknown"
     left = lease.left(store.host)
-    return reservations.span(left) if left > 0 else "expired"
+    return clock.span(left) if left > 0 else "expired"
 
 
 def _brief(row: Answer, kind: str = "") -> Answer:
@@ -147,56 +180,103 @@ def _reservation(store: Store, doc: Document) -> Answer:
     return _brief(row)
 
 
-def _why(store: OpenStore, view: ready.View, mail: dict[str, tuple[int, str]]) -> list[str]:
-    """One line for each kind of thing that does not move."""
-    lines = []
-    for name, (count, ident) in mail.items():
-        if count:
-            seconds, _ = _oldest(store, name, ident)
-            if seconds >= SLOW:
-                state = agents.liveness(store, name)
-                lines.append(f"{name} ({state}) has {count} unread, the oldest for {reservations.span(seconds)}")
-    found: dict[str, list[str]] = {}
+def _why(store: Store, view: ready.View, mail: dict[str, tuple[int, str]]) -> list[Reason]:
+    """A reason for each kind of thing that does not move."""
+    why = [Reason(False, line) for line in _unread(store, mail)]
+    found: dict[Reason, list[str]] = {}
     for doc in ready.by_rank(view.tasks.values()):
         if doc["status"] in FINAL:
             continue
-        why = next(view.why(doc), None)
-        if why is None:
-            found.setdefault("ready, and nobody claims it", []).append(doc["task_id"])
-        elif why.kind != "in work" or "run out" in why.text or "dead" in why.text or "nobody" in why.text:
-            found.setdefault(why.text, []).append(doc["task_id"])
-    lines += [f"{_named(tasks)}: {reason}" for reason, tasks in list(found.items())[:MOST]]
+        first = next(view.why(doc), None)
+        if first is None:
+            found.setdefault(Reason(False, "ready, and nobody claims it"), []).append(doc["task_id"])
+        elif not first.is_moving:
+            found.setdefault(Reason(first.kind in FOR_PERSONS, first.text), []).append(doc["task_id"])
+    why += [Reason(reason.needs_person, f"{_named(tasks)}: {reason.text}") for reason, tasks in list(found.items())[:MOST]]
     if len(found) > MOST:
-        lines.append(f"{len(found) - MOST} more reasons: `task ready --explain`")
-    lines += _unanswered(store)
-    lines += [f"{ident}: {why}" for ident, why in _buried(view)]
-    dead = len(store.names(places.DEADLETTER))
+        why.append(Reason(False, f"{len(found) - MOST} more reasons: `task ready --explain`"))
+    why += [Reason(False, line) for line in _unanswered(store)]
+    lines = [f"{ident}: {end}" for ident, end in _buried(view)]
+    dead = len(places.idents(store.names(places.DEADLETTER)))
     if dead:
         lines.append(f"{dead} dead letter{'s' * (dead > 1)}: `mbox deadletter list`")
-    lines += _left_alone(store)
-    if store.is_behind():
-        lines.append("the files do not follow the journal yet; the next command that writes brings them")
+    lines += [*_left_alone(store), *_stalled(store, view, mail), *_draining(store), *_outlived(store)]
+    lines += [*_from_elsewhere(store), *_untrailed(store)]
+    why += [Reason(True, line) for line in lines]
+    if store.view is None and not store.is_in_order():
+        why.append(Reason(False, "the files may not be what the journal says; the next command that can lock looks at them"))
+    return why
+
+
+def _unread(store: Store, mail: dict[str, tuple[int, str]]) -> list[str]:
+    """Whose mail has been unread for long."""
+    lines = []
+    for name, (count, ident) in mail.items():
+        seconds = _oldest(store, name, ident)[0] if count else 0.0
+        if seconds >= SLOW:
+            state = presence.liveness(store, name)
+            lines.append(f"{name} ({state}) has {count} unread, the oldest for {clock.span(seconds)}")
     return lines
 
 
-def _unanswered(store: OpenStore) -> list[str]:
+def _unanswered(store: Store) -> list[str]:
     """Who waits for whose answer."""
     lines = [
         f"{name} waits for {', '.join(missing)} ({thread})"
-        for name in agents.active(store)
+        for name in registry.active(store)
         for thread, missing in questions.asked_by(store, name).items()
     ]
     return [*lines[:MOST], f"{len(lines) - MOST} more questions wait for an answer"] if len(lines) > MOST else lines
 
 
-def _left_alone(store: OpenStore) -> list[str]:
-    """Agents that the watchdog has given up on."""
-    from mbox.liveness import watchdog
+def _left_alone(store: Store) -> list[str]:
+    """Agents that get nowhere, as the watchdog saw them last: broken, at a question or a limit, deaf to their bell."""
+    from mbox.liveness import stuck, watchdog
 
     doc = watchdog.last(store) or {}
-    lines = [f"{name} is broken: {why}" for name, why in doc.get("broken", {}).items()]
-    held = [name for name, bell in doc.get("bells", {}).items() if bell["held"]]
-    return lines + [f"{name} does not react to its doorbell: look at its pane" for name in held]
+    return [*(f"{name} is broken: {why}" for name, why in doc.get("broken", {}).items()), *stuck.lines(doc)]
+
+
+def _stalled(store: Store, view: ready.View, mail: dict[str, tuple[int, str]]) -> list[str]:
+    """Agents that are alive, have something to do, and do nothing."""
+    busy = {doc["reviewer"] if doc["status"] == "review" else doc["owner"] for doc in view.tasks.values() if _is_held(doc)}
+    names = [name for name in registry.active(store) if name in busy or mail.get(name, (0, ""))[0]]
+    return [f"{name} {why}: look at its pane" for name in names if (why := presence.stalled(store, name))]
+
+
+def _outlived(store: Store) -> list[str]:
+    """What agents left running that are gone."""
+    from mbox.liveness import jobs
+
+    return [f"{job}: `kill {job.pid}`, or let it end" for job in jobs.left(store, store.documents(places.AGENTS))][:MOST]
+
+
+def _draining(store: Store) -> list[str]:
+    """Teams that take nothing new, which may be because whoever ended them was ended."""
+    names = [doc["team"] for doc in store.documents(places.TEAMS) if doc["state"] == "draining"]
+    return [f"team {name} is draining: `team down {name}` ends it" for name in names]
+
+
+def _untrailed(store: Store) -> list[str]:
+    """Why the audit trail stands still."""
+    if not os.path.lexists(store.absolute(places.AUDITING)):
+        return []
+    from mbox.git import reflock
+
+    return [line for line in (reflock.trouble(store),) if line]
+
+
+def _from_elsewhere(store: Store) -> list[str]:
+    """Teams that are up, and that nobody called on this machine, in this store."""
+    teams = [doc for doc in store.documents(places.TEAMS) if doc["state"] == "up"]
+    if not teams:
+        return []
+    from mbox.liveness import trust
+
+    return [
+        f"team {doc['team']} was not called here, so nobody of it is started by itself: `team up FILE`, or `mbox trust`"
+        for doc in teams if not trust.was_called_here(store, doc)
+    ]  # fmt: skip
 
 
 def _buried(view: ready.View) -> list[tuple[str, str]]:
@@ -226,43 +306,58 @@ def _named(tasks: list[str]) -> str:
 # -- one agent -----------------------------------------------------------------------------------------------------
 
 
-def me(store: OpenStore, who: Actor) -> Answer:
-    """Who the agent is, what it holds, its mail, questions that it was asked and that it asked, the next command for each.
+def me(store: Store, who: Actor) -> Answer:
+    """Who the agent is, its mail, the questions that it owes an answer and those that it asked, what it holds, and the next
+    command for each: mail and questions first, for they may change what is to be done with the work.
 
-    Both kinds of questions among the newest messages only: `questions` says the bound.
+    At most `ME` bytes; what does not fit is counted by kind in ``left_out``.  Both kinds of questions among the newest
+    messages only: `questions` says the bound.
     """
-    doc = agents.require(store, store.read, who.name)
-    every = ready.every(store).values()
-    tasks = [task for task in every if who.name in (task["owner"], task["reviewer"])]
+    doc = registry.require(store, store.read, who.name)
     now = stamp(store.host.wall())
-    unread = letters.unread(store, who.name, limit=5)
-    pending = reading.pending(store, who.name)
-    held = [_mine(store, task) for task in ready.by_rank(tasks) if _is_mine(task, who.name)]
-    own = [_reservation(store, d) for d in store.documents(places.RESERVATIONS) if d["agent"] == who.name]
-    count = sum(1 for name in store.names(places.new_folder(who.name)) if name.endswith(".json"))
-    open_asks = questions.asked_by(store, who.name)
+    tasks = ready.by_rank(task for task in ready.every(store).values() if _is_mine(task, who.name))
+    count = len(places.idents(store.names(places.new_folder(who.name))))
+    unread = inbox.unread(store, who.name, limit=SHOWN)
     unread_questions, to_answer = questions.asked_of(store, who.name)
     answer = {
         "agent": who.name,
         "root": store.root,
         "role": doc["role"],
         "incarnation": doc["incarnation"],
-        "tasks": held,
-        "reservations": own,
         "unread": count,
-        "mail": [_brief(letters.header(message, now, doc["incarnation_since"] or ""), "message") for message in unread],
-        "unacknowledged": pending,
-        "to_answer": unread_questions + to_answer,
-        "asks": open_asks,
-        "next": _next(held, count, pending, to_answer, open_asks),
+        "mail": [_brief(inbox.header(message, now, doc["incarnation_since"] or ""), "message") for message in unread],
+        "to_answer": [_head(message) for message in unread_questions + to_answer],
+        "unacknowledged": _pending(store, who.name),
+        "asks": questions.asked_by(store, who.name),
+        "tasks": [_mine(store, task) for task in tasks],
+        "reservations": [_own(_reservation(store, d)) for d in guard.every(store) if d["agent"] == who.name],
     }
-    return _fitted(answer)
+    answer["next"] = _next(answer, [message["msg_id"] for message in to_answer])
+    return _fitted(answer, count)
+
+
+def _own(row: Answer) -> Answer:
+    """A reservation among the caller's own, which need not say whose it is."""
+    return {name: value for name, value in row.items() if name != "agent"}
+
+
+def _head(message: Document) -> Answer:
+    return _brief({name: message[name] for name in ("msg_id", "from", "subject")})
+
+
+def _pending(store: Store, name: str) -> list[Answer]:
+    """What was read and not acknowledged, each with its sender, its subject and the time that is left."""
+    found = []
+    for msg_id, left in reading.pending(store, name).items():
+        message = store.glance(places.cur(name, msg_id))
+        found.append({**(_head(message) if message else {"msg_id": msg_id}), "left": left})
+    return found
 
 
 def _is_mine(task: Document, name: str) -> bool:
     if task["status"] == "review":
         return bool(task["reviewer"] == name)
-    return bool(task["owner"] == name and task["status"] in ("claimed", "running"))
+    return bool(task["owner"] == name and task["status"] in ACTIVE)
 
 
 def _mine(store: Store, task: Document) -> Answer:
@@ -273,37 +368,72 @@ def _mine(store: Store, task: Document) -> Answer:
         "token": task["token"],
         "left": claim["left"],
         "title": task["title"],
-        **{name: text[:200] for name, text in notes.newest(store, task["task_id"]).items()},
+        **notes.newest(store, task["task_id"]),
     }
     return _brief(row)
 
 
-def _next(
-    tasks: list[Answer], unread: int, pending: dict[str, str], to_answer: list[str], asks: dict[str, list[str]]
-) -> list[str]:
-    """The next command for each thing that waits for this agent."""
-    commands = []
-    for task in tasks:
+IDLE = {registry.REVIEWER: "task review", registry.ORCHESTRATOR: "mbox status"}
+"""What a role looks for when nothing waits for it; any other takes a task."""
+
+
+def _next(answer: Answer, to_answer: list[str]) -> list[str]:
+    """The next command for each thing that waits for this agent, what others said before what it holds."""
+    commands = ["mbox read"] if answer["unread"] else []
+    commands += [f"mbox reply {ident} --body TEXT" for ident in to_answer[:2]]
+    late = [row["msg_id"] for row in answer["unacknowledged"] if row["left"] == "expired"]
+    timely = [row["msg_id"] for row in answer["unacknowledged"] if row["left"] != "expired"]
+    commands += [f"mbox {verb} {' '.join(ids[:5])}" for verb, ids in (("read", late), ("ack", timely)) if ids]
+    commands += [f"mbox gather {thread}" for thread in list(answer["asks"])[:2]]
+    for task in answer["tasks"]:
         if task["left"] == "expired":
             commands.append(f"task {'review' if task['status'] == 'review' else 'claim'} {task['task_id']}")
             continue
         verb = {"claimed": "start", "running": "done", "review": "approve"}[task["status"]]
         commands.append(f"task {verb} {task['task_id']} --token {task['token']}")
-    commands += [f"mbox reply {ident} --body TEXT" for ident in to_answer[:2]]
-    late = [ident for ident, left in pending.items() if left == "expired"]
-    timely = [ident for ident in pending if ident not in late]
-    commands += [f"mbox {verb} {' '.join(ids[:5])}" for verb, ids in (("read", late), ("ack", timely)) if ids]
-    if unread:
-        commands.append("mbox read")
-    commands += [f"mbox gather {thread}" for thread in list(asks)[:2]]
-    return commands or ["task claim"]
+    return commands or [IDLE.get(answer["role"], "task claim")]
 
 
-def _fitted(answer: Answer) -> Answer:
-    """``answer`` in at most `ME` bytes: what is long is cut from its end, the counts stay."""
-    for name in ("mail", "reservations", "unacknowledged", "asks", "to_answer", "tasks", "next"):
-        while answer[name] and len(compact(answer).encode()) > ME - 40:
-            items = list(answer[name].items() if isinstance(answer[name], dict) else answer[name])[:-1]
-            answer[name] = dict(items) if isinstance(answer[name], dict) else items
-            answer["more"] = True
-    return answer
+# -- in so many bytes ----------------------------------------------------------------------------------------------
+
+KINDS = ("reservations", "asks", "unacknowledged", "mail", "to_answer", "tasks", "next")
+"""What is left out of `me` where it is too long, in this order; of each kind the first stays while that is enough."""
+
+
+def _fitted(answer: Answer, unread: int) -> Answer:
+    """``answer`` in at most `ME` bytes: long texts are cut, then what is last of each kind is left out, and counted."""
+    whole = {name: len(answer[name]) for name in KINDS} | {"mail": unread}
+    fitted = answer
+    for letters, least in ((LONG, 1), (SHORT, 1), (SHORT, 0)):
+        fitted = {name: _cut(answer[name], letters) if name in KINDS[:-1] else answer[name] for name in answer}
+        for name in KINDS:
+            while len(fitted[name]) > least and _size(fitted, whole) > ME:
+                fitted[name] = _shorter(fitted[name])
+        if _size(fitted, whole) <= ME:
+            break
+    if _size(fitted, whole) > ME:  # a root so long that nothing fits beside it: `mbox status` has it
+        del fitted["root"]
+    return {**fitted, **_left_out(fitted, whole)}
+
+
+def _left_out(answer: Answer, whole: dict[str, int]) -> Answer:
+    left = {name: count - len(answer[name]) for name, count in whole.items() if count > len(answer[name])}
+    return {"left_out": left} if left else {}
+
+
+def _size(answer: Answer, whole: dict[str, int]) -> int:
+    """Bytes of the answer as JSON, with its end of line."""
+    return len(compact({**answer, **_left_out(answer, whole)}).encode()) + 1
+
+
+def _shorter(items: Any) -> Any:
+    return dict([*items.items()][:-1]) if isinstance(items, dict) else items[:-1]
+
+
+def _cut(value: Any, letters: int) -> Any:
+    """``value`` with every text in it at most so many letters long."""
+    if isinstance(value, str):
+        return value if len(value) <= letters else f"{value[: letters - 1]}…"
+    if isinstance(value, list):
+        return [_cut(one, letters) for one in value]
+    return {name: _cut(one, letters) for name, one in value.items()} if isinstance(value, dict) else value

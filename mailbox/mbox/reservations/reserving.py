@@ -16,37 +16,51 @@ document and its lease.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from math import ceil
-from os.path import isdir, isfile
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from mbox.agents import registry as agents
-from mbox.format import documents
-from mbox.format import patterns
-from mbox.format import places
+from mbox.agents import registry
+from mbox.errors import LeftAlone, MboxError, NotFound, NotYours, Refused, meant_id
+from mbox.format import documents, operations, patterns, places
 from mbox.format.documents import Document
-from mbox.errors import MboxError, NotFound, NotYours, Usage, meant_id
-from mbox.system.host import stamp
-from mbox.index.queries import Held
 from mbox.format.lease import Lease
-from mbox.format.patterns import Pattern
+from mbox.index.answers import Held
 from mbox.store.store import Actor, Store, Transaction
+from mbox.system.clock import span, stamp
 
-EXCLUSIVE, SHARED = "exclusive", "shared"
+from .conflicts import (
+    EXCLUSIVE,
+    SHARED,
+    Blocked,
+    blocked,
+    blocker,
+    canonical,
+    check,
+    describe,
+    each_once,
+    holder_in_words,
+    is_of,
+    stands,
+    stored,
+    time_left,
+)
+
+HELD = 10_000
+"""Patterns that one agent may hold in all its reservations: what it takes a second to end at once."""
+
+RESERVATIONS = 2_000
+"""Reservations that one agent may have, and that may be tied to one task: with a task all of them end in one record."""
+
+RENEWED = 256
+"""Reservations that are renewed before the lock is given up in between: renewing is not journaled, so it need not be one."""
+
+_FEWER = "`reserve release` some, or take several paths in one"
+
+_SHOWN = 40
+"""Patterns that a message repeats at most."""
 
 
-class Blocked(NotYours):
-    """Somebody else's reservation is in the way: ``left`` seconds still, ``who`` says it in words."""
-
-    def __init__(self, held: Held, left: float, who: str, command: str) -> None:
-        super().__init__(f"held: {who}; `{command} --wait {patience(left)}`")
-        self.held = held
-        self.left = left
-        self.who = who
-
-
-class Gone(NotFound):
+class ReservationGone(NotFound):
     """The reservation ``rid`` is not there: it ended, or there never was one."""
 
     def __init__(self, rid: str, message: str) -> None:
@@ -54,7 +68,7 @@ class Gone(NotFound):
         self.rid = rid
 
 
-class Wanted(NamedTuple):
+class ReservationRequest(NamedTuple):
     """What an agent asks for.  ``seconds`` is the lease; ``fresh``: not one that it holds already."""
 
     patterns: list[str]
@@ -72,156 +86,25 @@ class Wanted(NamedTuple):
         """The command line that asks for it."""
         from shlex import join
 
-        words = ["reserve", *self.patterns, *(["--shared"] if self.shared else [])]
+        shown = self.patterns if len(self.patterns) <= _SHOWN else [*self.patterns[:_SHOWN], "…"]
+        words = ["reserve", *shown, *(["--shared"] if self.shared else [])]
         return join([*words, *(["--task", self.task_id] if self.task_id else [])])
-
-
-# -- patterns and words ------------------------------------------------------------------------------------
-
-
-def parsed(store: Store, text: str) -> Pattern:
-    """``text`` as a pattern, with case as this store's file system has it; `Usage` if it is none."""
-    return patterns.parse(text, bool(getattr(store.prefix, "fold", False)))
-
-
-def stored(store: Store, text: str) -> Pattern:
-    """A pattern that stands in a document; one that a person has spoilt there means the path of that name."""
-    try:
-        return parsed(store, text)
-    except Usage:
-        return parsed(store, patterns.escape(text))
-
-
-def canonical(store: Store, texts: Iterable[str]) -> list[str]:
-    """Patterns as they are stored: in NFC, each of them once; `Usage` if one is none."""
-    found: dict[Any, str] = {}
-    for text in texts:
-        if not text.isascii():
-            from unicodedata import normalize
-
-            text = normalize("NFC", text)
-        found.setdefault(parsed(store, text).alternatives, text)
-    if not found:
-        raise Usage("which paths? name at least one pattern ('**' is all of the repository)")
-    return list(found.values())
-
-
-def meet(store: Store, a: Pattern, b: Pattern) -> bool:
-    """Whether some path could match both: what makes two patterns conflict.
-
-    Below a plain path that is a file now there can be none: ``src/a.py`` and ``**/*.md`` do not meet in
-    ``src/a.py/x.md``.  Where nothing is yet, a plain path may become a folder, and they do.
-    """
-    if not patterns.intersect(a, b):
-        return False
-    pairs = ((a, b), (b, a))
-    return all(
-        other.matches(one.prefix) for one, other in pairs if _is_plain(one) and isfile(_place(store, one))
-    )
-
-
-def _is_plain(pattern: Pattern) -> bool:
-    return not patterns.has_wildcard(pattern.text)
-
-
-def _place(store: Store, plain: Pattern) -> str:
-    return store.absolute(plain.prefix)
-
-
-def is_one_path(store: Store, wanted: Pattern) -> bool:
-    """Whether ``wanted`` is a plain path that is no folder now, so that nothing is below it."""
-    return _is_plain(wanted) and not isdir(_place(store, wanted))
-
-
-def covered(store: Store, mine: list[Pattern], wanted: Pattern) -> bool:
-    """Whether one of ``mine`` covers ``wanted``."""
-    if is_one_path(store, wanted):
-        return any(pattern.matches(wanted.prefix) for pattern in mine)
-    return any(patterns.contains(pattern, wanted) for pattern in mine)
-
-
-def span(seconds: float) -> str:
-    """A time as people say it: ``45s``, ``12m``, ``3h``."""
-    for size, unit in ((3600, "h"), (60, "m")):
-        if seconds >= 1.5 * size:
-            return f"{round(seconds / size)}{unit}"
-    return f"{max(0, ceil(seconds))}s"
-
-
-def patience(left: float) -> str:
-    """How long to wait for what has ``left`` seconds, as the value of ``--wait``."""
-    return f"{ceil(left / 60)}m" if left > 90 else f"{max(1, ceil(left))}s"
-
-
-def said(store: Store, held: Held, reason: str, left: float) -> str:
-    """Who holds a pattern, whether it is alive, how long it has, and why."""
-    alive = agents.liveness(store, held.agent)
-    why = f", '{reason}'" if reason else ""
-    return f"{held.rid} of {held.agent} ({alive}, {span(left)} left): {held.pattern}{why}"
-
-
-def time_left(store: Store, doc: Document, lease: Lease | None) -> float:
-    """Seconds that ``doc`` still stands: 0 or less if its lease ran out or is void, all if it is missing."""
-    if lease is None:
-        return store.settings.lease
-    return lease.left(store.host) if lease.token == doc["token"] else 0.0
-
-
-def is_of(doc: Document, who: Actor) -> bool:
-    """Whether ``who`` holds the reservation ``doc``, in the same incarnation."""
-    return bool(doc["agent"] == who.name and doc["incarnation"] == who.incarnation)
 
 
 # -- inside a transaction ----------------------------------------------------------------------------------
 
 
-def stands(tx: Transaction, rid: str) -> Document | None:
-    """The document of ``rid``, if it is there and its lease is live."""
-    doc = tx.read(places.reservation(rid))
-    return doc if doc is not None and tx.live(places.lease(rid), doc["token"]) else None
-
-
-def blockers(tx: Transaction, agent: str, wanted: Iterable[str], shared: bool = False) -> Iterator[Held]:
-    """Every pattern of another agent that is in the way of ``agent``'s taking ``wanted``."""
-    for text in wanted:
-        pattern = stored(tx.store, text)
-        for held in tx.index.near(text):
-            if held.agent == agent or (shared and held.shared):
-                continue
-            if not meet(tx.store, pattern, stored(tx.store, held.pattern)):
-                continue
-            doc = stands(tx, held.rid)
-            if doc is not None and held.pattern in doc["patterns"]:
-                yield held
-
-
-def blocker(tx: Transaction, agent: str, wanted: Iterable[str], shared: bool = False) -> Held | None:
-    """The first pattern of another agent that is in the way of ``agent``'s taking ``wanted``, or None."""
-    return next(blockers(tx, agent, wanted, shared), None)
-
-
-def blocked(tx: Transaction, held: Held, command: str = "reserve …") -> Blocked:
-    """The error that says what is in the way; ``command`` is what the caller would call, to wait."""
-    doc = tx.read(places.reservation(held.rid)) or {"token": 0, "reason": ""}
-    left = time_left(tx.store, doc, tx.lease(places.lease(held.rid)))
-    return Blocked(held, left, said(tx.store, held, doc["reason"], left), command)
-
-
-def describe(tx: Transaction, held: Held, command: str = "reserve …") -> str:
-    """Who holds it, whether it is alive, how long, what, why, and the ``command`` that would wait."""
-    return str(blocked(tx, held, command)).removeprefix("held: ")
-
-
 def take(tx: Transaction, holder: Actor, wanted: Iterable[str], mode: str, reason: str, task_id: str | None,
-         seconds: float, command: str = "reserve …") -> Document:  # fmt: skip
-    """Reserve all of ``wanted`` for ``holder``, or raise `Blocked`; the document.
+         seconds: float, command: str = "reserve …", is_free: bool = False) -> Document:  # fmt: skip
+    """Reserve all of ``wanted`` for ``holder``, or raise `Blocked`; the document.  ``is_free``: the caller has seen to it.
 
     Takes a number and then the transaction's token: the caller takes its own numbers before, and records.
     """
-    texts = canonical(tx.store, wanted)
-    held = blocker(tx, holder.name, texts, mode == SHARED)
+    texts = each_once(tx.store, wanted, tx.effort)
+    held = None if is_free else blocker(tx, holder.name, texts, mode == SHARED)
     if held is not None:
         raise blocked(tx, held, command)
+    _refuse_more(tx, holder.name, len(texts), task_id)
     rid = f"r{tx.take()}"
     doc = documents.new(
         "reservation", reservation_id=rid, agent=holder.name, incarnation=holder.incarnation, patterns=texts,
@@ -232,39 +115,64 @@ def take(tx: Transaction, holder: Actor, wanted: Iterable[str], mode: str, reaso
     return doc
 
 
+def _refuse_more(tx: Transaction, holder: str, more: int, task_id: str | None) -> None:
+    """`Refused` where one reservation of so many patterns more would be more than ``holder`` may have, or the task."""
+    patterns_, count = tx.index.count_held(holder)
+    if patterns_ + more > HELD:
+        raise Refused(f"{holder} holds {patterns_} patterns, at most {HELD} at a time: `reserve release` some, or name folders")
+    if count >= RESERVATIONS:
+        raise Refused(f"{holder} has {count} reservations, the most at a time: {_FEWER}")
+    if task_id and (tied := tx.index.count_tied(task_id)) >= RESERVATIONS:
+        raise Refused(f"{task_id} has {tied} reservations, the most at a time: {_FEWER}")
+
+
+def again(tx: Transaction, wanted: ReservationRequest, rids: Iterable[str]) -> Document | None:
+    """The live one among the actor's ``rids`` that holds every wanted pattern in that mode (and for that task), renewed."""
+    keys: set[Any] | None = None
+    for rid in rids:
+        if tx.effort.is_spent:
+            break
+        doc = stands(tx, rid)
+        if doc is None or not is_of(doc, tx.actor) or doc["mode"] != wanted.mode or wanted.task_id not in (None, doc["task_id"]):
+            continue
+        keys = keys or {stored(tx.store, one, tx.effort).key for one in each_once(tx.store, wanted.patterns, tx.effort)}
+        if keys <= set(_keys(tx, doc)):
+            return doc if tx.actor.dry_run else {**doc, **_renewed(tx, doc, wanted.seconds)}
+    return None
+
+
 def end(tx: Transaction, rid: str) -> None:
-    """End a reservation: its document and its lease.  One that is gone stays gone."""
-    if tx.read(places.reservation(rid)) is not None:
+    """End a reservation: its document, which need not be readable, and its lease.  One that is gone stays gone."""
+    try:
+        is_there = tx.stands(places.reservation(rid))
+    except LeftAlone as error:
+        tx.pass_over(error)
+        is_there = True
+    if is_there:
         tx.delete(places.reservation(rid))
         tx.end(places.lease(rid))
 
 
-def covers(tx: Transaction, agent: str, wanted: Iterable[str]) -> bool:
-    """Whether the live reservations of ``agent``, in its present incarnation, cover all of ``wanted``."""
-    doc = tx.read(places.agent(agent))
-    who = Actor(agent, doc["incarnation"] if doc else 0)
-    docs = [stands(tx, rid) for rid in tx.index.reservations_of(agent)]
-    mine = [stored(tx.store, text) for doc in docs if doc and is_of(doc, who) for text in doc["patterns"]]
-    return all(covered(tx.store, mine, stored(tx.store, text)) for text in wanted)
-
-
 def lease_ran_out(tx: Transaction, rid: str, lease: Lease | None) -> bool:
-    """Called by the sweep: end what has run out; False if the lease is void."""
+    """Called by the sweep: end what has run out; False if nothing is reserved under it.
+
+    A lease of another token ends nothing; it counts as a missing one.
+    """
     doc = tx.read(places.reservation(rid))
-    if doc is None or (lease is not None and lease.token != doc["token"]):
+    if doc is None:
         return False
-    if lease is None:
+    if lease is None or lease.token != doc["token"]:
         tx.first_look(places.lease(rid), doc["agent"], doc["incarnation"], doc["token"])
         return True
     end(tx, rid)
-    tx.record("reserve.expire", [rid], f"the lease of {doc['agent']} ran out")
+    tx.record(operations.RESERVE_EXPIRE, [rid], f"the lease of {doc['agent']} ran out")
     return True
 
 
 # -- what an agent does ------------------------------------------------------------------------------------
 
 
-def reserve(store: Store, actor: Actor, wanted: Wanted, dry_run: bool = False,
+def reserve(store: Store, actor: Actor, wanted: ReservationRequest,
             waiting: Callable[[Transaction], None] | None = None) -> Document:  # fmt: skip
     """Reserve what is ``wanted``; the document, with ``already`` where it was held before and is renewed.
 
@@ -273,12 +181,13 @@ def reserve(store: Store, actor: Actor, wanted: Wanted, dry_run: bool = False,
     wanted = wanted._replace(patterns=canonical(store, wanted.patterns))
 
     def decide(tx: Transaction) -> Document:
-        agents.still_current(tx)
+        registry.still_current(tx)
         if wanted.task_id:
             _require_task(tx, wanted.task_id)
-        held = None if wanted.fresh else _already(tx, wanted)
+        near = tx.index.near(wanted.patterns[0], actor.name, others=False) if not wanted.fresh else ()
+        held = again(tx, wanted, dict.fromkeys(held.rid for held in near))
         if held is not None:
-            return {**held, **({} if dry_run else _renewed(tx, held, wanted.seconds)), "already": True}
+            return {**held, "already": True}
         try:
             doc = take(
                 tx, actor, wanted.patterns, wanted.mode, wanted.reason, wanted.task_id, wanted.seconds,
@@ -288,56 +197,70 @@ def reserve(store: Store, actor: Actor, wanted: Wanted, dry_run: bool = False,
             if waiting is not None:
                 waiting(tx)
             raise
-        tx.record("reserve.add", [doc["reservation_id"], *filter(None, [wanted.task_id])], wanted.reason)
+        tx.record(operations.RESERVE_ADD, [doc["reservation_id"], *filter(None, [wanted.task_id])], wanted.reason)
         return doc
 
-    return store.transact(decide, actor, dry_run)
+    return store.transact(decide, actor)
 
 
 def renew(
-    store: Store, actor: Actor, ids: list[str], texts: list[str], dry_run: bool = False
+    store: Store, actor: Actor, ids: list[str], texts: list[str]
 ) -> list[Document]:
-    """Renew the actor's reservations with these ``ids``, and those that hold these patterns."""
+    """Renew the actor's reservations with these ``ids``, and those that hold these patterns.
 
-    def decide(tx: Transaction) -> list[Document]:
-        agents.still_current(tx)
-        found = [*(_own(tx, rid) for rid in ids), *(doc for doc, _ in _holding(tx, texts))]
-        docs = {doc["reservation_id"]: doc for doc in found}.values()
-        new = docs if dry_run else [{**doc, **_renewed(tx, doc)} for doc in docs]
-        return [{name: doc[name] for name in ("reservation_id", "expires_at")} for doc in new]
+    If one is not the actor's, none is renewed; where there are many, one that ends meanwhile stops the rest.
+    """
+    check(store, texts)
+    left: list[str] | None = None
+    rows: list[Document] = []
 
-    try:
-        return store.transact(decide, actor, dry_run)
-    except Gone as gone:
-        raise _ended(store, gone) from None
+    def decide(tx: Transaction) -> tuple[list[Document], list[str]]:
+        registry.still_current(tx)
+        found = [_own(tx, rid) for rid in (ids if left is None else left[:RENEWED])]
+        if left is None:
+            found += [doc for doc, _ in _holding(tx, texts)]
+        docs = {doc["reservation_id"]: doc for doc in found}
+        part = docs if actor.dry_run else list(docs)[:RENEWED]
+        new = [docs[rid] if actor.dry_run else {**docs[rid], **_renewed(tx, docs[rid])} for rid in part]
+        later = [*docs, *(left or [])[RENEWED:]][len(part) :]
+        return [{name: doc[name] for name in ("reservation_id", "expires_at")} for doc in new], later
+
+    while left is None or left:
+        try:
+            fresh, left = store.transact(decide, actor)
+        except ReservationGone as gone:
+            raise _ended(store, gone) from None
+        rows += fresh
+    return rows
 
 
 def release(
-    store: Store, actor: Actor, ids: list[str], texts: list[str], every: bool = False, dry_run: bool = False
+    store: Store, actor: Actor, ids: list[str], texts: list[str], every: bool = False
 ) -> list[Document]:
     """Give back the reservations with these ``ids``, these patterns of any, or ``every`` one of the actor's.
 
     A row for each that is touched: what of it is ``released``, and what is ``kept``; ``already`` for one that
     the actor gave back before.
     """
+    check(store, texts)
     given, before = list(dict.fromkeys(ids)), list[Document]()
 
     def decide(tx: Transaction) -> list[Document]:
-        agents.still_current(tx)
+        registry.still_current(tx)
         docs = [*(_own(tx, rid) for rid in given), *(_all_of(tx) if every else [])]
         whole = {doc["reservation_id"]: (doc, doc["patterns"]) for doc in docs}
         parts = {doc["reservation_id"]: (doc, held) for doc, held in _holding(tx, texts)}
         rows = [_shrunk(tx, doc, gone) for doc, gone in {**parts, **whole}.values()]
         if rows:
-            tx.record("reserve.release", [row["reservation_id"] for row in rows])
+            tx.record(operations.RESERVE_RELEASE, [row["reservation_id"] for row in rows])
         return rows
 
     while True:
         try:
-            return [*before, *store.transact(decide, actor, dry_run)]
-        except Gone as gone:
+            return [*before, *store.transact(decide, actor)]
+        except ReservationGone as gone:
             record = ended(store, gone.rid)
-            if record is None or (record["by"], record["inc"]) != actor:
+            if record is None or (record["by"], record["inc"]) != actor.who:
                 raise _ended(store, gone, record) from None
             given.remove(gone.rid)
             before.append({"reservation_id": gone.rid, "already": True})
@@ -347,31 +270,18 @@ def _require_task(tx: Transaction, task_id: str) -> None:
     """`NotYours` unless the acting agent holds the task live, `NotFound` if there is none."""
     doc = tx.read(places.task(task_id))
     if doc is None:
-        known = [places.ident(name) for name in tx.names(places.TASKS) if name.endswith(".json")]
+        known = places.idents(tx.names(places.TASKS))
         raise NotFound(f"no task {task_id}{meant_id(task_id, known)}")
     mine = (doc["owner"], doc["incarnation"]) == (tx.actor.name, tx.actor.incarnation)
-    leased = doc["status"] in ("claimed", "running") and tx.live(places.task_lease(task_id), doc["token"])
+    leased = doc["status"] in documents.ACTIVE and tx.live(places.task_lease(task_id), doc["token"])
     if not (mine and leased):
         owner = f" by {doc['owner']}" if doc["owner"] else ""
         raise NotYours(f"{task_id} is {doc['status']}{owner}, not held by you; `task claim {task_id}` first")
 
 
-def _already(tx: Transaction, wanted: Wanted) -> Document | None:
-    """The live reservation of the actor that holds every wanted pattern in that mode (and for that task)."""
-    keys = {parsed(tx.store, text).alternatives for text in wanted.patterns}
-    near = tx.index.near(wanted.patterns[0])
-    for rid in dict.fromkeys(held.rid for held in near if held.agent == tx.actor.name):
-        doc = stands(tx, rid)
-        if doc is None or not is_of(doc, tx.actor) or doc["mode"] != wanted.mode:
-            continue
-        if wanted.task_id in (None, doc["task_id"]) and keys <= set(_keys(tx.store, doc)):
-            return doc
-    return None
-
-
-def _keys(store: Store, doc: Document) -> dict[Any, str]:
+def _keys(tx: Transaction, doc: Document) -> dict[Any, str]:
     """The patterns of ``doc`` by what tells whether two are the same, letter by letter."""
-    return {stored(store, text).alternatives: text for text in doc["patterns"]}
+    return {stored(tx.store, text, tx.effort).key: text for text in doc["patterns"]}
 
 
 def _renewed(tx: Transaction, doc: Document, seconds: float = 0) -> Document:
@@ -382,20 +292,20 @@ def _renewed(tx: Transaction, doc: Document, seconds: float = 0) -> Document:
         lease = Lease.granted(
             doc["reservation_id"], doc["agent"], doc["incarnation"], doc["token"], doc["lease_s"], host
         )
-    lease = tx.store.renew_lease(path, lease._replace(seconds=seconds or lease.seconds))
+    lease = tx.renew(path, lease._replace(seconds=seconds or lease.seconds))
     return {"expires_at": stamp(host.wall() + lease.left(host))}
 
 
 def _own(tx: Transaction, rid: str) -> Document:
-    """The actor's own live reservation ``rid``; `Gone`, or `NotYours` with who holds it."""
+    """The actor's own live reservation ``rid``; `ReservationGone`, or `NotYours` with who holds it."""
     doc = tx.read(places.reservation(rid))
     if doc is None:
-        known = [places.ident(name) for name in tx.names(places.RESERVATIONS)]
-        raise Gone(rid, f"no reservation {rid}{meant_id(rid, known)}")
+        known = places.idents(tx.names(places.RESERVATIONS))
+        raise ReservationGone(rid, f"no reservation {rid}{meant_id(rid, known)}")
     left = time_left(tx.store, doc, tx.lease(places.lease(rid)))
     if doc["agent"] != tx.actor.name:
         held = Held(rid, doc["agent"], doc["mode"] == SHARED, doc["task_id"], ", ".join(doc["patterns"]))
-        raise NotYours(f"not yours: {said(tx.store, held, doc['reason'], left)}")
+        raise NotYours(f"not yours: {holder_in_words(tx.store, held, doc['reason'], left)}")
     if not is_of(doc, tx.actor):
         raise NotYours(
             f"{rid} is of your incarnation {doc['incarnation']}, you are {tx.actor.incarnation}; "
@@ -408,7 +318,7 @@ def _own(tx: Transaction, rid: str) -> Document:
 
 def _all_of(tx: Transaction) -> list[Document]:
     """Every reservation of the actor."""
-    docs = [tx.read(places.reservation(rid)) for rid in tx.index.reservations_of(tx.actor.name)]
+    docs = [tx.glance(places.reservation(rid)) for rid in tx.index.reservations_of(tx.actor.name)]
     return [doc for doc in docs if doc is not None and is_of(doc, tx.actor)]
 
 
@@ -418,14 +328,14 @@ def _holding(tx: Transaction, texts: list[str]) -> list[tuple[Document, list[str
     A text also means the path of that name, which was reserved as such while it was there.  `NotFound` if one
     is held by none of them, `NotYours` where it is somebody else who holds it.
     """
-    store = tx.store
+    store, effort = tx.store, tx.effort
     wanted = {
-        text: {stored(store, one).alternatives for one in (text, patterns.escape(text))} for text in texts
+        text: {stored(store, one, effort).key for one in (text, patterns.escape(text))} for text in texts
     }
     keys = set[Any]().union(*wanted.values())
     found, met = [], set[Any]()
     for doc in _all_of(tx) if texts else []:
-        held = {key: text for key, text in _keys(store, doc).items() if key in keys}
+        held = {key: text for key, text in _keys(tx, doc).items() if key in keys}
         if held and tx.live(places.lease(doc["reservation_id"]), doc["token"]):
             found.append((doc, list(held.values())))
             met |= held.keys()
@@ -453,25 +363,25 @@ def _shrunk(tx: Transaction, doc: Document, gone: list[str]) -> Document:
 
 def ended(store: Store, rid: str) -> Document | None:
     """The journal's record that ended ``rid``, or None.  Reads the journal from its end; for errors only."""
-    from mbox.journal import segments as journal
+    from mbox.journal.record import decode, text_needle
 
     path = places.reservation(rid)
-    needle = documents.compact(path).encode()
+    needle = text_needle(path)
     for _, _, line in store.journal.backwards(store.end()):
         if needle in line:
-            record = journal.decode(line)
+            record = decode(line)
             if path in record["del"]:
                 return record
     return None
 
 
-def told(record: Document) -> str:
+def how_it_ended(record: Document) -> str:
     """How a reservation ended, in words."""
     why = f" ({record['why']})" if record["why"] else ""
     return f"ended at {record['ts']}: {record['op']} by {record['by']}{why}"
 
 
-def _ended(store: Store, gone: Gone, record: Document | None = None) -> MboxError:
+def _ended(store: Store, gone: ReservationGone, record: Document | None = None) -> MboxError:
     """What to raise for a reservation that is gone: that it ended, and how, or that it never was."""
     record = record or ended(store, gone.rid)
-    return NotYours(f"{gone.rid} {told(record)}; reserve again") if record else gone
+    return NotYours(f"{gone.rid} {how_it_ended(record)}; reserve again") if record else gone

@@ -1,8 +1,8 @@
 """The one lock of a store, and its mark.
 
 Promised: at most one process holds the lock of the file that stands at ``.mailbox/lock``; the kernel gives it up when
-the process ends, however it ends; waiting is first come, first served as far as the kernel's queue is.  Not promised:
-that it reaches another kernel; the mark is what notices that.
+the process ends, however it ends; waiting is first come, first served as far as the kernel's queue is, and lasts
+longer while that queue moves (`MOVES`).  Not promised: that it reaches another kernel; the mark is what notices that.
 
 The file exists for ever: it is never deleted, renamed or broken by age.  Whoever has taken the lock checks that the
 descriptor is still the file at that path, because git can delete or replace it (`Lock.check`).
@@ -16,19 +16,26 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
 from typing import Any
 
-from mbox.store import mark
+from mbox.errors import LockTimeout, WentBack
+from mbox.format.documents import compact
 from mbox.system import flock
 from mbox.system.disk import Disk, check_regular
-from mbox.format.documents import compact
-from mbox.errors import LockTimeout, WentBack
 from mbox.system.host import Host
-from mbox.store.mark import Mark
+
+from . import mark
+from .mark import Mark
 
 HOLDER_SIZE = 256
+
+MOVES = 6
+"""How many times over a wait is waited while the lock goes from hand to hand: a queue that moves is not one that is stuck,
+and who left it would begin at its end."""
+
+signal: Any = sys.modules.get("_signal") or __import__("signal")
+"""The interpreter's own module of signals, loaded at every start; the library's around it costs half a millisecond."""
 
 HELD_BACK = {
     getattr(signal, name)
@@ -47,7 +54,7 @@ class Lock:
         self.path = path
         self._disk = disk
         self._host = host
-        self._portable = backend == "portalocker" or not flock.HAVE_FLOCK
+        self._portable = flock.is_portable(backend)
         self._fd = -1
         self._file = (0, 0)
         self._pid = 0
@@ -72,7 +79,7 @@ class Lock:
                 raise
             fd, made = self._disk.open(self.path, os.O_RDWR | os.O_CREAT), True
         except OSError as error:
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EMLINK):
                 raise
             fd, self._refused = self._disk.open(self.path, os.O_RDONLY), error
         # A forked child that kept its parent's descriptor would share its lock: it opens the file anew.
@@ -94,13 +101,16 @@ class Lock:
             return False
         return self._file == (there.st_ino, there.st_dev)
 
+    def loss(self) -> str:
+        """What happened to the file at the lock's path, in words; empty while it is the one that is locked."""
+        if self._is_ours():
+            return ""
+        return f"{self.path} was deleted or replaced while it was locked (git clean, checkout or stash?)"
+
     def check(self) -> None:
         """Raise `WentBack` if the file at the lock's path is no longer the one that is locked."""
-        if not self._is_ours():
-            raise WentBack(
-                f"{self.path} was deleted or replaced while it was locked (git clean, checkout or stash?); "
-                "nothing was written"
-            )
+        if loss := self.loss():
+            raise WentBack(f"{loss}; nothing was written")
 
     @property
     def is_open(self) -> bool:
@@ -112,24 +122,42 @@ class Lock:
 
     # -- taking and giving up ------------------------------------------------------------------------------------
 
-    def take(self, wait: float) -> None:
-        """Take the lock within ``wait`` seconds or raise `LockTimeout` naming the holder."""
+    def take(self, wait: float, moves: int = MOVES) -> None:
+        """Take the lock, or raise `LockTimeout` naming the holder: after ``wait`` seconds in which it went through no
+        other hands, or after ``moves`` times as many.
+        """
         if self._refused:
             raise self._refused
-        taken = flock.acquire(self._fd, wait, portable=self._portable)
-        if not taken:
-            raise LockTimeout(f"{self.path}: not had within {wait:g} s; {self.holder()}")
-        who = self._host.process()
+        if not flock.attempt(self._fd, portable=self._portable):
+            self._wait(wait, moves)
         try:
-            if who is not self._holder[0]:
-                self._holder = (who, mark.line(compact(who), HOLDER_SIZE))
-            data = os.pread(self._fd, mark.SIZE + HOLDER_SIZE, 0)
-            if data[mark.SIZE :] != self._holder[1]:
-                self._disk.pwrite(self._fd, self._holder[1], mark.SIZE)
+            self._taken = self._head()
         except BaseException:
             self.give_up()
             raise
-        self._taken = data[: mark.SIZE]
+
+    def _wait(self, wait: float, moves: int) -> None:
+        waited = 0.0
+        for _ in range(moves):
+            before = self._head()
+            if flock.acquire(self._fd, wait, self._host, portable=self._portable):
+                return
+            waited += wait
+            if self._head() == before:
+                break
+        raise LockTimeout(f"{self.path}: not had within {waited:g} s; {self.holder()}")
+
+    def _head(self) -> bytes:
+        """The mark and the holder as they stand: something else after each who had the lock and changed anything."""
+        return os.pread(self._fd, mark.SIZE + HOLDER_SIZE, 0)
+
+    def tell_holder(self) -> None:
+        """Write down who has the lock, for whoever waits for it."""
+        who = self._host.process()
+        if who is not self._holder[0]:
+            self._holder = (who, mark.line(compact(who), HOLDER_SIZE))
+        if self._taken[mark.SIZE :] != self._holder[1]:
+            self._disk.pwrite(self._fd, self._holder[1], mark.SIZE)
 
     def give_up(self) -> None:
         """Release the lock; the descriptor stays open for the next time."""
@@ -159,7 +187,7 @@ class Lock:
 
     def mark_taken(self) -> Mark | None:
         """As `mark`, as it stood when the lock was taken."""
-        return self._known[1] if self._knows(self._taken) else None
+        return self._known[1] if self._knows(self._taken[: mark.SIZE]) else None
 
     def _knows(self, data: bytes) -> bool:
         """Whether ``data`` holds something sound, which is then known."""
@@ -188,26 +216,42 @@ class Lock:
 
 def _state(pid: int) -> str:
     """``stopped``, ``running`` or ``gone``: what the kernel says of ``pid``."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            letter = file.read().rpartition(b")")[2].split()[0]
-    except OSError:
+    from mbox.system.proc import stat
+
+    found = stat(pid)
+    if found is None:
         return "gone"
-    return "stopped" if letter in b"Tt" else "running"
+    return "stopped" if found.is_stopped else "running"
 
 
-_sigmask: Any = getattr(sys.modules.get("_signal", signal), "pthread_sigmask", None)
-"""The call itself; the library's wrapper spends 30 µs on making enumerations of the result."""
+_sigmask: Any = getattr(signal, "pthread_sigmask", None)
+"""Where the module is the interpreter's own: the library's spends 30 µs on making enumerations of the result."""
 
 
 class held_back:
-    """Hold back the signals that stop or end a process until the block is left; those for this thread, that is."""
+    """Hold back the signals that stop or end a process until the block is left; those for this thread, that is.
+
+    Long work that any death leaves to be done again (an index, a replay) calls `strike` at every step of it.
+    """
 
     __slots__ = ("_before",)
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> held_back:
         if _sigmask is not None:
             self._before = _sigmask(signal.SIG_BLOCK, HELD_BACK)
+        return self
+
+    def strike(self) -> None:
+        """Let the signals that came meanwhile do what they do: end the process, raise KeyboardInterrupt, or nothing."""
+        if _sigmask is not None:
+            try:
+                _sigmask(signal.SIG_SETMASK, self._before)
+            finally:
+                _sigmask(signal.SIG_BLOCK, HELD_BACK)
+
+    def is_struck(self) -> bool:
+        """Whether a signal has come meanwhile."""
+        return _sigmask is not None and not HELD_BACK.isdisjoint(signal.sigpending())
 
     def __exit__(self, *_: object) -> None:
         if _sigmask is not None:

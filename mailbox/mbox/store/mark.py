@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from mbox.format.documents import compact
-from mbox.journal.segments import Tail
+from mbox.journal.record import Tail
 
 SIZE = 512
 
@@ -35,8 +35,6 @@ class Mark(NamedTuple):
     """CLOCK_MONOTONIC of the last fsync of the journal (durability ``fast``)."""
     synced_seq: int
     """The last sequence that fsync covered."""
-    checkpoint: int
-    """The segment whose every earlier record is known to be on disk in the files."""
     indexed: int = 0
     """The index follows the journal up to here, and what comes after only delivers mail; 0: not known."""
     due: float = 0.0
@@ -47,21 +45,23 @@ class Mark(NamedTuple):
     """The latest minute of the wall clock (since the epoch) in which a mark was written; 0: not known."""
     numbers: tuple[int, int] = (0, 0)
     """The last sequence before that minute, and before the one before it."""
+    floor: int = 0
+    """Numbers are given above this: a machine's death in ``fast`` may have lost those up to it (`checkpoint`)."""
 
     def moved(self, tail: Tail, wall: float, machine: str, inode: int, synced: float | None = None) -> Mark:
         """The mark once the files follow up to ``tail``, written at ``wall`` on ``machine`` into the file ``inode``.
 
         ``synced`` is CLOCK_MONOTONIC of an fsync that covered all of it; None if there was none.
         """
-        _, _, _, store, _, before, synced_seq, checkpoint, indexed, due, renew, last, numbers = self
+        _, _, _, store, _, before, synced_seq, indexed, due, renew, last, numbers, floor = self
         if synced is not None:
             before, synced_seq = round(synced, 3), tail.seq
         minute = int(wall // 60)
         if minute > last or minute < last - AHEAD:  # a clock that was set back a little comes to this minute again
             first = self.tail.seq if last else 0
             numbers, last = (first, numbers[0] if minute == last + 1 else first), minute
-        return Mark(tail, machine, inode, store, round(wall, 3), before, synced_seq, checkpoint, indexed, due, renew, last,
-                    numbers)  # fmt: skip
+        return Mark(tail, machine, inode, store, round(wall, 3), before, synced_seq, indexed, due, renew, last, numbers,
+                    floor)  # fmt: skip
 
     def unknowing(self) -> Mark:
         """The mark where it is not known how far the index is and what is due next."""
@@ -76,12 +76,12 @@ class Mark(NamedTuple):
 
     def line(self) -> bytes:
         """The bytes that stand for it."""
-        tail, machine, inode, store, wall, synced, synced_seq, checkpoint, indexed, due, renew, minute, numbers = self
+        tail, machine, inode, store, wall, synced, synced_seq, indexed, due, renew, minute, numbers, floor = self
         return line(
             f'{{"tail":[{tail.seq},{tail.segment},{tail.offset}],"machine":{_text(machine)},"inode":{inode},'
             f'"store":{_text(store)},"wall":{wall},"synced":{synced},"synced_seq":{synced_seq},'
-            f'"checkpoint":{checkpoint},"indexed":{indexed},"due":{due},"renew":{renew},"minute":{minute},'
-            f'"numbers":[{numbers[0]},{numbers[1]}]}}',
+            f'"indexed":{indexed},"due":{due},"renew":{renew},"minute":{minute},'
+            f'"numbers":[{numbers[0]},{numbers[1]}],"floor":{floor}}}',
             SIZE,
         )  # by hand: it is written with every record
 
@@ -102,7 +102,7 @@ def parsed(data: bytes) -> dict[str, Any] | None:
         return None
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -110,7 +110,7 @@ def parsed(data: bytes) -> dict[str, Any] | None:
 _SHAPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("machine", "store"), (str,)),
     **dict.fromkeys(("wall", "synced", "due", "renew"), (int, float)),
-    **dict.fromkeys(("inode", "synced_seq", "checkpoint", "indexed", "minute"), (int,)),
+    **dict.fromkeys(("inode", "synced_seq", "indexed", "minute", "floor"), (int,)),
 }
 
 

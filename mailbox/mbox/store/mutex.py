@@ -8,26 +8,28 @@ and the command goes on); an order among those who wait, beyond the kernel's que
 locks are found, but for the smallest: a command that waits for the lock under which it runs.
 
 Files: ``locks/<name>`` is made by the first who wants it and never deleted, renamed or broken.  Its line
-names the last who took it, for people; nothing depends on it.  Whoever has got the lock checks that its
-file is still the one at that path, because git can delete or replace it, and starts over if it is not.
-The toolkit's own locks (`alone`: the watchdog, who rings, who starts a team) have names that no named lock can have.
+names the last who took it, for people, and whether that gave it up in order; nothing depends on it.  One that
+did not died (by SIGKILL, or with the machine), or what it ran was killed, and something may be half done: the
+next is told.  Of several who share a lock only the last who came is known.  Whoever has got the lock checks
+that its file is still the one at that path, because git can delete or replace it, and starts over if it is not.
+The toolkit's own locks (`exclusively`: the watchdog, who rings, who starts a team) have names that no named lock can have.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from math import inf
 from typing import Any
 
+from mbox.errors import MboxError, Refused, TimedOut
 from mbox.format import places
 from mbox.system import flock
-from mbox.errors import MboxError, Refused, TimedOut
-from mbox.system.host import start_ticks
-from mbox.store.store import Store
+from mbox.system.clock import inf
+from mbox.system.proc import start_ticks, stat
+
+from .store import Store
 
 PATIENCE = 2.0
 """Seconds of waiting after which it is said for whom."""
@@ -39,6 +41,15 @@ LONGEST = 64
 """Characters of an agent or a program in that line."""
 
 
+class Turn:
+    """One time under a lock.  ``broken``: what ran under it was killed, and may have left something half done."""
+
+    __slots__ = ("broken",)
+
+    def __init__(self) -> None:
+        self.broken = False
+
+
 @contextmanager
 def held(
     store: Store,
@@ -48,30 +59,38 @@ def held(
     say: Callable[[str], None] = lambda text: None,
     agent: str = "",
     runs: str = "",
-) -> Iterator[None]:
+) -> Iterator[Turn]:
     """Hold the lock ``name``; `TimedOut`, naming the holder, if it is not had within ``wait`` seconds.
 
+    It is said where the last holder died under it.  Whoever sets ``broken`` of what this yields leaves it as one that died.
     ``agent`` and ``runs``, the name of a program without its arguments, tell others who has it.
     """
-    end = time.monotonic() + wait
+    end = store.host.mono() + wait
 
     def take(fd: int) -> None:
-        _take(fd, name, shared, end, _is_portable(store), say)
+        _take(store, fd, name, shared, end, say)
 
     with _locked(store, places.named_lock(name), take) as fd:
-        _sign(store, fd, agent, runs)
-        yield
+        if died := _died(fd):
+            say(f"lock {name}: its last holder{died} died; look at what that left half done")
+        said = _sign(store, fd, agent, runs)
+        turn = Turn()
+        try:
+            yield turn
+        finally:
+            if not turn.broken and _said(fd) == said:
+                _write(store, fd, {**said, "ended": True})
 
 
 @contextmanager
-def alone(store: Store, path: str, wait: float, refusal: Callable[[], MboxError]) -> Iterator[int]:
+def exclusively(store: Store, path: str, wait: float, refusal: Callable[[], MboxError]) -> Iterator[int]:
     """Hold the lock on the toolkit's own file at ``path``, whose descriptor this is.
 
     Raises what ``refusal`` makes if another has it for ``wait`` seconds.
     """
 
     def take(fd: int) -> None:
-        if not flock.acquire(fd, wait, portable=_is_portable(store)):
+        if not flock.acquire(fd, wait, store.host, portable=flock.is_portable(store.locking)):
             raise refusal()
 
     with _locked(store, path, take) as fd:
@@ -101,25 +120,22 @@ def is_held(store: Store, path: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        return not flock.attempt(fd, shared=True, portable=_is_portable(store))
+        return not flock.attempt(fd, shared=True, portable=flock.is_portable(store.locking))
     finally:
         os.close(fd)
 
 
-def _is_portable(store: Store) -> bool:
-    return store.settings.lock_backend == "portalocker" or not flock.HAVE_FLOCK
-
-
-def _take(fd: int, name: str, shared: bool, end: float, portable: bool, say: Callable[[str], None]) -> None:
+def _take(store: Store, fd: int, name: str, shared: bool, end: float, say: Callable[[str], None]) -> None:
+    host, portable = store.host, flock.is_portable(store.locking)
     if flock.attempt(fd, shared, portable):
         return
     _refuse_own(fd, name)
-    soon = time.monotonic() + PATIENCE
-    if flock.acquire(fd, min(soon, end) - time.monotonic(), shared, portable):
+    soon = host.mono() + PATIENCE
+    if flock.acquire(fd, min(soon, end) - host.mono(), host, shared, portable):
         return
     if soon < end:
         say(f"lock {name}: waiting, {_holder(fd)}")
-        if flock.acquire(fd, end - time.monotonic(), shared, portable):
+        if flock.acquire(fd, end - host.mono(), host, shared, portable):
             return
     raise TimedOut(f"lock {name} was not had in time: {_holder(fd)}")
 
@@ -134,16 +150,30 @@ def _is_at(fd: int, path: str) -> bool:
 # -- who holds it ------------------------------------------------------------------------------------------
 
 
-def _sign(store: Store, fd: int, agent: str, runs: str) -> None:
-    """Write into the lock's file who has it.  Only for people, so a full disk does not matter."""
-    said = {**store.host.process(), "since": round(store.host.wall(), 3)}
-    line = json.dumps({**said, "agent": agent[:LONGEST], "runs": runs[:LONGEST]})
-    if len(line) >= LINE:  # a program's name of characters that JSON escapes
-        line = json.dumps({**said, "agent": agent[:LONGEST]})
+def _sign(store: Store, fd: int, agent: str, runs: str) -> dict[str, Any]:
+    """Write into the lock's file who has it; what was written."""
+    who = {**store.host.process(), "since": round(store.host.wall(), 3)}
+    said = {**who, "agent": agent[:LONGEST], "runs": runs[:LONGEST]}
+    if len(json.dumps({**said, "ended": True})) >= LINE:  # a program's name of characters that JSON escapes
+        said = {**who, "agent": agent[:LONGEST]}
+    _write(store, fd, said)
+    return said
+
+
+def _write(store: Store, fd: int, said: dict[str, Any]) -> None:
+    """Write the line of a lock's file.  Only for people, so a full disk does not matter."""
     try:
-        store.disk.pwrite(fd, line.ljust(LINE - 1).encode() + b"\n", 0)
+        store.disk.pwrite(fd, json.dumps(said).ljust(LINE - 1).encode() + b"\n", 0)
     except OSError:
         pass
+
+
+def _died(fd: int) -> str:
+    """Of a holder that did not give the lock up in order, and is not one that shares it, ``, pid 77 (ann runs git),``."""
+    said = _said(fd)
+    if "pid" not in said or said.get("ended") or said["pid"] in _holders(fd):
+        return ""
+    return f", pid {said['pid']}{_named(said)},"
 
 
 def _holders(fd: int) -> list[int]:
@@ -180,10 +210,14 @@ def _holder(fd: int) -> str:
     if not pids:
         return "held by a process that cannot be seen from here"
     said = _said(fd)
+    return f"held by pid {', '.join(map(str, pids))}{_named(said) if said.get('pid') in pids else ''}"
+
+
+def _named(said: dict[str, Any]) -> str:
+    """`` (ann runs git)``; empty where neither is said."""
     agent, runs = (str(said.get(field) or "")[:LONGEST] for field in ("agent", "runs"))
     words = " ".join(word for word in (agent, f"runs {runs}" if runs else "") if word)
-    known = f" ({words})" if words and said.get("pid") in pids else ""
-    return f"held by pid {', '.join(map(str, pids))}{known}"
+    return f" ({words})" if words else ""
 
 
 def _refuse_own(fd: int, name: str) -> None:
@@ -196,12 +230,5 @@ def _refuse_own(fd: int, name: str) -> None:
                 f"lock {name} is held by pid {pid}, under which this command runs: it would wait for itself"
             )
         seen.add(pid)
-        pid = _parent(pid)
-
-
-def _parent(pid: int) -> int:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[1])
-    except (OSError, LookupError, ValueError):
-        return 0
+        found = stat(pid)
+        pid = found.parent if found else 0

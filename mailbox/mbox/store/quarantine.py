@@ -1,43 +1,30 @@
-"""Mending: what is done with a document that cannot be read while a decision needs it.
+"""Quarantine: what is done with a document that cannot be read while a decision needs it.
 
-It is restored from the journal where the journal has it, else taken away; what a person had written into it goes into
-the dead letters with the reason.  One record says which, and the decision runs again.  (``store.md``, Recovery.)
+Where the journal names it, it is put back as the journal has it, and what stood there is kept `aside`: this is about
+this disk, and makes no record.  What the journal does not name goes into the dead letters with the reason, by a record.
+Then the decision runs again.  (``store.md``, Recovery.)
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from mbox.format import documents, operations, places
+from mbox.journal.projection import last_state
 
-from mbox.format import documents
-from mbox.format import places
-from mbox.store.files import Damage
-from mbox.journal.segments import Journal, Tail
-from mbox.store.transaction import SWEEP, Transaction
+from .aside import keep, put_back
+from .commit import commit
+from .files import Damage
+from .state import State
+from .transaction import SWEEP, Transaction
 
-if TYPE_CHECKING:
-    from mbox.store.store import Store
-
-
-def last_state(journal: Journal, path: str, end: Tail) -> tuple[bool, Any]:
-    """Whether the journal names ``path``, and the last document there (None if it was deleted or moved away)."""
-    needle = documents.compact(path).encode()
-    for segment, offset, line in journal.backwards(end):
-        if needle not in line:
-            continue
-        record = journal.decoded(segment, offset, line)
-        if path in record["del"] or any(path == source for source, _ in record["mv"]):
-            return True, None
-        for doc, paths in record["put"]:
-            if path in paths:
-                return True, doc
-        for source, target in record["mv"]:
-            if target == path:
-                return last_state(journal, source, Tail(record["seq"], segment, offset))
-    return False, None
+ENVELOPE = 1 << 20
+"""Bytes of a damaged document that a dead letter holds at most: a record has room for them in any spelling."""
 
 
 def envelop(tx: Transaction, path: str, reason: str, detail: str, data: bytes) -> None:
-    """Put what stood at ``path`` into the dead letters."""
+    """Put what stood at ``path`` into the dead letters; of more than `ENVELOPE` bytes only the first, and all of them aside."""
+    if len(data) > ENVELOPE:
+        detail += f"; all {len(data)} bytes are kept as {keep(tx.store, path)}"
+        data = data[:ENVELOPE]
     text = data.decode("utf-8", "backslashreplace").replace("\0", "\\x00")
     envelope = documents.new(
         "deadletter", reason=reason, detail=detail, from_path=path, first_at=tx.now, original=text
@@ -45,24 +32,31 @@ def envelop(tx: Transaction, path: str, reason: str, detail: str, data: bytes) -
     tx.put(envelope, places.deadletter(f"d{tx.take()}"))
 
 
-def mend(store: Store, damage: Damage, warnings: list[str]) -> None:
-    """Restore a damaged document from the journal, or quarantine it; one record says which."""
+def mend(state: State, damage: Damage, warnings: list[str]) -> None:
+    """Put a damaged document back as the journal has it, or quarantine what the journal does not know."""
     path = damage.path
-    named, doc = last_state(store.journal, path, store.tail)
-    tx = Transaction(store, SWEEP)
-    try:
-        original = store.bytes_of(path)
-    except OSError:
-        original = b""
-    if original or doc is None:
-        envelop(tx, path, "damaged document", damage.detail, original)
-    if named and doc is not None:
-        tx.put(doc, path)
-        done = "restored from the journal"
+    named, doc = last_state(state.journal, path, state.tail)
+    if named:
+        kept = keep(state, path)
+        put_back(state, path, doc)
+        done = "restored from the journal" if doc is not None else "removed, as the journal says"
+        done += f"; what stood there is kept as {kept}" if kept else ""
     else:
+        try:
+            original = state.bytes_of(path)
+        except PermissionError:
+            kept = keep(state, path)
+            put_back(state, path, None)
+            warnings.append(f"{state.absolute(path)}: {damage.detail}; taken out of the store, and kept as {kept}")
+            return
+        except FileNotFoundError:  # somebody took it away just then
+            return
+        except OSError:
+            original = b""
+        tx = Transaction(state, SWEEP)
+        envelop(tx, path, "damaged document", damage.detail, original)
         tx.delete(path)
+        tx.record(operations.STORE_QUARANTINE, [places.ident(path)], f"{damage.detail}; moved to the dead letters")
+        commit(state, tx)
         done = "moved to the dead letters"
-    tx.record("store.quarantine", [places.ident(path)], f"{damage.detail}; {done}")
-    store.commit(tx)
-    warnings.append(f"{store.absolute(path)}: {damage.detail}; {done}" + (" (your text is in the dead letters)"
-                    if original and doc is not None else ""))  # fmt: skip
+    warnings.append(f"{state.absolute(path)}: {damage.detail}; {done}")

@@ -14,7 +14,7 @@ A transaction (``store.md``), in the order of its system calls, and what a death
 3.  Stage each new document as ``.tmp-NAME`` beside its place.  *Temporary files, taken over by the next try.*
 4.  Append one record and fsync it: the commit.  *Torn bytes, cut by the next writer; or the whole record, redone.*
 5.  Publish: rename the temporary files, then moves, then deletions, then leases.  *The record is redone.*
-6.  Bring the index up to the record, unless all it does is to deliver mail (`intake.LAG`).  *The index is caught up.*
+6.  Bring the index up to the record, unless all it does is to deliver mail (`updates.LAG`).  *The index is caught up.*
 7.  Write the mark, release the lock.  *The record is redone, which changes nothing.*
 
 The bounds in the mark (`mark`) save asking the index: every record that changes a lease brings them up to date in 7, and
@@ -26,90 +26,75 @@ succeeds, because the record stands and the files will follow.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeVar
 
-from mbox import publishing
-from mbox.store import recovery
-from mbox.format import documents
+from mbox.config.settings import Config
+from mbox.errors import Corrupt, LeftAlone, MboxError, NoStore, StoreError, Unindexed, WentBack, doing, failure, told
 from mbox.format import places
-from mbox.system.disk import Disk, exists, temporary
-from mbox.format.documents import Newer
-from mbox.errors import Corrupt, MboxError, NoStore, StoreError, Unknown, WentBack
-from mbox.faults import failure, said
-from mbox.store.files import Damage, Files, is_folder
-from mbox.system.host import Host, stamp
-from mbox.index.queries import Damaged, Index
-from mbox.index.updates import LAG, can_wait
-from mbox.journal.segments import WINDOW, WRITER, Journal, Moved, Record, Tail
-from mbox.format.lease import Lease
-from mbox.store.lock import Lock, held_back
-from mbox.store.mark import Mark
-from mbox.store.transaction import SWEEP, Actor, Transaction
+from mbox.format.documents import Document
+from mbox.index.answers import Damaged
+from mbox.journal.record import Moved, Record
+from mbox.system.disk import Disk
+from mbox.system.host import Host
 
-__all__ = ["SWEEP", "Actor", "Settings", "Store", "Transaction"]
+from . import stamps
+from .files import Damage, Recall, print_of
+from .holding import Holding
+from .transaction import LADEN, SWEEP, Actor, Transaction
+
+__all__ = ["SWEEP", "Actor", "Store", "Transaction"]
 
 T = TypeVar("T")
-
-STORE = Actor("store")
-"""Who makes checkpoints: a record that must not ask for the next one."""
 
 RENEWALS = 64
 """Leases renewed by one command at most; the rest by the next."""
 
+PATIENCE = 2.0
+"""Seconds that a reader waits for the lock before it answers from the journal."""
+
+TRIES = 64
+"""How often a decision is taken before it is given up."""
+
 SWEEPS = 64
 """Expiries that one command handles at most, a record each (``store.md``, Long work)."""
 
+TURN = 0.002
+"""Seconds for which the lock stays free between two parts: whoever waits for it is woken only when it is free."""
 
-class _Again(Exception):
-    """The ground moved under a decision that was sound; decide again."""
+ASK_JOURNAL = "not looked at closer: a dry run asks the journal"
 
-
-_KEPT_INSIDE = (places.LOGS, places.CACHE)
-"""Folders that are written in before any document's path is looked at."""
-
-
-class Settings(NamedTuple):
-    """What the store needs of the configuration."""
-
-    durability: str = "full"
-    lock_wait: float = 10.0
-    segment_size: int = 16 << 20
-    lease: float = 1800.0
-    lock_backend: str = ""
-    dead_after: float = 45.0
-    """Seconds without a heartbeat after which an agent counts as dead."""
+_VERIFIED = (f"{places.TASKS}/", f"{places.RESERVATIONS}/")
+_ARCHIVE = f"{places.ARCHIVE}/"
+_MAIL = (f"{places.INBOX}/", _ARCHIVE)
+_STAMPED = (*_VERIFIED, *_MAIL, f"{places.AGENTS}/", f"{places.TEAMS}/", f"{places.DEADLETTER}/")
 
 
-class Store(Files):
-    """One root's store.  Open it with `Store.open`; not for use from two threads at a time."""
+class Store(Holding):
+    """One root's store: its state, and the transactions that change it.  Open it with `Store.open`."""
 
-    def __init__(self, root: str, settings: Settings, host: Host, disk: Disk,
-                 prefix: Callable[[str], str] = lambda pattern: "") -> None:  # fmt: skip
-        super().__init__(root, host, disk)
-        self.settings = settings
-        self.tail = Tail(0, 1, 0)
+    def __init__(self, root: str, config: Config, host: Host, disk: Disk, locking: str = "", watching: str = "") -> None:
+        super().__init__(root, config, host, disk, locking)
+        self.watching = watching or "auto"
+        """``MBOX_WATCH``: how waiting commands learn of changes."""
         self.sweep: Callable[[Transaction], bool] | None = None
         """Decides on one thing that has run out, False if there is none; runs before every other transaction."""
-        self.journal = Journal(self.absolute(places.LOGS), disk)
-        self.lock = Lock(self.absolute(places.LOCK), disk, host, settings.lock_backend)
-        self.index = Index(self.absolute(places.INDEX), host, prefix)
-        self.prefix = prefix
-        self._mark: Mark | None = None
-        self._behind = False
-        self._rolled = 0
-        self._header: tuple[int, Record] = (0, {})
-        self._pid = 0
+        self.after: Callable[[Store, Record], str] = lambda store, record: ""
+        """Asked, with the lock held, after each record: a line to be said once the lock is free."""
+        self.doubts = True
+        """Whether who reads a file that was changed in its place has it compared with the journal first."""
+        self._only_tried = False
+        self._doubted: set[tuple[str, int, int]] = set()
+        self._verified: set[tuple[str, str]] = set()
+        """What a decision has found to be the journal's: paths, and what the files are known by."""
+        self._left_alone: list[LeftAlone] = []
 
     @classmethod
-    def open(cls, root: str, settings: Settings | None = None, host: Host | None = None, disk: Disk | None = None,
-             prefix: Callable[[str], str] = lambda pattern: "") -> Store:  # fmt: skip
+    def open(cls, root: str, config: Config, host: Host, disk: Disk, locking: str = "", watching: str = "") -> Store:
         """The store in ``root``, an absolute path; `NoStore` if there is none that can be used."""
-        store = cls(root, settings or Settings(), host or Host(), disk or Disk(), prefix)
+        store = cls(root, config, host, disk, locking, watching)
         if not os.path.isdir(store.absolute(places.MAILBOX)):
             raise NoStore(f"{root}: no .mailbox/ here; run `mbox init`")
         try:
@@ -125,48 +110,27 @@ class Store(Files):
             )
         return store
 
-    def close(self) -> None:
-        self.index.close()
-        self.journal.close()
-        self.lock.close()
-
-    def mark(self) -> Mark | None:
-        """The mark, read without the lock; `WentBack` if the lock file is gone."""
-        with said("reading the mark", self.lock.path):
-            self._open_lock()
-            return self.lock.mark()
-
-    def end(self) -> Tail:
-        """How far the journal may be read without the lock: up to the mark, or to its end where there is none."""
-        mark = self.mark()
-        if mark:
-            return mark.tail
-        return recovery.scan_end(self.journal, strict=False)
-
-    def is_behind(self) -> bool:
-        """Whether the files may not follow the journal yet, so that a waiting reader must take the lock once."""
-        mark = self.mark()
-        return mark is None or (
-            self.journal.size(mark.tail.segment) != mark.tail.offset
-            or not self.journal.is_last(mark.tail.segment)
-        )
-
     # -- transactions --------------------------------------------------------------------------------------------
 
-    def transact(self, decide: Callable[[Transaction], T], actor: Actor, dry_run: bool = False) -> T:
+    def transact(self, decide: Callable[[Transaction], T], actor: Actor) -> T:
         """Run ``decide`` under the lock and make what it wants durable; what it returned.
 
-        With ``dry_run`` nothing of it is made.  Raises what ``decide`` raises, and `StoreError` where nothing
+        In a call that is a ``dry_run`` nothing of it is made.  Raises what ``decide`` raises, and `StoreError` where nothing
         happened or, as `Unknown`, where that cannot be told.
         """
         warnings: list[str] = []
+        self._left_alone = []
+        self.recalled.clear()
         try:
             with self.locked():
-                if not dry_run:
+                self._only_tried = actor.dry_run
+                if not actor.dry_run:
                     self._sweep(warnings)
-                held = actor.incarnation and not dry_run
+                elif stamps.unstamped(self, self.whose):
+                    self._put_nothing_back()
+                held = actor.incarnation and not actor.dry_run
                 try:
-                    result, error = self._run(decide, actor, warnings, dry_run)
+                    result, error = self._run(decide, actor, warnings)
                 except MboxError as refused:
                     if held and not isinstance(refused, StoreError) and self._is_current(actor):
                         self._renew(actor, warnings)
@@ -176,11 +140,20 @@ class Store(Files):
         finally:
             for line in warnings:
                 self.say(line)
-        if self._rolled and actor != STORE:
+            for document in self._left_alone:
+                self.pass_over(document)
+        if self.begun:
             self._checkpoint()
         if error is not None:
             raise error
         return result
+
+    def _put_nothing_back(self) -> None:
+        """In a call that is only tried: where files are not what the journal says, read that."""
+        if self.view is None:
+            end = self.answer_from_journal()
+            self.say(f"files are not what the journal says, and a dry run puts nothing back: answered from the journal, as of "
+                     f"record {end.seq}")  # fmt: skip
 
     def _is_current(self, actor: Actor) -> bool:
         """Whether a refused agent still has its name; one that lost it keeps nothing alive."""
@@ -191,104 +164,240 @@ class Store(Files):
         """Handle what has run out; a document that cannot be read is said, and looked at again a lease later."""
         if self.sweep is None or self.host.mono() < self.ahead.due:
             return
+        before = self.looked
         for _ in range(SWEEPS):
+            if self.looked - before > LADEN:
+                break
             try:
-                if not self._run(self.sweep, SWEEP, warnings, False)[0]:
+                if not self._run(self.sweep, SWEEP, warnings)[0]:
                     break
-            except (Newer, Corrupt) as error:
+            except (LeftAlone, Corrupt) as error:
                 warnings.append(f"what ran out was left as it is: {error}")
-                self._run(_postpone, SWEEP, warnings, True)
+                self._run(_postpone, SWEEP.trial(), warnings)
         try:
-            self._look_ahead()
+            self.look_ahead()
         except Damaged:
             self.drop_index()
 
-    def catch_up(self) -> None:
-        """Take the lock once, so that the files follow the journal."""
-        with self.locked():
-            pass
+    def catch_up(self, wait: float | None = None, folder: str = "", decides: bool = False,
+                 letters: Iterable[str] = ()) -> None:  # fmt: skip
+        """Take the lock, within ``wait`` seconds (as configured; `patience` of a second try), so that the files are what the
+        journal says.
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the lock, with the files following the journal; signals that end a process wait."""
-        if self._inside:
-            raise AssertionError("a transaction inside a transaction")
-        if self._pid != os.getpid():
-            self.begin_here()
-        self._safe.clear()
-        for folder in _KEPT_INSIDE:
-            self.check_folder(folder)
-        self._inside = True
-        try:
-            with said("taking the lock", self.lock.path):
-                self._open_lock()
-                self.lock.take(self.settings.lock_wait)
-            with held_back():
-                try:
-                    self.lock.check()
-                    with said("bringing the files to what the journal says"):
-                        self._mark = recovery.recover(self)
-                    self.tail = self._mark.tail
-                    self._behind = False
-                    if not self.index.stands():
-                        self.index.close()
-                        self.forget_ahead()
-                    try:
-                        yield
-                    except MboxError as refused:
-                        if not isinstance(refused, StoreError):
-                            self._tell_ahead()
-                        raise
-                    self._tell_ahead()
-                finally:
-                    self.lock.give_up()
-        except BaseException as error:
-            self.lock.give_up()  # an interrupt may strike after the lock is had and before that is known
-            if type(error) is StoreError and self.lock.is_open:
-                self.lock.check()  # a store that is being taken away fails in many ways: name that one
-            raise
-        finally:
-            self._inside = False
-
-    def begin_here(self) -> None:
-        """Before this process takes the lock for the first time.
-
-        In a forked child, what belongs to the parent's open files is dropped, not closed.
+        Taken once, but where very much was moved: then it is given up after each part, and taken again.  Who ``decides``
+        leaves some of that to others (`reconciliation`).  The files of ``folder`` are compared too, though nobody may have been
+        in the folder itself, and so are archived ``letters``.  Where there is no room for the index that this takes, or in a
+        `dry_run`, documents are read from the journal from here on.
         """
-        self.index.forget()
-        self._pid = os.getpid()
+        from .reconciliation import ASKED, Round, reconcile
 
-    def _open_lock(self) -> None:
+        if self.dry_run:
+            self._put_nothing_back()
+            return
+        if wait is None and self.view is not None:
+            wait = self.patience
+        this, goes_on = Round(folder, letters), True
         try:
-            self.lock.open()
-        except FileNotFoundError:
-            if not self.journal.segments():
-                raise WentBack(
-                    f"{self.root}/.mailbox lost its lock and its journal (git clean, checkout or stash?); "
-                    "`mbox audit restore` brings the store back"
-                ) from None
-            self.say(f"{self.lock.path} was gone; made anew, and the journal is replayed")
-            self.lock.open(create=True)
+            while goes_on:
+                with self.locked(wait), doing("bringing back what was moved behind the journal's back"):
+                    try:
+                        left = reconcile(self, this)
+                    except Damaged:
+                        self.drop_index()
+                        left = reconcile(self, this)
+                goes_on = bool(left) and not (decides and f"{left}/".startswith(ASKED))
+                if goes_on:
+                    self.host.sleep(TURN)
+        except Unindexed as error:
+            self.say(f"{error}; answered from the journal, as of record {self.answer_from_journal().seq}")
+        finally:
+            this.say_rest(self)
 
-    def _run(self, decide: Callable[[Transaction], T], actor: Actor, warnings: list[str],
-             dry_run: bool) -> tuple[T, MboxError | None]:  # fmt: skip
+    def bring_up(self, decides: bool = False) -> None:
+        """Before a command looks, or ``decides``: bring the files to what the journal says, where they may not be that.
+
+        In a store that is in order nothing is locked and nothing written.  Where it cannot be written, or the lock is not
+        had within `PATIENCE`, documents are read from the journal from here on (`view`), and a line says up to where.
+        """
+        if self.view is None and not self.is_in_order():
+            self._bring_up(decides=decides)
+
+    def whole(self, folder: str) -> None:
+        """Before the letters in an agent's archive or outbox, ``folder``, are listed: bring its names to what the journal says.
+
+        As `bring_up`, which does not look there: a command that lists none of them does not wait for it.
+        """
+        if self.doubts and self.view is None and not stamps.are_names_ours(self, folder, self.whose):
+            self._bring_up(folder)
+
+    def _bring_up(self, folder: str = "", decides: bool = False, letters: Iterable[str] = ()) -> None:
+        try:
+            self.catch_up(self.patience, folder, decides, letters)
+        except StoreError as error:
+            self._answer_instead(error)
+
+    def _answer_instead(self, error: StoreError) -> None:
+        """Read documents from the journal from here on, for ``error`` is in the way of more."""
+        if isinstance(error, (WentBack, Corrupt, NoStore)):  # then the journal itself is in question
+            raise error
+        self.say(f"{error}; answered from the journal, as of record {self.answer_from_journal().seq}")
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a reader waits for the lock."""
+        return min(PATIENCE, self.config.lock_wait)
+
+    def read(self, path: str) -> Document | None:
+        """As `Files.read`; a file that was changed in its place is compared with the journal first."""
+        if self.doubts and not self._inside and self.view is None and path.startswith(_STAMPED) and stamps.is_stamped_file(path):
+            self.doubt(path)
+        return super().read(path)
+
+    def doubt(self, *paths: str) -> None:
+        """Before the files at ``paths``, all live or all archived mail, are read: compare those that were changed in their place.
+
+        Of what is live all in its folder is compared: who reads one reads others.  An archive is large, and what was archived
+        in an earlier life of the machine bears no stamp of this one: there only what is asked for.
+        """
+        changed = list(filter(self._is_doubtful, paths)) if self.doubts and self.view is None else []
+        if changed and changed[0].startswith(_ARCHIVE):
+            self._bring_up(letters=changed)
+            return
+        for folder in dict.fromkeys(path.rpartition("/")[0] for path in changed):
+            self._bring_up(folder)
+
+    def _is_doubtful(self, path: str) -> bool:
+        """Whether the file at ``path`` bears no stamp, and was not compared before."""
+        try:
+            info = os.lstat(self.absolute(path))
+        except OSError:
+            return False
+        seen = (path, info.st_ino, info.st_ctime_ns)
+        if stamps.is_stamped(self, info, self.whose) or seen in self._doubted:
+            return False
+        self._doubted.add(seen)
+        return True
+
+    def load(self, path: str) -> Document | None:
+        """As `Files.load`; `Damage` too where a decision would act on what is not what the journal says (`drift`).
+
+        The index knows the file that was written for each task and reservation; another file is compared with the record.
+        A letter that bears no stamp is compared as well.  Of agents and teams only those are asked for that are not there:
+        that somebody else was in their folder is seen before a command begins.
+        """
+        if self.view is not None:
+            return self.read(path)
+        if self._inside and path.startswith(_MAIL):
+            return self._letter(path)
+        if not self._inside or not path.startswith(_VERIFIED) or not places.is_indexed(path):
+            doc = super().load(path)
+            if doc is None and self._inside and places.is_indexed(path):
+                self._verify(path, "")
+            return doc
+        return self._verified_read(path, partial(super().load, path), None)
+
+    def load_status(self, task_id: str) -> str:
+        """As `Files.load_status`; `Damage` too, as `load`."""
+        if self.view is not None:
+            return super().load_status(task_id)
+        return self._verified_read(places.task(task_id), partial(super().load_status, task_id), "")
+
+    def _verified_read(self, path: str, read: Callable[[], T], absent: T) -> T:
+        """What ``read`` finds in the file at ``path`` that `_verify` took; ``absent`` where there is to be none."""
+        for _ in range(TRIES):
+            known = self._known(path)
+            self._verify(path, known)
+            if not known:
+                return absent
+            found = read()
+            if self._known(path) == known:  # what was read is what was verified
+                return found
+        raise StoreError(f"{self.absolute(path)}: somebody else changes it all the time; nothing happened")
+
+    def _letter(self, path: str) -> Document | None:
+        """The letter at ``path``; `Damage` unless it bears a stamp, or is what its last record says."""
+        known = self._known(path)
+        if known and (path, known) not in self._verified:
+            if self._only_tried and not self.is_untouched(path):
+                raise Damage(path, ASK_JOURNAL)
+            from .drift import judge_letter
+
+            judge_letter(self, path)
+            known = self._known(path)
+            self._verified.add((path, known))
+        elif not known and places.is_indexed(path):
+            self._verify(path, "")
+        return super().load(path)
+
+    def recall(self, *idents: str) -> bool:
+        """Before it is said that there is no document called so: put back what is not as the journal says; whether any was.
+
+        The lock is taken only where something is missed.  Where it cannot be put back, documents are read from the journal
+        from here on.
+        """
+        fresh = set(idents) - self.recalled
+        if not fresh or self.view is not None:
+            return False
+        from .redress import missed, recall
+
+        if not missed(self, fresh, self.end()):
+            self.recalled |= fresh
+            return False
+        if self.dry_run:
+            self._put_nothing_back()
+            return True
+        try:
+            with self.locked(self.patience), doing("bringing back what was gone"):
+                return recall(self, fresh)
+        except StoreError as error:
+            self._answer_instead(error)
+            return True
+
+    def _known(self, path: str) -> str:
+        """What the file at ``path`` is known by; nothing where there is none."""
+        try:
+            return print_of(os.lstat(self.absolute(path)))
+        except OSError:
+            return ""
+
+    def _verify(self, path: str, known: str) -> None:
+        """Raise `Damage` unless the file ``known`` so is the one that the record of ``path`` wrote, or one like it."""
+        if (path, known) in self._verified:
+            return
+        row = self.caught_up_index().standing(path)
+        if (known or row) and not (row and known and row[1] == known):
+            if self._only_tried:
+                raise Damage(path, ASK_JOURNAL)
+            from .drift import judge
+
+            judge(self, path, bool(known), row)
+        self._verified.add((path, known))
+
+    def _run(
+        self, decide: Callable[[Transaction], T], actor: Actor, warnings: list[str]
+    ) -> tuple[T, MboxError | None]:
         """Decide and commit; decide again where a document had to be mended or the index built anew."""
-        for _ in range(64):
-            tx = Transaction(self, actor)
-            try:
-                try:
-                    result = decide(tx)
-                    if tx.header and not dry_run:
-                        self.commit(tx)
-                except Damage as damage:
-                    from mbox.store.quarantine import mend
+        from .commit import Again, commit
 
-                    mend(self, damage, warnings)
-                    continue
+        why = ""
+        for _ in range(TRIES):
+            tx = Transaction(self, actor)
+            self._verified.clear()
+            try:
+                result = decide(tx)
+                record = commit(self, tx) if tx.header and not actor.dry_run else None
+            except Damage as damage:
+                self._mend(damage, warnings)
+                why = "documents are damaged faster than they are mended; run `mbox doctor`"
+            except Recall as asked:
+                self._recall(asked.ident)
+                why = "documents vanish faster than they are brought back; run `mbox doctor`"
             except Damaged:
                 self.drop_index()
-            except _Again:
-                continue
+                why = f"{self.index.tables.path} is damaged faster than it is built"
+            except Again:
+                self.strike()
+                why = why or "somebody else wrote first each time; nothing happened, try again"
             except Moved as moved:
                 raise StoreError(
                     f"{moved}: somebody wrote without the lock; "
@@ -296,282 +405,63 @@ class Store(Files):
                 ) from None
             else:
                 warnings.extend(tx.warnings)
+                if record and not self.behind and (line := self.after(self, record)):
+                    warnings.append(line)
                 return result, tx.error
-        raise StoreError(f"{self.root}: documents are damaged faster than they are mended; run `mbox doctor`")
+            finally:
+                self._left_alone += tx.left_alone
+        raise StoreError(f"{self.root}: {why}")
 
-    def caught_up_index(self) -> Index:
-        """The index, opened, built or caught up as it needs; only under the lock."""
-        index = self.index
-        if self._behind:  # an index built now would be made of documents that do not follow
-            raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
-        if index.seq != self.tail.seq:
-            from mbox.store.indexing import bring_index
+    def _mend(self, damage: Damage, warnings: list[str]) -> None:
+        from .commit import Again
+        from .redress import mend
 
-            bring_index(self)
-            self._mark = self.ahead._replace(indexed=self.tail.seq)
-        return index
-
-    def drop_index(self) -> None:
-        """Remove the index; the next question builds it again, and until then the mark knows no bounds."""
-        self.index.close()
-        if self._mark:
-            self.forget_ahead()
-        for suffix in ("", "-wal", "-shm", "-journal"):
-            self.disk.discard(self.index.path + suffix)
-
-    # -- the steps of a commit -----------------------------------------------------------------------------------
-
-    def commit(self, tx: Transaction, roll: bool = True) -> None:
-        """Make ``tx`` durable and publish it, with the lock held: steps 3 to 7."""
-        if self._behind:
-            raise StoreError(f"{self.root}: the files could not follow the journal; nothing more was done")
-        if roll:
-            self._roll_if_full()
-        record = tx.as_record()
-        if not can_wait(record) or self.tail.seq - self.ahead.indexed >= LAG:
-            self.caught_up_index()
-        places.check_record(record)
-        staged = self._stage(record)
-        try:
-            with said("appending to the journal", self.journal.path(self.tail.segment)):
-                self.lock.check()
-                sync = self._sync_now(record["seq"])
-                tail = self.journal.append(self.tail, record, sync)
-                self._check_kept(record)
-        except BaseException:
-            for temp, _ in staged:
-                self.disk.discard(temp)
-            raise
-        self.tail = tail
-        self._follow(record, staged, tx.warnings, sync)
-
-    def _check_kept(self, record: Record) -> None:
-        """Raise `Unknown` if the lock was replaced while the record was written.
-
-        Whoever took the new lock may have cut the record off, or never have seen it.
-        """
-        try:
-            self.lock.check()
-        except WentBack as error:
-            raise Unknown(
-                f"{str(error).partition(';')[0]}; whether record {record['seq']} stands is unknown; "
-                "repeating the command with the same --key or --token is safe"
-            ) from None
-
-    def _sync_now(self, seq: int) -> bool:
-        """Whether this record is made durable: always in ``full``; in ``fast`` once a second and `WINDOW` numbers."""
-        if self.settings.durability == "full" or self._mark is None or seq - self._mark.synced_seq >= WINDOW:
-            return True
-        return not 0 <= self.host.mono() - self._mark.synced < 1.0
-
-    def _stage(self, record: Record) -> list[tuple[str, str]]:
-        """Write every document as a temporary file; ``(temporary, final)`` pairs.  A failure takes all back."""
-        staged: list[tuple[str, str]] = []
-        path = ""
-        try:
-            for path in record["del"]:
-                self._check_replaceable(path)
-            for path in (*(target for _, target in record["mv"]), *(path for path, lease in record["lease"] if lease)):
-                self._check_enterable(path)
-            for doc, paths in record["put"]:
-                data = documents.render(doc)
-                first = ""
-                for path in paths:
-                    target = self.absolute(path)
-                    if exists(target):
-                        self._check_replaceable(path)
-                    temp = temporary(target)
-                    staged.append((temp, target))
-                    self._stage_one(path, temp, data, first)
-                    first = first or temp
-        except OSError as error:
-            for temp, _ in staged:
-                self.disk.discard(temp)
-            raise StoreError(f"{self.absolute(path)}: {failure(error)}; nothing happened") from error
-        except BaseException:
-            for temp, _ in staged:
-                self.disk.discard(temp)
-            raise
-        return staged
-
-    def _check_replaceable(self, path: str) -> None:
-        """Refuse to commit to what no rename and no unlink can do: a folder stands in the place."""
-        try:
-            mode = os.lstat(self.absolute(path)).st_mode
-        except FileNotFoundError:
+        if self._only_tried:
+            self._put_nothing_back()
             return
-        if stat.S_ISDIR(mode):
-            raise Corrupt(f"{self.absolute(path)} is a folder where a document should be; move it away; nothing happened")
-
-    def _check_enterable(self, path: str) -> None:
-        """Refuse to commit to what would have to be made in a folder in whose place a file stands."""
-        folder = self.absolute(path.rpartition("/")[0])
-        if not is_folder(folder) and exists(folder):
-            raise Corrupt(f"{folder} is a file where a folder should be; move it away; nothing happened")
-
-    def _stage_one(self, path: str, temp: str, data: bytes, first: str) -> None:
-        self.check_folder(path.rpartition("/")[0])
-        link = bool(first) and path.startswith(places.OUTBOX)
-        for _ in range(3):
-            try:
-                if link:
-                    self.disk.link(first, temp)
-                else:
-                    self.disk.create(temp, data)
-                return
-            except FileNotFoundError:
-                self.disk.folders(os.path.dirname(temp))
-            except FileExistsError:
-                self.disk.unlink(temp)
-            except OSError as error:
-                if not link or error.errno not in (errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EXDEV):
-                    raise
-                link = False
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), temp)
-
-    def _follow(self, record: Record, staged: list[tuple[str, str]], warnings: list[str], sync: bool) -> None:
-        """After the commit: publish, index, mark.  A failure is said; the next command that takes the lock redoes."""
         try:
-            for temp, target in staged:
-                self.disk.rename(temp, target)
-            publishing.publish_rest(self, record)
-            self.advance(record, sync)
-        except (OSError, Corrupt) as error:
-            self.index.close()
-            self._behind = True
-            why = str(error)
-            if isinstance(error, OSError):
-                why = f"{error.filename2 or error.filename or self.lock.path}: {failure(error)}"
-            warnings.append(f"it is done and in the journal, but the files do not follow yet: {why}")
-
-    def advance(self, record: Record, synced: bool) -> None:
-        """Note that the files follow the journal up to ``record``; `commit` has seen to it that the index can follow."""
-        if can_wait(record):
-            self.index.note(record, self.ahead.tail.seq)
-        elif self.index.seq == self.ahead.tail.seq:
-            self._take_in(record)
-        else:
-            self.forget_ahead()
-        self.write_mark(self.tail, synced)
-
-    def _take_in(self, record: Record) -> None:
-        """Bring the index up to ``record``, and note what is due next."""
-        try:
-            self.index.apply([record])
-            self._mark = self.ahead._replace(indexed=record["seq"])
-            self._look_ahead()
+            mend(self, damage, warnings)
         except Damaged:
             self.drop_index()
+        except Again:
+            pass  # a segment was begun first
 
-    def _look_ahead(self) -> None:
-        """Note in the mark what the index says is due next; `Damaged` makes that unknown."""
-        due, renew = self.caught_up_index().bounds()
-        self._mark = self.ahead._replace(due=due, renew=renew)
+    def _recall(self, ident: str) -> None:
+        from .redress import recall
 
-    def note_lease(self, path: str, lease: Lease) -> None:
-        """Note a lease that no record carries, with the lock held: the index knows it, and the bounds are not above it."""
-        until, renew_at = self.caught_up_index().renewed(path, lease)
-        self._mark = self.ahead._replace(due=min(self.ahead.due, until), renew=min(self.ahead.renew, renew_at))
-
-    @property
-    def ahead(self) -> Mark:
-        """The mark as it will be written next; with the lock held."""
-        assert self._mark is not None
-        return self._mark
-
-    def forget_ahead(self) -> None:
-        """How far the index is and what is due next are not known any more: whoever needs it asks."""
-        self._mark = self.ahead.unknowing()
-
-    def _tell_ahead(self) -> None:
-        """Write the mark if something was found out that the next transaction need not ask for again."""
-        if self.ahead is not self.lock.told and not self._behind:
-            try:
-                self.write_mark(self.tail, False)
-            except OSError:  # it is only a help
-                pass
-
-    def made_lately(self) -> int:
-        """How many numbers this minute of the clock and the one before took, at most; with the lock held."""
-        return self.ahead.made_lately(self.host.wall(), self.tail.seq)
-
-    def write_mark(self, tail: Tail, synced: bool) -> None:
-        host, at = self.host, self.host.mono() if synced else None
-        self._mark = self.ahead.moved(tail, host.wall(), host.machine, self.lock.inode, at)
-        self.lock.set_mark(self._mark)
+        recall(self, {ident})
 
     def _renew(self, actor: Actor, warnings: list[str]) -> None:
         """Renew what ``actor`` holds and has used a third of; a failure is said, for nothing else depends on it."""
-        if self._behind or self.host.mono() < self.ahead.renew:
+        if self.behind or self.host.mono() < self.ahead.renew:
             return
         try:
             index = self.caught_up_index()
             for path in index.renewable(actor.name, actor.incarnation, RENEWALS):
                 lease = self.load_lease(path)
-                if lease is None or lease.left(self.host) <= 0 or lease.holder != actor.name:
+                if lease is None or not lease.is_here(self.host) or lease.left(self.host) <= 0 or lease.holder != actor.name:
                     continue
                 self.renew_lease(path, lease)
-            self._look_ahead()
+            self.look_ahead()
         except (Damaged, StoreError, OSError) as error:
-            warnings.append(f"leases could not be renewed: {error}")
-
-    def renew_lease(self, path: str, lease: Lease) -> Lease:
-        """Write a lease that runs from now; not journaled."""
-        fresh = lease.renewed(self.host)
-        self.write_lease(path, fresh)
-        self.note_lease(path, fresh)
-        return fresh
-
-    # -- segments and checkpoints --------------------------------------------------------------------------------
-
-    def segment_header(self, seq: int, segment: int, store_id: str) -> Record:
-        return {
-            "v": WRITER, "seq": seq, "ts": stamp(self.host.wall()), "by": "store", "inc": 0, "op": "store.segment",
-            "on": [f"{segment:06d}"], "why": "", "key": None, "put": [], "mv": [], "del": [], "lease": [],
-            "format": documents.FORMAT, "writer_min": WRITER, "store": store_id,
-        }  # fmt: skip
-
-    def check_writer(self, segment: int) -> Record:
-        """The header of ``segment``, read once; `StoreError` if it asks for a newer writer than this one."""
-        if self._header[0] != segment:
-            self._header = (segment, self.journal.header(segment))
-        return self._header[1]
-
-    def _roll_if_full(self) -> None:
-        """Begin a new segment when this one is full; the decision starts over, for its numbers have moved."""
-        header = self.check_writer(self.tail.segment)
-        if self.tail.offset < self.settings.segment_size or self.tail.seq == header["seq"]:
-            return
-        assert self._mark is not None
-        if self.settings.durability == "fast":
-            self.journal.sync(self.tail.segment)
-        segment = self.tail.segment + 1
-        header = self.segment_header(self.tail.seq + 1, segment, self._mark.store)
-        with said("beginning a journal segment", self.journal.path(segment)):
-            self.tail = self.journal.begin(segment, header)
-            self.advance(header, True)
-        self._rolled = segment
-        raise _Again
+            warnings.append(f"leases could not be renewed: {told(error)}")
 
     def _checkpoint(self) -> None:
-        """Make everything published before the last new segment durable, without the lock, and then record that.
+        """Note that everything before the segment begun here is on this disk; failing is said and harmless."""
+        from . import checkpoint
 
-        From then on a replay after a machine's death starts at that segment.  A death before the record leaves the
-        checkpoint before it in force.  Failing is said and harmless.
-        """
-        segment, self._rolled = self._rolled, 0
+        segment, self.begun = self.begun, 0
         try:
-            fd = os.open(self.absolute(places.MAILBOX), os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                self.disk.sync_filesystem(fd)
-            finally:
-                os.close(fd)
-            self.transact(lambda tx: tx.record("store.checkpoint", [f"{segment:06d}"]), STORE)
-        except (OSError, StoreError) as error:
+            self.sync_files()
+            with self.locked():
+                checkpoint.note(self, segment)
+        except OSError as error:
+            self.say(f"no checkpoint was made: {failure(error)}")
+        except StoreError as error:
             self.say(f"no checkpoint was made: {error}")
 
 
 def _postpone(tx: Transaction) -> None:
     """What is due first is looked at again a lease later."""
     for path in tx.index.due(1):
-        tx.index.postpone(path, tx.store.settings.lease)
+        tx.postpone(path)

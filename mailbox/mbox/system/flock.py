@@ -8,20 +8,35 @@ main one, or with ``portable`` (portalocker, where there is no flock), the lock 
 
 from __future__ import annotations
 
-import signal
+import sys
 import threading
-import time
-from math import inf
+from typing import TYPE_CHECKING
+
+from mbox.errors import Usage
+
+from .clock import inf
 
 try:
     import fcntl
 except ImportError:  # no flock on this platform: portalocker does it
     fcntl = None  # type: ignore[assignment]
 
+if TYPE_CHECKING:
+    from .host import Clock
+
 HAVE_FLOCK = hasattr(fcntl, "flock")
+
+BACKENDS = ("flock", "portalocker")
 
 AGAIN = 0.2
 """Seconds after which the timer of a wait strikes again: a first strike between two instructions can be missed."""
+
+
+def is_portable(backend: str) -> bool:
+    """Whether ``backend`` (what ``MBOX_LOCK`` says; empty: what this platform has) is portalocker; `Usage` if it is none."""
+    if backend and backend not in BACKENDS:
+        raise Usage(f"MBOX_LOCK={backend}: must be {' or '.join(BACKENDS)}")
+    return backend == "portalocker" or not HAVE_FLOCK
 
 
 def attempt(fd: int, shared: bool = False, portable: bool = False) -> bool:
@@ -46,21 +61,23 @@ def _attempt_portalocker(fd: int, shared: bool) -> bool:
     return True
 
 
-def acquire(fd: int, seconds: float, shared: bool = False, portable: bool = False) -> bool:
+def acquire(fd: int, seconds: float, clock: Clock, shared: bool = False, portable: bool = False) -> bool:
     """Lock ``fd`` within ``seconds`` (`inf` for ever); whether that was done."""
     if attempt(fd, shared, portable):
         return True
     if seconds <= 0:
         return False
     if portable or threading.current_thread() is not threading.main_thread():
-        return _poll(fd, seconds, shared, portable)
+        return _poll(fd, seconds, clock, shared, portable)
     if seconds == inf:
         fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         return True
-    return _block(fd, seconds, shared)
+    return _block(fd, seconds, clock, shared)
 
 
-def _block(fd: int, seconds: float, shared: bool) -> bool:
+def _block(fd: int, seconds: float, clock: Clock, shared: bool) -> bool:
+    import signal  # who gets the lock at once needs no timer
+
     waiting = True
 
     def out_of_time(_signal: int, _frame: object) -> None:
@@ -68,7 +85,7 @@ def _block(fd: int, seconds: float, shared: bool) -> bool:
             raise TimeoutError
 
     left, interval = signal.getitimer(signal.ITIMER_REAL)
-    since = time.monotonic()
+    since = clock.mono()
     before = signal.signal(signal.SIGALRM, out_of_time)
     blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
     try:
@@ -85,15 +102,15 @@ def _block(fd: int, seconds: float, shared: bool) -> bool:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         signal.signal(signal.SIGALRM, before)
         if left:  # the caller's own timer goes on
-            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - since), 1e-4), interval)
+            signal.setitimer(signal.ITIMER_REAL, max(left - (clock.mono() - since), 1e-4), interval)
 
 
-def _poll(fd: int, seconds: float, shared: bool, portable: bool) -> bool:
-    until, pause = time.monotonic() + seconds, 0.0005
+def _poll(fd: int, seconds: float, clock: Clock, shared: bool, portable: bool) -> bool:
+    until, pause = clock.mono() + seconds, 0.0005
     while not attempt(fd, shared, portable):
-        if time.monotonic() >= until:
+        if clock.mono() >= until:
             return False
-        time.sleep(pause)
+        clock.sleep(pause)
         pause = min(pause * 2, 0.02)
     return True
 
@@ -103,8 +120,9 @@ def release(fd: int, portable: bool = False) -> None:
     if not portable:
         fcntl.flock(fd, fcntl.LOCK_UN)
         return
-    import portalocker
-
+    portalocker = sys.modules.get("portalocker")
+    if portalocker is None:  # its import was interrupted, and is not begun again on the way out: nothing was locked
+        return
     try:
         portalocker.unlock(fd)
     except portalocker.exceptions.LockException:  # it was not had

@@ -13,30 +13,10 @@ from __future__ import annotations
 import os
 import sys
 import time
-from functools import lru_cache
+from binascii import crc32
+from typing import Protocol
 
-
-def stamp(seconds: float) -> str:
-    """Wall time ``seconds`` since the epoch as RFC 3339 in UTC with microseconds: ``2026-01-02T03:04:05.000006Z``."""
-    whole = int(seconds // 1)
-    micro = round((seconds - whole) * 1e6)
-    if micro == 1_000_000:
-        whole, micro = whole + 1, 0
-    return f"{_second(whole)}.{micro:06d}Z"
-
-
-@lru_cache(16)
-def _second(whole: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-
-
-def seconds(text: str) -> float:
-    """The inverse of `stamp`; ValueError for anything else."""
-    from datetime import UTC, datetime
-
-    if not text.endswith("Z"):
-        raise ValueError(f"not a UTC time: {text!r}")
-    return datetime.fromisoformat(text[:-1]).replace(tzinfo=UTC).timestamp()
+from .disk import Owner
 
 
 def _read(path: str) -> str:
@@ -55,8 +35,10 @@ def _boot_id_elsewhere() -> str:
     """A boot id where there is no /proc: macOS and the BSDs name the boot session or its time."""
     import subprocess
 
+    from . import executables
+
     for name in ("kern.bootsessionuuid", "kern.boottime"):
-        done = subprocess.run(["sysctl", "-n", name], capture_output=True, text=True, check=False)
+        done = subprocess.run([executables.find("sysctl"), "-n", name], capture_output=True, text=True, check=False)
         if done.returncode == 0 and done.stdout.strip():
             return done.stdout.strip().split(", usec")[0]
     return f"{sys.platform}-unknown"
@@ -67,6 +49,22 @@ def _namespace(kind: str) -> str:
         return os.readlink(f"/proc/self/ns/{kind}").rpartition("[")[2].rstrip("]")
     except OSError:
         return "0"
+
+
+class Clock(Protocol):
+    """Where time comes from; `Host` is the real one."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def mono(self) -> float:
+        """Seconds on a clock that is never set back."""
+        ...
+
+    def sleep(self, seconds: float, /) -> None:
+        """Return after that time."""
+        ...
 
 
 class Host:
@@ -91,12 +89,42 @@ class Host:
         """CLOCK_MONOTONIC in seconds."""
         return time.monotonic()
 
+    def sleep(self, seconds: float, /) -> None:
+        """Return after ``seconds`` of that clock."""
+        time.sleep(seconds)
+
+    def state_folder(self) -> str:
+        """Where programs remember what this user said: ``XDG_STATE_HOME``, else ``~/.local/state``; an absolute path.
+
+        What root says is never kept in the home of another user, whose environment ``sudo -E`` keeps: root's own is taken.
+        """
+        given = os.environ.get("XDG_STATE_HOME", "")
+        folder = given if os.path.isabs(given) else os.path.abspath(os.path.expanduser("~/.local/state"))
+        if Owner.of(folder) is None:
+            return folder
+        from pwd import getpwuid
+
+        return f"{getpwuid(0).pw_dir}/.local/state"
+
+    name: str = ""
+    """What this machine is called in a store that several share; empty in a store of one machine."""
+
     @property
     def machine(self) -> str:
         """Boot id and time namespace, as one word."""
         if not self._machine:
             self._machine = f"{self._given or _boot_id()}:{_namespace('time')}"
         return self._machine
+
+    @property
+    def life(self) -> str:
+        """`machine` as a word from which it cannot be told: for what others may come to read.
+
+        These 64 bits leave as many of a boot id's open.  Who could tell it could pass a heartbeat or a cache of his own
+        off as made here.
+        """
+        word = self.machine.encode()
+        return f"{crc32(word):08x}{crc32(word[::-1]):08x}"
 
     def booted_at(self) -> float:
         """Wall time of this machine's boot (now, for a host with a given boot id)."""
@@ -109,19 +137,16 @@ class Host:
         """Who holds the lock, for people: pid, pid namespace and start time in ticks."""
         pid = os.getpid()
         if self._process["pid"] != pid:
+            from .proc import start_ticks
+
             self._process = {"pid": pid, "pidns": pid_namespace(), "start": start_ticks(pid)}
         return self._process
+
+
+REAL = Host()
+"""The clock where none is handed in."""
 
 
 def pid_namespace() -> str:
     """In which namespace this process's pids count; "0" where that is not known."""
     return _namespace("pid")
-
-
-def start_ticks(pid: int) -> int:
-    """When process ``pid`` started, in clock ticks since boot; 0 if there is no such process or no /proc."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, IndexError, ValueError):
-        return 0

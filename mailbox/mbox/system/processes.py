@@ -4,29 +4,37 @@ A process is named by its pid *and* its start time: a pid alone is used again.  
 (proc(5), field 22), so a name is good for one boot of one machine; whoever keeps it across boots keeps the boot id too
 (`host.Host.machine`).
 
-Promised: nothing that was not meant is ever signalled.  `end_group` touches a group only while its leader is the very
-process that was named, or, once the leader is gone, those members that ``ours`` says yes to: the kernel does not give a
-pid out again while a process group has that number, so such members can only be the leader's own, unless the whole
-group ended and a new one came to the same number.  When it returns, no process of the group is left running; zombies,
-which hold nothing and only wait for their parents, do not count.
+Promised: nothing that was not meant is ever signalled: a name with the wrong start time, or where the kernel tells
+start times with none, is nobody's (`is_running`), whatever file it stands in.  `end_group` touches a group only while its
+leader is the very process that was named, or, once the leader is gone, those members that ``ours`` says yes to: the
+kernel does not give a pid out again while a process group has that number, so such members can only be the leader's own,
+unless the whole group ended and a new one came to the same number.  When it returns, no process of the group is left
+running; zombies, which hold nothing and only wait for their parents, do not count.
 
 Not promised: anything about a process that made a session or a group of its own.
 
-Without /proc (macOS) start times are unknown (0): a pid is then taken at its word, and a group is ended as a whole.
+On macOS `macos` tells of processes.  Where there is neither, all start times are unknown (0): a pid is then taken at its
+word, and a group is ended as a whole.
 """
 
 from __future__ import annotations
 
 import os
-import signal
-import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from mbox.system.host import start_ticks
+from . import proc
+from .proc import start_ticks, stat
+
+if TYPE_CHECKING:
+    from .host import Clock
 
 PAUSE = 0.02
 """Seconds between two looks at whether a group has ended."""
+
+
+DEEPEST = 100
+"""How many parents of a process are looked at."""
 
 
 class Identity(NamedTuple):
@@ -45,29 +53,57 @@ def is_running(who: Identity) -> bool:
     """Whether that very process runs or is stopped; not if it is a zombie, or its pid is another's."""
     if who.pid <= 0:
         return False
-    found = _stat(who.pid)
+    found = stat(who.pid)
     if found is None:
         return not os.path.isdir("/proc/self") and _exists(who.pid)
-    state, _group, ticks = found
-    return state not in "ZX" and who.ticks in (0, ticks)
+    return not found.is_zombie and who.ticks == found.ticks
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger has stopped process ``pid``."""
+    found = stat(pid)
+    return found is not None and found.is_stopped
+
+
+def send(who: Identity, *numbers: int) -> bool:
+    """Send signals to that very process, and to nobody else; whether it was there."""
+    if who.pid <= 1 or not is_running(who):
+        return False
+    try:
+        for number in numbers:
+            os.kill(who.pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def group_members(pgid: int) -> list[int]:
     """The processes of group ``pgid`` that run or are stopped, zombies left out; empty without /proc."""
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    except OSError:
-        return []
-    found = ((pid, _stat(pid)) for pid in pids)
-    return [pid for pid, stat in found if stat and stat[1] == pgid and stat[0] not in "ZX"]
+    found = ((pid, stat(pid)) for pid in _pids())
+    return [pid for pid, one in found if one and one.group == pgid and not one.is_zombie]
 
 
-def end_group(leader: Identity, grace: float, ours: Callable[[int], bool] = lambda pid: False) -> list[int]:
+def descends(pid: int, above: int) -> bool:
+    """Whether process ``pid`` is ``above``, or was started below it by processes that are all still there."""
+    for _ in range(DEEPEST):
+        if pid == above:
+            return True
+        found = stat(pid)
+        if found is None or pid <= 1:
+            return False
+        pid = found.parent
+    return False
+
+
+def end_group(leader: Identity, grace: float, clock: Clock,
+              ours: Callable[[int], bool] = lambda pid: False) -> list[int]:  # fmt: skip
     """End the process group that ``leader`` leads: SIGTERM, after ``grace`` seconds SIGKILL; which pids were ended.
 
     Stopped processes are continued, so that they see the SIGTERM.  Returns when none is left, within ``grace`` and the
     time that the kernel takes for a SIGKILL (at most a second is waited for it).
     """
+    import signal  # most who ask here only look
+
     if leader.pid <= 1 or leader.pid == os.getpgrp():
         return []
     found = _meant(leader, ours)
@@ -76,53 +112,101 @@ def end_group(leader: Identity, grace: float, ours: Callable[[int], bool] = lamb
     ended = set(found)
     _signal(leader, found, signal.SIGTERM)
     _signal(leader, found, signal.SIGCONT)
-    if not _gone(leader, ours, grace, ended):
-        until = time.monotonic() + 1.0
-        while (left := _meant(leader, ours)) and time.monotonic() < until:
+    if not _gone(leader, ours, grace, clock, ended):
+        until = clock.mono() + 1.0
+        while (left := _meant(leader, ours)) and clock.mono() < until:
             ended.update(left)
             _signal(leader, left, signal.SIGKILL)
-            time.sleep(PAUSE)
+            clock.sleep(PAUSE)
     return sorted(ended)
 
 
 def carries(pid: int, wanted: dict[str, str]) -> bool:
     """Whether process ``pid`` was started with all of the variables ``wanted`` in its environment."""
+    return wanted.items() <= proc.environ(pid).items()
+
+
+def carriers(name: str, value: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Every process that was started with ``name=value`` in its environment, with all of that; none without /proc.
+
+    Of other users' processes nothing can be seen.
+    """
+    for pid in _pids():
+        found = proc.environ(pid)
+        if found.get(name) == value:
+            yield pid, found
+
+
+def words(pid: int) -> list[str]:
+    """The command line of process ``pid``; empty where there is none, as of a zombie."""
+    if proc.MACOS:
+        from . import macos
+
+        return macos.words(pid)
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            found = set(file.read().split(b"\0"))
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            line = os.fsdecode(file.read()).rstrip("\0")
     except OSError:
-        return False
-    return all(os.fsencode(f"{name}={value}") in found for name, value in wanted.items())
+        return []
+    return line.split("\0") if line else []
+
+
+def cwd(pid: int) -> str:
+    """The folder in which process ``pid`` stands; empty where that cannot be had."""
+    if proc.MACOS:
+        from . import macos
+
+        return macos.cwd(pid)
+    try:
+        return os.readlink(f"/proc/{pid}/cwd")
+    except OSError:
+        return ""
+
+
+def _pids() -> list[int]:
+    if proc.MACOS:
+        from . import macos
+
+        return macos.pids()
+    try:
+        return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    except OSError:
+        return []
+
+
+def _are_told() -> bool:
+    """Whether the processes of a group can be known here."""
+    return proc.MACOS or os.path.isdir("/proc/self")
 
 
 def _meant(leader: Identity, ours: Callable[[int], bool]) -> list[int]:
     """The members that may be signalled."""
-    stat = _stat(leader.pid)
-    if stat is None and not os.path.isdir("/proc/self"):
+    found = stat(leader.pid)
+    if found is None and not _are_told():
         return [leader.pid] if _exists(leader.pid) else []
-    if stat is not None and leader.ticks and stat[2] != leader.ticks:
+    if found is not None and found.ticks != leader.ticks:
         return []  # the pid is another's, so the group is too
     members = group_members(leader.pid)
-    if stat is not None:
-        return members if leader.ticks or leader.pid in members else []
+    if found is not None:
+        return members
     return [pid for pid in members if ours(pid)]
 
 
-def _gone(leader: Identity, ours: Callable[[int], bool], seconds: float, seen: set[int]) -> bool:
+def _gone(leader: Identity, ours: Callable[[int], bool], seconds: float, clock: Clock, seen: set[int]) -> bool:
     """Whether the group is gone within ``seconds``."""
-    until = time.monotonic() + seconds
+    until = clock.mono() + seconds
     while left := _meant(leader, ours):
         seen.update(left)
-        if time.monotonic() >= until:
+        if clock.mono() >= until:
             return False
-        time.sleep(PAUSE)
+        clock.sleep(PAUSE)
     return True
 
 
 def _signal(leader: Identity, members: list[int], number: int) -> None:
     """Signal the whole group at once while its leader stands, so that none escapes by forking; else each member."""
     try:
-        if is_running(leader) or not members or not os.path.isdir("/proc/self"):
+        if is_running(leader) or not members or not _are_told():
             os.killpg(leader.pid, number)
             return
     except (ProcessLookupError, PermissionError):
@@ -142,13 +226,3 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _stat(pid: int) -> tuple[str, int, int] | None:
-    """State letter, process group and start time of ``pid``; None if there is no such process, or no /proc."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-        return chr(fields[0][0]), int(fields[2]), int(fields[19])
-    except (OSError, IndexError, ValueError):
-        return None

@@ -20,12 +20,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
 from mbox.errors import StoreError, Usage
+
+from .host import REAL, Clock
 
 BACKENDS = ("auto", "inotify", "watchfiles", "poll")
 BACKOFF = (1.0, 2.0, 4.0, 5.0)
@@ -41,18 +42,10 @@ STEP = 100
 at 100 it is 0.03 to 0.05 s a minute, at 20 five times as much."""
 
 
-class Clock(Protocol):
-    """What is needed of the module `time`."""
-
-    def monotonic(self) -> float: ...
-    def time(self) -> float: ...
-    def sleep(self, seconds: float, /) -> None: ...
-
-
 class Backend(Protocol):
     """One way to wait.  Made, it is registered."""
 
-    def wait(self, timeout: float | None) -> bool:
+    def wait(self, timeout: float | None, also: Sequence[int] = ()) -> bool:
         """Whether something may have changed; False at the timeout, or before it for no reason."""
         ...
 
@@ -74,7 +67,7 @@ class Watcher:
         backend: str = "auto",
         backoff: Sequence[float] = BACKOFF,
         say: Callable[[str], object] = lambda text: None,
-        clock: Clock = time,
+        clock: Clock = REAL,
     ) -> None:
         if backend not in BACKENDS:
             raise Usage(f"MBOX_WATCH={backend}: must be {', '.join(BACKENDS[:-1])} or {BACKENDS[-1]}")
@@ -91,19 +84,20 @@ class Watcher:
         if reason:
             say(f"changes are looked for every {backoff[0]:g} to {backoff[-1]:g} s ({reason})")
 
-    def wait(self, timeout: float | None) -> bool:
+    def wait(self, timeout: float | None, also: Sequence[int] = ()) -> bool:
         """True when something changed or may have; False after ``timeout`` seconds (None: never).
 
-        StoreError if something that is watched is gone.
+        A descriptor in ``also`` that can be read counts as a change (`watchfiles`: within a second).  StoreError if
+        something that is watched is gone.
         """
-        end = None if timeout is None else self._clock.monotonic() + timeout
+        end = None if timeout is None else self._clock.mono() + timeout
         while True:
-            left = None if end is None else max(0.0, end - self._clock.monotonic())
-            changed = self._backend.wait(left)
+            left = None if end is None else max(0.0, end - self._clock.mono())
+            changed = self._backend.wait(left, also)
             self._still_there()
             if changed:
                 return True
-            if end is not None and self._clock.monotonic() >= end:
+            if end is not None and self._clock.mono() >= end:
                 return False
 
     def _still_there(self) -> None:
@@ -149,7 +143,7 @@ def _choice(paths: list[str], backend: str) -> tuple[str, str]:
     """The back end to use, and why it is polling although nobody asked for that."""
     if backend != "auto":
         return backend, ""
-    from mbox.root import filesystem, is_network
+    from .filesystem import filesystem, is_network
 
     for path in paths:
         kind = filesystem(path)
@@ -164,6 +158,16 @@ def _made(backend: str, paths: list[str], backoff: Sequence[float], clock: Clock
     if backend == "watchfiles":
         return _Watchfiles(paths)
     return _Polling(paths, backoff, clock)
+
+
+def _readable(descriptors: Sequence[int], seconds: float) -> bool:
+    """Whether any of them can be read within that time."""
+    import select
+
+    poll = select.poll()
+    for fd in descriptors:
+        poll.register(fd, select.POLLIN)
+    return bool(descriptors and poll.poll(-(-seconds * 1000 // 1)))
 
 
 class _Inotify:
@@ -183,11 +187,14 @@ class _Inotify:
             self._inotify.close()
             raise
 
-    def wait(self, timeout: float | None) -> bool:
+    def wait(self, timeout: float | None, also: Sequence[int] = ()) -> bool:
         from inotify_simple import flags
 
         seconds = LOOK if timeout is None else min(timeout, LOOK)
         changed = False
+        if also:
+            _readable([self._inotify.fileno(), *also], seconds)
+            changed, seconds = _readable(also, 0), 0
         for event in self._inotify.read(timeout=-(-seconds * 1000 // 1)):
             if event.mask & (flags.DELETE_SELF | flags.IGNORED | flags.UNMOUNT):
                 raise _vanished(self._paths[event.wd])
@@ -251,8 +258,9 @@ class _Watchfiles:
             self._registered.set()
         return self._closed
 
-    def wait(self, timeout: float | None) -> bool:
-        changed = self._changed.wait(LOOK if timeout is None else min(timeout, LOOK))
+    def wait(self, timeout: float | None, also: Sequence[int] = ()) -> bool:
+        longest = 1.0 if also else LOOK
+        changed = self._changed.wait(longest if timeout is None else min(timeout, longest)) or _readable(also, 0)
         if self._error:
             raise StoreError(f"watchfiles: {self._error}; set MBOX_WATCH=poll to do without") from self._error
         self._changed.clear()
@@ -275,7 +283,7 @@ class _Polling:
         self._step = 0
         self._last = self._look()
 
-    def wait(self, timeout: float | None) -> bool:
+    def wait(self, timeout: float | None, also: Sequence[int] = ()) -> bool:
         if self._last is not None and self._changed():
             return True
         pause = self._backoff[self._step]
@@ -283,7 +291,10 @@ class _Polling:
             self._step = min(self._step + 1, len(self._backoff) - 1)
         else:
             pause = timeout
-        self._clock.sleep(pause)
+        if not also:
+            self._clock.sleep(pause)
+        elif _readable(also, pause):
+            return True
         return self._changed()
 
     def _changed(self) -> bool:
@@ -295,7 +306,7 @@ class _Polling:
 
     def _look(self) -> list[tuple[int, int, int]] | None:
         """What is there now; None if a change after this look might not show."""
-        now = self._clock.time()
+        now = self._clock.wall()
         states = []
         for path in self._paths:
             state = _state(path)

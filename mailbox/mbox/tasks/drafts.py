@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from mbox.tasks import graph
+from . import graph
 
-TITLE = 200
-"""The most characters of a title or reason."""
+TASKS = 10_000
+"""Tasks in one plan at most."""
 
 
-class Draft(NamedTuple):
+class TaskDraft(NamedTuple):
     """A task that is not yet one.  ``where`` is the file and entry it came from, to start an error message with."""
 
     id: str | None
@@ -38,12 +38,12 @@ class Draft(NamedTuple):
     where: str = ""
 
 
-def cycle_of(drafts: Iterable[Draft]) -> list[str] | None:
+def cycle_of(drafts: Iterable[TaskDraft]) -> list[str] | None:
     """One cycle ``[a, b, c, a]`` among the drafts, or None."""
     return graph.cycle(_edges(drafts))
 
 
-def without_cycles(drafts: Sequence[Draft]) -> tuple[list[Draft], list[tuple[str, str]]]:
+def without_cycles(drafts: Sequence[TaskDraft]) -> tuple[list[TaskDraft], list[tuple[str, str]]]:
     """The drafts without cycles, and the dropped edges ``(task, dependency)``; see `graph.all_cycles_broken`."""
     _, dropped = graph.all_cycles_broken(_edges(drafts))
     gone = set(dropped)
@@ -54,11 +54,11 @@ def without_cycles(drafts: Sequence[Draft]) -> tuple[list[Draft], list[tuple[str
     return kept, dropped
 
 
-def _edges(drafts: Iterable[Draft]) -> dict[str, tuple[str, ...]]:
+def _edges(drafts: Iterable[TaskDraft]) -> dict[str, tuple[str, ...]]:
     return {draft.id: draft.depends_on for draft in drafts if draft.id}
 
 
-def outside(drafts: Sequence[Draft]) -> list[tuple[Draft, str]]:
+def outside(drafts: Sequence[TaskDraft]) -> list[tuple[TaskDraft, str]]:
     """``(draft, dependency)`` for each dependency that is no draft's id: it must exist already."""
     ids = {draft.id for draft in drafts}
     return [(draft, dep) for draft in drafts for dep in draft.depends_on if dep not in ids]

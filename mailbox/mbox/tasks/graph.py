@@ -11,31 +11,57 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from mbox.errors import MboxError, TimedOut, Usage
+from mbox.format.checks import one_line
+from mbox.system import executables
 
 Edges = Mapping[str, Iterable[str]]
 
 FORMATS = ("text", "mermaid", "dot")
 """What `render` draws; ``svg`` is `svg` of ``dot``."""
 
-# status → (sign in text, fill, line); "held" is queued with a hold.
-_LOOKS = {
-    "queued": (" ", "#ffffff", "#6c757d"),
-    "held": ("=", "#f8f9fa", "#adb5bd"),
-    "claimed": ("~", "#fff3cd", "#b8860b"),
-    "running": (">", "#cfe2ff", "#0a58ca"),
-    "review": ("?", "#e2d9f3", "#6f42c1"),
-    "done": ("x", "#d1e7dd", "#146c43"),
-    "failed": ("!", "#f8d7da", "#b02a37"),
-    "deadletter": ("#", "#e8b4b8", "#7a1f28"),
-    "cancelled": ("-", "#e9ecef", "#adb5bd"),
+
+
+class Sign(NamedTuple):
+    """How a status looks: its sign in text, and fill, line and shape in a picture."""
+
+    sign: str
+    fill: str
+    line: str
+    shape: str
+
+
+LOOKS = {
+    "queued": Sign(" ", "#ffffff", "#6c757d", "box"),
+    "held": Sign("=", "#f8f9fa", "#adb5bd", "octagon"),
+    "claimed": Sign("~", "#fff3cd", "#b8860b", "parallelogram"),
+    "running": Sign(">", "#cfe2ff", "#0a58ca", "cds"),
+    "review": Sign("?", "#e2d9f3", "#6f42c1", "hexagon"),
+    "done": Sign("x", "#d1e7dd", "#146c43", "ellipse"),
+    "failed": Sign("!", "#f8d7da", "#b02a37", "invhouse"),
+    "deadletter": Sign("#", "#e8b4b8", "#7a1f28", "box3d"),
+    "cancelled": Sign("-", "#e9ecef", "#adb5bd", "note"),
 }
+"""Every status, no two alike in any of these; ``held`` is queued with a hold."""
+
+WORST_FIRST = ("failed", "deadletter", "held", "review", "running", "claimed", "queued", "cancelled", "done")
+"""Which status of many is shown where one stands for them all: what needs somebody, then what moves, then what is over."""
+
+FOLDED_ABOVE = 200
+"""Tasks that a picture shows one by one; of more it shows groups."""
+
+GROUPS = 40
+"""Groups that a picture shows; what is in smaller ones is counted together."""
+
+BANDS = 12
+"""Groups of connected tasks that have neither stage nor label, by how many steps come before them."""
+
 _TITLE = 72
 _DEEPEST = 12  # levels of indentation: a long chain must not make a wide page
 _REFERENCES = 8
 _DIGITS = re.compile("[0-9]+")
-_JOINERS = "\u200c\u200d"  # invisible, but part of correct Persian and of emoji
 
 
 def _natural(name: str) -> str:
@@ -97,6 +123,32 @@ def cycle_through(start: str, deps_of: Callable[[str], Iterable[str]], new_deps:
     while path[-1] != start:
         path.append(came_from[path[-1]])
     return path[::-1]
+
+
+class Urgency(NamedTuple):
+    """How urgent a task is, and by whose priority: its own, or that of one that waits for it."""
+
+    priority: int
+    by: str
+
+
+def urgencies(priority: Mapping[str, int], edges: Edges) -> dict[str, Urgency]:
+    """How urgent each name in ``priority`` is: as the most urgent of all that wait for it, directly or not, or as itself.
+
+    Edges from and to other names do not count.  Of several that are as urgent, the first by name is named.
+    """
+    found: dict[str, Urgency] = {}
+    for first in sorted(priority, key=lambda name: (-priority[name], _natural(name))):
+        if first in found:
+            continue
+        found[first] = Urgency(priority[first], first)
+        queue = [first]
+        for here in queue:  # grows while it is read
+            for dep in edges.get(here, ()):
+                if dep in priority and dep not in found:
+                    found[dep] = found[first]
+                    queue.append(dep)
+    return found
 
 
 def order(edges: Edges) -> list[str]:
@@ -184,27 +236,18 @@ def _nearly_ordered(edges: Edges) -> list[str]:
 # Drawing
 
 
-def one_line(text: object, most: int = 0) -> str:
-    """``text`` as one line that is safe to show: white space as single spaces, what cannot be printed as ``\ufffd``.
-
-    Longer than ``most`` characters (0 is any length), it ends in ``…``.
-    """
-    line = " ".join(str(text).split())
-    line = "".join(char if char.isprintable() or char in _JOINERS else "\ufffd" for char in line)
-    return f"{line[: most - 1]}…" if 0 < most < len(line) else line
-
-
-def render(nodes: Iterable[Mapping[str, object]], edges: Edges, fmt: str = "text") -> str:
+def render(nodes: Iterable[Mapping[str, object]], edges: Edges, fmt: str = "text", whole: bool = False) -> str:
     """The graph as ``text``, ``mermaid`` or ``dot``, ending in a newline; "" for no nodes.
 
-    A node has ``task_id title status stage owner`` and, if it is held, ``hold``; edges from names without a node
-    are left out, edges to them are drawn.
+    A node has ``task_id title status stage owner labels`` and, if it is held, ``hold``; edges from names without a node
+    are left out, edges to them are drawn.  In ``dot`` more than `FOLDED_ABOVE` tasks are drawn as groups unless ``whole``.
     """
     draw = {"text": _text, "mermaid": _mermaid, "dot": _dot}.get(fmt)
     if draw is None:
         raise ValueError(f"no format {fmt!r}: {', '.join(FORMATS)}")
     by_name = {str(node["task_id"]): node for node in nodes}
     known = {name: _sorted(edges.get(name, ())) for name in _sorted(by_name)}
+    draw = _folded if fmt == "dot" and len(by_name) > FOLDED_ABOVE and not whole else draw
     return "".join(f"{line}\n" for line in draw(by_name, known)) if known else ""
 
 
@@ -233,7 +276,7 @@ def _text(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
         if part and part is not lone:
             yield ""
     seen = {_status(node) for node in nodes.values()}
-    yield "signs: " + "  ".join(f"[{look[0]}] {status}" for status, look in _LOOKS.items() if status in seen)
+    yield "signs: " + "  ".join(f"[{look.sign}] {status}" for status, look in LOOKS.items() if status in seen)
 
 
 def _line(name: str, node: Mapping[str, object], after: list[str]) -> str:
@@ -241,7 +284,7 @@ def _line(name: str, node: Mapping[str, object], after: list[str]) -> str:
     more = f" +{len(after) - _REFERENCES}" if len(after) > _REFERENCES else ""
     return "".join(
         [
-            f"[{_LOOKS[status][0] if status in _LOOKS else status}] {one_line(name)}",
+            f"[{LOOKS[status].sign if status in LOOKS else status}] {one_line(name)}",
             f" ({one_line(node['stage'])})" if node.get("stage") else "",
             f" @{one_line(node['owner'])}" if node.get("owner") else "",
             f" after {' '.join(map(one_line, after[:_REFERENCES]))}{more}" if after else "",
@@ -284,13 +327,13 @@ def _mermaid(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
     for name, ident in ids.items():
         node = nodes.get(name, {})
         status = _status(node)
-        yield f'  {ident}["{_entities(_label(name, node))}"]' + (f":::{status}" if status in _LOOKS else "")
+        yield f'  {ident}["{_entities(_label(name, node))}"]' + (f":::{status}" if status in LOOKS else "")
     for name, deps in listed.items():
         yield from (f"  {ids[dep]} --> {ids[name]}" for dep in deps)
     seen = {_status(node) for node in nodes.values()}
-    for status, (_, fill, line) in _LOOKS.items():
+    for status, look in LOOKS.items():
         if status in seen:
-            yield f"  classDef {status} fill:{fill},stroke:{line},color:#000000"
+            yield f"  classDef {status} fill:{look.fill},stroke:{look.line},color:#000000"
 
 
 def _entities(text: str) -> str:
@@ -301,16 +344,138 @@ def _entities(text: str) -> str:
 
 
 def _dot(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
-    yield "digraph tasks {"
-    yield '  node [shape=box, style="rounded,filled", fillcolor="#ffffff", fontname="sans-serif"];'
+    """From left to right; what nothing is connected to stands in a block beside, and the legend in another."""
     listed = _listed(known)
+    joined = {name for name, deps in listed.items() if deps} | {dep for deps in listed.values() for dep in deps}
+    lone = [name for name in listed if name not in joined]
+    boxes = {name: _box(name, nodes.get(name, {})) for name in listed}
+    yield from _picture(boxes, {(dep, name): "" for name, deps in listed.items() for dep in deps}, lone)
+
+
+def _folded(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
+    """As `_dot`, a box for each group of tasks (`_groups`), those apart of which nothing is connected to."""
+    listed = {name: [dep for dep in deps if dep in nodes] for name, deps in known.items()}
+    joined = {name for name, deps in listed.items() if deps} | {dep for deps in listed.values() for dep in deps}
+    group = _groups(nodes, listed, joined)
+    members: dict[str, list[str]] = {}
     for name in listed:
-        node = nodes.get(name, {})
-        _, fill, line = _LOOKS.get(_status(node), ("", "#ffffff", "#000000"))
-        yield f'  {_quoted(name)} [label={_quoted(_label(name, node))}, fillcolor="{fill}", color="{line}"];'
+        members.setdefault(group[name], []).append(name)
+    boxes = {key: _group_box(key.partition(": ")[2], [_status(nodes[name]) for name in names]) for key, names in members.items()}
+    between: dict[tuple[str, str], int] = {}
     for name, deps in listed.items():
-        yield from (f"  {_quoted(dep)} -> {_quoted(name)};" for dep in deps)
+        for dep in deps:
+            if group[dep] != group[name]:
+                edge = (group[dep], group[name])
+                between[edge] = between.get(edge, 0) + 1
+    lone = [key for key in boxes if key.startswith(_APART)]
+    yield from _picture(boxes, {edge: str(count) for edge, count in between.items()}, lone)
+
+
+_OVER = "\n"
+"""The status of what is not among the tasks that are drawn; no status is a line break."""
+
+_APART = "apart: "
+"""What the name of a group of unconnected tasks begins with; no task's id holds a blank."""
+
+
+def _groups(nodes: Nodes, edges: Mapping[str, list[str]], joined: set[str]) -> dict[str, str]:
+    """The group of each task: its stage, else its first label, else how many steps come before it.
+
+    The largest `GROUPS` of each side have a name of their own.
+    """
+    waves = {name: wave for name, wave in _waves(edges).items() if name in joined}
+    said = {name: node.get("stage") or next(iter(_labels(node)), "") for name, node in nodes.items()}
+    keys = {name: one_line(text or waves.get(name, "no stage, no label"), _TITLE) for name, text in said.items()}
+    found: dict[str, str] = {}
+    for side, prefix in ((True, "group: "), (False, _APART)):
+        mine = [name for name in edges if (name in joined) is side]
+        counts: dict[str, int] = {}
+        for name in mine:
+            counts[keys[name]] = counts.get(keys[name], 0) + 1
+        largest = set(sorted(counts, key=lambda key: (-counts[key], _natural(key)))[:GROUPS])
+        other = f"{len(counts) - GROUPS} smaller groups"
+        found |= {name: prefix + (keys[name] if keys[name] in largest else other) for name in mine}
+    return found
+
+
+def _labels(node: Mapping[str, object]) -> list[str]:
+    labels = node.get("labels")
+    return [str(label) for label in labels] if isinstance(labels, list | tuple) else []
+
+
+def _waves(edges: Mapping[str, list[str]]) -> dict[str, str]:
+    """For each task how many others come before it at most, in bands of which there are few."""
+    inner, _ = all_cycles_broken(edges)
+    before: dict[str, int] = {}
+    for name, _ in _unfolded({name: _sorted(deps) for name, deps in inner.items()}):
+        before[name] = 1 + max((before[dep] for dep in inner[name]), default=-1)
+    wide = -(-(1 + max(before.values(), default=0)) // BANDS)
+
+    def band(step: int) -> str:
+        first = step // wide * wide + 1
+        return f"step {first}" if wide == 1 else f"steps {first} to {first + wide - 1}"
+
+    return {name: band(step) for name, step in before.items()}
+
+
+class Box(NamedTuple):
+    """A box of a picture: the lines of its label, each plain text, and the status that it looks like."""
+
+    lines: list[str]
+    status: str
+
+
+def _box(name: str, node: Mapping[str, object]) -> Box:
+    return Box([_label(name, node)], _status(node) if node else _OVER)
+
+
+def _group_box(key: str, statuses: list[str]) -> Box:
+    count = len(statuses)
+    counts = [f"{statuses.count(status)} {status}" for status in LOOKS if status in statuses]
+    worst = next((status for status in WORST_FIRST if status in statuses), "")
+    return Box([f"{key}: {count} task{'s' * (count != 1)}", *counts], worst)
+
+
+def _picture(boxes: Mapping[str, Box], arrows: Mapping[tuple[str, str], str], lone: list[str]) -> Iterator[str]:
+    """A graph of graphviz: ``boxes`` by id, ``arrows`` with what stands at them, and which boxes stand apart."""
+    yield "digraph tasks {"
+    yield '  rankdir=LR; ranksep=0.4; nodesep=0.15; node [style="rounded,filled", fillcolor="#ffffff", fontname="sans-serif"];'
+    apart = set(lone)
+    yield from _drawn({ident: box for ident, box in boxes.items() if ident not in apart})
+    seen = {box.status for box in boxes.values()}
+    legend = {f"legend: {status}": Box([status], status) for status in LOOKS if status in seen}
+    legend |= {"legend: over": Box(["no box: it has ended"], _OVER)} if _OVER in seen else {}
+    for title, name, some in (("legend", "legend", legend), ("not connected", "apart", {one: boxes[one] for one in lone})):
+        if some:
+            yield f"  subgraph cluster_{name} {{"
+            yield f'  label="{title}"; fontname="sans-serif"; color="#adb5bd";'
+            yield from _drawn(some)
+            yield from _block(list(some))
+            yield "  }"
+    for (before, after), text in arrows.items():
+        yield f"  {_quoted(before)} -> {_quoted(after)}" + (f' [label="{text}"];' if text else ";")
     yield "}"
+
+
+def _drawn(boxes: Mapping[str, Box]) -> Iterator[str]:
+    """The boxes, by their shapes: a shape is said once for all that have it."""
+    for status in (*LOOKS, None):
+        mine = {ident: box for ident, box in boxes.items() if (box.status if box.status in LOOKS else None) == status}
+        _, fill, line, shape = LOOKS[status] if status else Sign("", "#ffffff", "#000000", "plain")
+        if mine:
+            yield f"  node [shape={shape}];"
+        for ident, box in mine.items():
+            label = "\\n".join(_quoted(text)[1:-1] for text in box.lines)
+            yield f'  {_quoted(ident)} [label="{label}", fillcolor="{fill}", color="{line}"];'
+
+
+def _block(idents: list[str]) -> Iterator[str]:
+    """Edges that nobody sees put boxes below and beside each other: many more rows than columns, since boxes are wide."""
+    columns = max(1, round((len(idents) / 12) ** 0.5))
+    for at in range(0, len(idents), columns):
+        row = idents[at : at + columns]
+        if len(row) > 1:
+            yield f"  {' -> '.join(map(_quoted, row))} [style=invis];"
 
 
 def _quoted(text: str) -> str:
@@ -324,7 +489,8 @@ def svg(dot_text: str) -> str:
     import subprocess
 
     try:
-        done = subprocess.run(["dot", "-Tsvg"], input=dot_text.encode(), capture_output=True, timeout=60, check=False)
+        line = [executables.find("dot"), "-Tsvg"]
+        done = subprocess.run(line, input=dot_text.encode(), capture_output=True, timeout=60, check=False)
     except FileNotFoundError:
         raise Usage("graphviz is not installed: apt-get install graphviz, or use --format dot") from None
     except subprocess.TimeoutExpired:

@@ -16,20 +16,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mbox.reservations import reserving as reservations
-from mbox.agents import registry as agents
-from mbox.format import places
-from mbox.format.documents import Document
+from mbox.agents import presence, registry
 from mbox.errors import NotFound, NotYours, Refused, meant_id
+from mbox.format import operations, places
+from mbox.format.documents import ACTIVE, Document
 from mbox.format.lease import Lease
+from mbox.reservations import conflicts, reserving
 from mbox.store.transaction import Actor, Transaction
+from mbox.system import clock
 
 if TYPE_CHECKING:
-    from mbox.opening import OpenStore
+    from mbox.store.state import State
     from mbox.store.store import Store
 
-ACTIVE = frozenset(["claimed", "running"])
-"""States in which a task has a holder."""
 
 _ANY = 1 << 62
 """A token above all others."""
@@ -51,14 +50,14 @@ def find(tx: Transaction, task_id: str) -> Document:
     return doc
 
 
-def missing(store: Store, task_id: str) -> NotFound:
+def missing(store: State, task_id: str) -> NotFound:
     """That there is no such task, with the nearest ids."""
     return NotFound(f"no task {task_id!r}{nearest(store, task_id)}")
 
 
-def nearest(store: Store, task_id: str) -> str:
+def nearest(store: State, task_id: str) -> str:
     """``; did you mean …?`` for the ids that are nearest to one that is not there."""
-    ids = (name[:-5] for name in store.names(places.TASKS) if name.endswith(".json"))
+    ids = places.idents(store.names(places.TASKS))
     close = [name for name in ids if abs(len(name) - len(task_id)) < 3 and (name[0] == task_id[0] or places.number(name))]
     return meant_id(task_id, close[:5000]) or "; `task list --all` shows them"
 
@@ -66,14 +65,14 @@ def nearest(store: Store, task_id: str) -> str:
 def acting(tx: Transaction) -> None:
     """An agent must still be who it was when the command began; ``user:…`` always is."""
     if tx.actor.incarnation:
-        agents.still_current(tx)
+        registry.still_current(tx)
 
 
 def is_holder(tx: Transaction, doc: Document, token: int | None) -> bool:
     """Whether the actor holds the task's live lease, with that token if one is given."""
     return bool(
         doc["status"] in ACTIVE
-        and (doc["owner"], doc["incarnation"]) == tx.actor
+        and (doc["owner"], doc["incarnation"]) == tx.actor.who
         and token in (None, doc["token"])
         and tx.live(places.task_lease(doc["task_id"]), doc["token"])
     )
@@ -81,7 +80,7 @@ def is_holder(tx: Transaction, doc: Document, token: int | None) -> bool:
 
 def held(tx: Transaction, task_id: str, token: int | None, op: str = "") -> Document | None:
     """The task, if the actor is its live holder; None if it already made ``op`` under its lease; else `NotYours`."""
-    agents.still_current(tx)
+    registry.still_current(tx)
     doc = find(tx, task_id)
     if is_holder(tx, doc, token):
         return doc
@@ -93,7 +92,7 @@ def held(tx: Transaction, task_id: str, token: int | None, op: str = "") -> Docu
 def why_not(tx: Transaction, doc: Document, token: int | None) -> str:
     """Why the actor does not hold the task, as one line."""
     ident, status = doc["task_id"], doc["status"]
-    mine = (doc["owner"], doc["incarnation"]) == tx.actor
+    mine = (doc["owner"], doc["incarnation"]) == tx.actor.who
     if status == "cancelled":
         return f"{ident} was cancelled: {doc['reason']}"
     had = tx.index.held_before(ident, tx.actor.name, doc["token"] or _ANY)
@@ -124,11 +123,12 @@ def holder(tx: Transaction, doc: Document) -> str:
     """``bob (alive, 12m left)``, for people."""
     name = doc["owner"] or "nobody"
     if name == tx.actor.name:
-        name = f"an older incarnation of you ({doc['incarnation']})"
+        age = "an older" if doc["incarnation"] < tx.actor.incarnation else "a later"
+        name = f"{age} incarnation of you ({doc['incarnation']}, you are {tx.actor.incarnation})"
     lease = tx.lease(places.task_lease(doc["task_id"]))
-    left = lease.left(tx.store.host) if lease and lease.token == doc["token"] else tx.store.settings.lease
-    alive = agents.liveness(tx.store, doc["owner"]) if doc["owner"] else "unknown"
-    return f"{name} ({alive}, {reservations.span(left)} left)"
+    left = lease.left(tx.store.host) if lease and lease.token == doc["token"] else tx.store.config.lease
+    alive = presence.liveness(tx.store, doc["owner"]) if doc["owner"] else "unknown"
+    return f"{name} ({alive}, {clock.span(left)} left)"
 
 
 # -- what transitions share --------------------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def end_lease(tx: Transaction, doc: Document, keep: bool = False) -> None:
         doc["token"] = 0
     if not keep:
         for rid in tx.index.reservations_of(task=ident):
-            reservations.end(tx, rid)
+            reserving.end(tx, rid)
 
 
 def finish(tx: Transaction, doc: Document, status: str, reason: str = "") -> None:
@@ -164,31 +164,38 @@ def back_to_queue(tx: Transaction, doc: Document, keep: bool = False, **changes:
     put(tx, doc)
 
 
-def said(doc: Document, **more: Any) -> Answer:
+def unmet(tx: Transaction, doc: Document) -> list[str]:
+    """What the task still waits for, though it was begun: dependencies came to it since; warned of."""
+    waits = [f"depends on {dep} ({status or 'gone'})" for dep, status in tx.index.unmet(doc["task_id"])]
+    if waits:
+        tx.warn(f"{doc['task_id']} is {doc['status']}, but {', '.join(waits)}, which came to it after it was claimed")
+    return waits
+
+
+def answer(doc: Document, **more: Any) -> Answer:
     """The short answer of a transition."""
     return {"task_id": doc["task_id"], "status": doc["status"], **more}
 
 
-def _by_holder(store: Store, actor: Actor, task_id: str, token: int | None, op: str, change: Change,
-               dry_run: bool) -> Answer:  # fmt: skip
+def _by_holder(store: Store, actor: Actor, task_id: str, token: int | None, op: str, change: Change) -> Answer:
     """Run ``change`` on the task if ``actor`` is its live holder; ``already`` if it made ``op`` before."""
 
     def decide(tx: Transaction) -> Answer:
         doc = held(tx, task_id, token, op)
-        return change(tx, doc) if doc is not None else said(find(tx, task_id), already=True)
+        return change(tx, doc) if doc is not None else answer(find(tx, task_id), already=True)
 
-    return store.transact(decide, actor, dry_run)
+    return store.transact(decide, actor)
 
 
-def want_reservation(store: OpenStore, tx: Transaction, doc: Document) -> None:
+def want_reservation(store: Store, tx: Transaction, doc: Document) -> None:
     """`Refused` where the task's stage is in ``require_reservation`` and the actor holds no live reservation for it."""
     if doc["stage"] not in store.config.require_reservation:
         return
     paths, ident = doc["touched_paths"], doc["task_id"]
-    if paths and reservations.covers(tx, tx.actor.name, paths):
+    if paths and conflicts.covers(tx, tx.actor.name, paths):
         return
-    tied = (reservations.stands(tx, rid) for rid in tx.index.reservations_of(task=ident))
-    if not paths and any(doc is not None and (doc["agent"], doc["incarnation"]) == tx.actor for doc in tied):
+    tied = (conflicts.stands(tx, rid) for rid in tx.index.reservations_of(task=ident))
+    if not paths and any(doc is not None and (doc["agent"], doc["incarnation"]) == tx.actor.who for doc in tied):
         return
     what = " ".join(f"'{path}'" for path in paths) or "PATTERN"
     raise Refused(f"stage {doc['stage']} wants a live reservation; `reserve --task {ident} {what}`")
@@ -197,73 +204,88 @@ def want_reservation(store: OpenStore, tx: Transaction, doc: Document) -> None:
 # -- the holder's verbs ------------------------------------------------------------------------------------------------
 
 
-def renew(store: Store, actor: Actor, task_id: str, token: int | None = None, dry_run: bool = False) -> Answer:
-    """Let the lease on a task, and on the reservations tied to it, run from now.  Not journaled."""
+def renew(store: Store, actor: Actor, task_id: str, token: int | None = None) -> Answer:
+    """Let the lease on a task, and on the reservations tied to it, run from now.  Not journaled.
+
+    Of many reservations some at a time, with the lock free in between; who loses the task meanwhile gets `NotYours`.
+    """
+    seen, goes_on = set[str](), True
 
     def change(tx: Transaction, doc: Document) -> Answer:
-        lease = None
-        if not dry_run:
-            lease = _renewed(tx, places.task_lease(task_id), doc)
-            for rid in tx.index.reservations_of(task=task_id):
-                if reserved := reservations.stands(tx, rid):
-                    _renewed(tx, places.lease(rid), reserved)
-        left = lease.left(store.host) if lease else store.settings.lease
-        return said(doc, token=doc["token"], left=reservations.span(left))
+        nonlocal goes_on
+        rids = [rid for rid in tx.index.reservations_of(task=task_id) if rid not in seen]
+        part = [] if actor.dry_run else rids[: reserving.RENEWED]
+        lease = None if actor.dry_run else _renewed(tx, places.task_lease(task_id), doc)
+        for rid in part:
+            if reserved := conflicts.stands(tx, rid):
+                _renewed(tx, places.lease(rid), reserved)
+        seen.update(part)
+        goes_on = len(part) == reserving.RENEWED
+        left = lease.left(store.host) if lease else store.config.lease
+        return answer(doc, token=doc["token"], left=clock.span(left))
 
-    return _by_holder(store, actor, task_id, token, "", change, dry_run)
+    while goes_on:
+        renewed = _by_holder(store, actor, task_id, token, "", change)
+    return renewed
 
 
 def _renewed(tx: Transaction, path: str, doc: Document) -> Lease | None:
-    lease = tx.store.load_lease(path)
+    lease = tx.lease(path)
     if lease is None:
         tx.first_look(path, tx.actor.name, tx.actor.incarnation, doc["token"])
-        return tx.store.load_lease(path)
-    return tx.store.renew_lease(path, lease)
+        return tx.lease(path)
+    return tx.renew(path, lease)
 
 
-def start(store: OpenStore, actor: Actor, task_id: str, token: int | None = None, dry_run: bool = False) -> Answer:
+def start(store: Store, actor: Actor, task_id: str, token: int | None = None) -> Answer:
     """claimed → running."""
 
     def change(tx: Transaction, doc: Document) -> Answer:
         if doc["status"] == "running":
-            return said(doc, already=True)
+            return answer(doc, already=True)
         want_reservation(store, tx, doc)
         doc["status"] = "running"
         put(tx, doc)
-        tx.record("task.start", [task_id])
-        return said(doc)
+        tx.record(operations.TASK_START, [task_id])
+        return answer(doc)
 
-    return _by_holder(store, actor, task_id, token, "task.start", change, dry_run)
+    return _by_holder(store, actor, task_id, token, operations.TASK_START, change)
 
 
-def done(store: OpenStore, actor: Actor, task_id: str, result: Any = None, token: int | None = None,
-         dry_run: bool = False) -> Answer:  # fmt: skip
-    """claimed or running → done; ``unblocked`` names the tasks that are ready now."""
+def done(store: Store, actor: Actor, task_id: str, result: Any = None, token: int | None = None,
+         then: Callable[[Transaction, list[str]], None] | None = None) -> Answer:  # fmt: skip
+    """claimed or running → done; ``unblocked`` names the tasks that are ready now.
+
+    ``then`` is called with them in the same transaction; in a call that is only tried it sees what comes after.
+    """
 
     def change(tx: Transaction, doc: Document) -> Answer:
         want_reservation(store, tx, doc)
         doc["result"] = result
         finish(tx, doc, "done")
-        tx.record("task.done", [task_id])
-        return said(doc, unblocked=tx.index.freed_by(task_id))
+        tx.record(operations.TASK_DONE, [task_id])
+        freed = tx.index.freed_by(task_id)
+        made = answer(doc, unblocked=freed, waits_for=unmet(tx, doc))
+        if then:
+            then(tx, freed)
+        return made
 
-    return _by_holder(store, actor, task_id, token, "task.done", change, dry_run)
+    return _by_holder(store, actor, task_id, token, operations.TASK_DONE, change)
 
 
-def fail(store: Store, actor: Actor, task_id: str, reason: str, token: int | None = None,
-         dry_run: bool = False) -> Answer:  # fmt: skip
+def fail(store: Store, actor: Actor, task_id: str, reason: str, token: int | None = None) -> Answer:
     """claimed or running → failed."""
 
     def change(tx: Transaction, doc: Document) -> Answer:
         finish(tx, doc, "failed", reason)
-        tx.record("task.fail", [task_id], reason)
-        return said(doc)
+        tx.record(operations.TASK_FAIL, [task_id], reason)
+        return answer(doc)
 
-    return _by_holder(store, actor, task_id, token, "task.fail", change, dry_run)
+    return _by_holder(store, actor, task_id, token, operations.TASK_FAIL, change)
 
 
-def submit(store: OpenStore, actor: Actor, task_id: str, to: str | None = None, keep: bool = False,
-           result: Any = None, token: int | None = None, dry_run: bool = False) -> Answer:  # fmt: skip
+def submit(store: Store, actor: Actor, task_id: str, to: str | None = None, keep: bool = False,
+           result: Any = None, token: int | None = None) -> Answer:  # fmt: skip
     """claimed or running → review.  ``to`` gets the reviewer's lease at once, and a message that says so.
 
     ``keep`` keeps the reservations until the task is final, or their lease runs out.
@@ -272,33 +294,34 @@ def submit(store: OpenStore, actor: Actor, task_id: str, to: str | None = None, 
     def change(tx: Transaction, doc: Document) -> Answer:
         if to == actor.name:
             raise Refused(f"{task_id}: nobody reviews what they did; submit it to somebody else, or to nobody")
-        reviewer = agents.require(store, tx.read, to) if to else None
+        reviewer = registry.require(store, tx.read, to) if to else None
         end_lease(tx, doc, keep)
         doc.update(status="review", result=result, reviewer=to or None)
-        answer = said(doc)
+        made = answer(doc, waits_for=unmet(tx, doc))
         if reviewer:
-            from mbox.mail import sending as mail
+            from mbox.mail import sending
 
-            body = f"task show {task_id}\ntask approve {task_id}\ntask reject {task_id} --reason …"
+            from .results import request
+
             subject = f"review {task_id}: {doc['title']}"
             who = Actor(reviewer["agent"], reviewer["incarnation"])
-            msg_id = mail.system(tx, who.name, subject, body, task_id, "review_request")
-            answer.update(reviewer=who.name, msg_id=msg_id)
-            doc["token"] = tx.grant(places.review_lease(task_id), who, agents.lease_time(store, who, store.config.lease))
+            msg_id = sending.system(tx, who.name, subject, request(doc), task_id, "review_request")
+            made.update(reviewer=who.name, msg_id=msg_id)
+            doc["token"] = tx.grant(places.review_lease(task_id), who, presence.lease_time(store, who, store.config.lease))
         put(tx, doc)
-        tx.record("task.submit", [task_id])
-        return answer
+        tx.record(operations.TASK_SUBMIT, [task_id])
+        return made
 
-    return _by_holder(store, actor, task_id, token, "task.submit", change, dry_run)
+    return _by_holder(store, actor, task_id, token, operations.TASK_SUBMIT, change)
 
 
 def released(tx: Transaction, task_id: str, token: int | None = None) -> Answer:
     """claimed or running → queued, inside a transaction that makes the record ``task.release``."""
-    doc = held(tx, task_id, token, "task.release")
+    doc = held(tx, task_id, token, operations.TASK_RELEASE)
     if doc is None:
-        return said(find(tx, task_id), already=True)
+        return answer(find(tx, task_id), already=True)
     back_to_queue(tx, doc)
-    return said(doc)
+    return answer(doc)
 
 
 # -- leases that run out: called by the sweep --------------------------------------------------------------------------
@@ -312,7 +335,7 @@ def lease_ran_out(tx: Transaction, task_id: str, lease: Lease | None) -> bool:
     if lease is None or lease.token != doc["token"]:
         tx.first_look(places.task_lease(task_id), doc["owner"] or "", doc["incarnation"], doc["token"])
         return True
-    tx.record("task.expire", [task_id], attempt_ended(tx, doc, f"the lease of {doc['owner']} ran out"))
+    tx.record(operations.TASK_EXPIRE, [task_id], attempt_ended(tx, doc, f"the lease of {doc['owner']} ran out"))
     return True
 
 
@@ -339,7 +362,7 @@ def review_ran_out(tx: Transaction, task_id: str, lease: Lease | None) -> bool:
         tx.first_look(places.review_lease(task_id), reviewer, known["incarnation"] if known else 0, doc["token"])
         return True
     review_ended(tx, doc)
-    tx.record("task.review-expire", [task_id], f"the review lease of {reviewer} ran out")
+    tx.record(operations.TASK_REVIEW_EXPIRE, [task_id], f"the review lease of {reviewer} ran out")
     return True
 
 

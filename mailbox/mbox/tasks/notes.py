@@ -11,58 +11,59 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mbox.tasks import lifecycle as tasks
-from mbox.format import documents
-from mbox.format import places
-from mbox.format.documents import Document
 from mbox.errors import NotYours, Refused
-from mbox.tasks.lifecycle import Answer
+from mbox.format import documents, operations, places
+from mbox.format.documents import Document
 from mbox.store.transaction import Actor, Transaction
 
 if TYPE_CHECKING:
-    from mbox.opening import OpenStore
     from mbox.store.store import Store
+
+    from .lifecycle import Answer
+
 
 LARGEST = 256 * 1024
 """Bytes of one task's notes."""
 
 
-def add(store: Store, actor: Actor, task_id: str, text: str, dry_run: bool = False) -> Answer:
+def add(store: Store, actor: Actor, task_id: str, text: str) -> Answer:
     """Leave a note on a task."""
+    from . import lifecycle  # most who load this only read notes
 
     def decide(tx: Transaction) -> Answer:
-        tasks.acting(tx)
-        doc = tasks.find(tx, task_id)
+        lifecycle.acting(tx)
+        doc = lifecycle.find(tx, task_id)
         entries = [*tx.notes(places.notes(task_id)), _entry(tx, "note", text=text)]
         _put(tx, task_id, entries)
-        tx.record("task.note", [task_id])
-        return tasks.said(doc, notes=len(entries))
+        tx.record(operations.TASK_NOTE, [task_id])
+        return lifecycle.answer(doc, notes=len(entries))
 
-    return store.transact(decide, actor, dry_run)
+    return store.transact(decide, actor)
 
 
-def checkpoint(store: OpenStore, actor: Actor, task_id: str, state: Any, token: int | None = None,
-               dry_run: bool = False) -> Answer:  # fmt: skip
+def checkpoint(store: Store, actor: Actor, task_id: str, state: Any, token: int | None = None) -> Answer:
     """Save the state of the work, by the task's live holder."""
+    from . import lifecycle
+
     size = len(documents.compact(state).encode())
     if size > store.config.checkpoint_limit:
         raise too_large(store, str(size))
 
     def decide(tx: Transaction) -> Answer:
-        doc = tasks.held(tx, task_id, token)
+        doc = lifecycle.held(tx, task_id, token)
         if doc is None:
             raise NotYours(f"{task_id} is not yours")
         entries = [*tx.notes(places.notes(task_id)), _entry(tx, "checkpoint", state=state)]
         while _size(entries) > LARGEST and _older(entries) is not None:
             del entries[_older(entries) or 0]
         _put(tx, task_id, entries)
-        tx.record("task.checkpoint", [task_id])
-        return tasks.said(doc, notes=len(entries))
+        tx.record(operations.TASK_CHECKPOINT, [task_id])
+        return lifecycle.answer(doc, notes=len(entries))
 
-    return store.transact(decide, actor, dry_run)
+    return store.transact(decide, actor)
 
 
-def too_large(store: OpenStore, size: str) -> Refused:
+def too_large(store: Store, size: str) -> Refused:
     """That a state of so many bytes is over the limit of a checkpoint."""
     limit = store.config.checkpoint_limit
     return Refused(f"the state has {size} bytes, checkpoint_limit is {limit}: put it in a file and save the path")
@@ -70,14 +71,14 @@ def too_large(store: OpenStore, size: str) -> Refused:
 
 def last(store: Store, task_id: str, count: int) -> list[Document]:
     """The newest ``count`` notes and checkpoints of a task, oldest first; without the lock."""
-    found: Any = store.read(places.notes(task_id)) or []
+    found: Any = store.glance(places.notes(task_id)) or []
     return [shown(entry) for entry in found[-count:]] if count > 0 else []
 
 
 def newest(store: Store, task_id: str) -> dict[str, str]:
     """The last note and the last checkpoint of a task as texts, for `mbox me`: a note does not hide a checkpoint."""
     found: dict[str, str] = {}
-    entries: Any = store.read(places.notes(task_id)) or []
+    entries: Any = store.glance(places.notes(task_id)) or []
     for entry in entries:
         found[entry["kind"]] = entry["text"] or documents.compact(entry["state"])
     return found

@@ -5,35 +5,46 @@ follows the file.  A dependency that is nowhere is refused with the nearest ids,
 it is made.  The same ``key`` from the same caller is the same task, also after a crash; with other content it is
 refused.
 
-Not promised: that a changed task reaches who works on it already; the answer's warning says so.
+Who holds a task is told by mail of a dependency that is added meanwhile.  Not promised: that any other change reaches who
+works on it already; the answer's warning says so.
 """
 
 from __future__ import annotations
 
-from binascii import crc32
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from mbox.tasks import graph
-from mbox.tasks import lifecycle as tasks
-from mbox.reservations import reserving as reservations
-from mbox.format import documents
-from mbox.format import places
-from mbox.format.documents import FINAL, Document
-from mbox.tasks.drafts import Draft, cycle_of, outside, without_cycles
 from mbox.errors import NotFound, Refused, Usage
-from mbox.system.host import stamp
-from mbox.tasks.lifecycle import Answer
+from mbox.format import documents, keys, operations, places
+from mbox.format.documents import ACTIVE, FINAL, Document
+from mbox.format.fields import DEPENDENCIES, check_words
+from mbox.reservations import conflicts
 from mbox.store.transaction import Actor, Transaction
+from mbox.system.clock import stamp
+
+from . import graph, lifecycle
+from .drafts import TASKS, TaskDraft, cycle_of, outside, without_cycles
+from .lifecycle import Answer
 
 if TYPE_CHECKING:
-    from mbox.opening import OpenStore
+    from mbox.store.store import Store
+
+DEPENDENTS = 100_000
+"""Tasks that may depend on one: its end has to be noted for each of them."""
+
+EDGES = 50_000
+"""Dependencies that the tasks of one plan may have together: what one record brings into the index in a second."""
+
+FOLLOWED = 250_000
+"""Dependencies that are followed to see whether a new one closes a cycle: half a second."""
 
 NAMED = 100
 """Ids that the answer of an import names at most; more are in the journal."""
 
 
-def _document(store: OpenStore, draft: Draft, ident: str, created_at: str) -> Document:
+def _document(store: Store, draft: TaskDraft, ident: str, created_at: str) -> Document:
     return documents.new(
         "task", task_id=ident, title=draft.title, description=draft.description, stage=draft.stage,
         status=draft.status, hold=draft.hold, depends_on=list(draft.depends_on),
@@ -44,48 +55,92 @@ def _document(store: OpenStore, draft: Draft, ident: str, created_at: str) -> Do
     )  # fmt: skip
 
 
-def _check_paths(store: OpenStore, paths: Sequence[str]) -> None:
-    for path in paths:
-        reservations.parsed(store, path)
+def _check_paths(store: Store, paths: Sequence[str]) -> None:
+    try:
+        conflicts.check(store, paths)
+    except Usage as error:
+        raise Usage(f"touched_paths: {error}") from None
+
+
+def check_drafts(store: Store, drafts: Sequence[TaskDraft]) -> None:
+    """`Usage` for what is wrong with a draft by itself, or with the size of the plan; before the lock is taken."""
+    if len(drafts) > TASKS:
+        raise Usage(f"the plan has {len(drafts)} tasks, at most {TASKS} go in one: import it in parts")
+    for draft in store.along(drafts, "tasks checked", len(drafts)):
+        try:
+            _check_draft(store, draft)
+        except Usage as error:
+            raise Usage(f"{draft.where}: {error}") from None
+    edges = sum(len(draft.depends_on) for draft in drafts)
+    if edges > EDGES:
+        raise Usage(f"the plan has {edges} dependencies, at most {EDGES} go in one: import it in parts")
+
+
+def _check_draft(store: Store, draft: TaskDraft) -> None:
+    _check_count(draft.depends_on)
+    check_words(draft._asdict())
+    _check_paths(store, draft.touched_paths)
+
+
+def _check_count(deps: Sequence[str]) -> None:
+    if len(deps) > DEPENDENCIES:
+        raise Usage(
+            f"depends_on: {len(deps)} tasks, at most {DEPENDENCIES}: put a task between that stands for a part of them"
+        )
 
 
 def _check_deps(tx: Transaction, ident: str, deps: Sequence[str]) -> None:
     for dep in deps:
         if dep == ident:
             raise Refused(f"{ident} cannot depend on itself ({ident} → {ident})")
-        tasks.find(tx, dep)
+        if not tx.status(dep):
+            raise lifecycle.missing(tx.store, dep)
+    _check_dependents(tx, deps)
+
+
+def _check_dependents(tx: Transaction, deps: Iterable[str]) -> None:
+    """`Refused` where one more that depends on each of ``deps``, as often as it stands there, would be too many."""
+    for dep, fresh in Counter(deps).items():
+        if tx.index.count_dependents(dep) + fresh > DEPENDENTS:
+            raise Refused(f"{dep} would have more than {DEPENDENTS} tasks that depend on it: put a task between")
 
 
 # -- one task ----------------------------------------------------------------------------------------------------------
 
 
-def add(store: OpenStore, actor: Actor, draft: Draft, key: str | None = None, dry_run: bool = False) -> Answer:
+def add(store: Store, actor: Actor, draft: TaskDraft, key: str | None = None) -> Answer:
     """Add one task; its id.  `Usage` if the id is taken, or the key with other content; `NotFound` for a dependency."""
-    _check_paths(store, draft.touched_paths)
+    _check_draft(store, draft)
     fingerprint = _fingerprint(draft) if key is not None else ""
 
     def decide(tx: Transaction) -> Answer:
-        tasks.acting(tx)
+        lifecycle.acting(tx)
         if key is not None:
             known = tx.index.key(actor.name, key, tx.wall - store.config.keys_kept)
             if known:
                 return _known(tx, key, known.id, known.print == fingerprint)
-        ident = draft.id or f"t{tx.take()}"
+        ident = draft.id or _fresh(tx)
         if tx.read(places.task(ident)) is not None:
             raise Usage(f"task {ident} is there already; `task update {ident}` changes it")
         _check_deps(tx, ident, draft.depends_on)
         doc = _document(store, draft, ident, tx.now)
-        tasks.put(tx, doc)
-        tx.record("task.add", [ident], key=[key, fingerprint] if key is not None else None)
-        return tasks.said(doc)
+        lifecycle.put(tx, doc)
+        tx.record(operations.TASK_ADD, [ident], key=[key, fingerprint] if key is not None else None)
+        return lifecycle.answer(doc)
 
-    return store.transact(decide, actor, dry_run)
+    return store.transact(decide, actor)
 
 
-def _fingerprint(draft: Draft) -> str:
-    """What tells this content from any other under the same key: two CRCs, of the text and of its reverse."""
-    data = documents.compact(["task.add", *draft._replace(where="")]).encode()
-    return f"{crc32(data):08x}{crc32(data[::-1]):08x}-{len(data)}"
+def _fresh(tx: Transaction) -> str:
+    """The id of a new task; none that stands there, though the journal may not know it."""
+    while tx.read(places.task(ident := f"t{tx.take()}")) is not None:
+        pass
+    return ident
+
+
+def _fingerprint(draft: TaskDraft) -> str:
+    """What tells this task from any other under the same key, wherever it came from."""
+    return keys.fingerprint([operations.TASK_ADD, *draft._replace(where="")])
 
 
 def _known(tx: Transaction, key: str, ident: str, same: bool) -> Answer:
@@ -95,64 +150,60 @@ def _known(tx: Transaction, key: str, ident: str, same: bool) -> Answer:
     doc = tx.read(places.task(ident))
     if doc is None:
         raise NotFound(f"--key {key} made {ident}, which is gone")
-    return tasks.said(doc, already=True)
+    return lifecycle.answer(doc, already=True)
 
 
 # -- a plan ------------------------------------------------------------------------------------------------------------
 
 
-def import_drafts(store: OpenStore, actor: Actor, drafts: Sequence[Draft], drop_cycles: bool = False,
-                  skip_existing: bool = False, hold_missing: bool = False,
-                  dry_run: bool = False) -> Answer:  # fmt: skip
+def import_drafts(store: Store, actor: Actor, drafts: Sequence[TaskDraft], drop_cycles: bool = False,
+                  skip_existing: bool = False, hold_missing: bool = False) -> Answer:  # fmt: skip
     """Add every draft in one record.  ``hold_missing``: a dependency that is nowhere holds its task (beads)."""
+    check_drafts(store, drafts)
     dropped: list[tuple[str, str]] = []
     if circle := cycle_of(drafts):
         if not drop_cycles:
             where = next(draft.where for draft in drafts if draft.id == circle[0])
             raise Refused(f"{where} is in a cycle: {' → '.join(circle)}; mend it, or --drop-cycles")
         drafts, dropped = without_cycles(drafts)
-    answer = store.transact(lambda tx: imported(store, tx, drafts, skip_existing, hold_missing), actor, dry_run)
+    answer = store.transact(lambda tx: imported(store, tx, drafts, skip_existing, hold_missing), actor)
     if dropped:
         answer["dropped"] = [f"{ident} → {dep}" for ident, dep in dropped]
     return answer
 
 
-def imported(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_existing: bool = False,
+def imported(store: Store, tx: Transaction, drafts: Sequence[TaskDraft], skip_existing: bool = False,
              hold_missing: bool = False) -> Answer:  # fmt: skip
-    """Add every draft inside a transaction, with the record ``task.import`` unless there is nothing new."""
-    for draft in drafts:
-        try:
-            _check_paths(store, draft.touched_paths)
-        except Usage as error:
-            raise Usage(f"{draft.where}: touched_paths: {error}") from None
-    tasks.acting(tx)
-    fresh = [draft for draft in drafts if not (draft.id and tx.read(places.task(draft.id)))]
+    """Add every draft inside a transaction, with the record ``task.import`` unless there is nothing new.
+
+    The drafts have passed `check_drafts`.
+    """
+    lifecycle.acting(tx)
+    status_of = cache(tx.status)  # read once, however many depend on it
+    fresh = [draft for draft in drafts if not (draft.id and tx.status(draft.id))]
     if len(fresh) < len(drafts) and not skip_existing:
-        new = {draft.id for draft in fresh}
-        there = [draft for draft in drafts if draft.id not in new]
-        first, more = there[0], len(there) - 1
-        they = f"{first.id} and {more} more are there already; --skip-existing passes them over"
-        it = f"{first.id} is there already; --skip-existing passes it over"
-        raise Usage(f"{first.where}: task {they if more else it}")
-    unknown = [(draft, dep) for draft, dep in outside(fresh) if tx.read(places.task(dep)) is None]
+        raise _there_already(drafts, fresh)
+    unknown = [(draft, dep) for draft, dep in outside(fresh) if not status_of(dep)]
     if unknown and hold_missing:
-        from mbox.tasks.beads import hold_for
+        from .beads import hold_for
 
         fresh = hold_for(fresh, {dep for _, dep in unknown})
     elif unknown:
         raise _unknown(tx, unknown, fresh)
+    _check_dependents(tx, (dep for _, dep in outside(fresh)))
     start, made, ready = round(tx.wall * 1e6), [], 0
     done = {draft.id for draft in fresh if draft.status == "done"}
-    for number, draft in enumerate(fresh):
-        taken = tx.take()
-        doc = _document(store, draft, draft.id or f"t{taken}", stamp((start + number) / 1e6))
-        tasks.put(tx, doc)
+    for number, draft in enumerate(store.along(fresh, "tasks added", len(fresh))):
+        if draft.id:
+            tx.take()  # a number for each thing that a record makes
+        doc = _document(store, draft, draft.id or _fresh(tx), stamp((start + number) / 1e6))
+        lifecycle.put(tx, doc)
         made.append(doc["task_id"])
         ready += doc["status"] == "queued" and not doc["hold"] and all(
-            dep in done or (tx.read(places.task(dep)) or {}).get("status") == "done" for dep in doc["depends_on"]
+            dep in done or status_of(dep) == "done" for dep in doc["depends_on"]
         )  # fmt: skip
     if made:
-        tx.record("task.import", made)
+        tx.record(operations.TASK_IMPORT, made)
     return {
         "imported": len(made),
         "skipped": len(drafts) - len(made),
@@ -163,11 +214,20 @@ def imported(store: OpenStore, tx: Transaction, drafts: Sequence[Draft], skip_ex
     }
 
 
-def _unknown(tx: Transaction, unknown: list[tuple[Draft, str]], drafts: Sequence[Draft]) -> Usage:
+def _there_already(drafts: Sequence[TaskDraft], fresh: Sequence[TaskDraft]) -> Usage:
+    new = {draft.id for draft in fresh}
+    there = [draft for draft in drafts if draft.id not in new]
+    first, more = there[0], len(there) - 1
+    they = f"{first.id} and {more} more are there already; --skip-existing passes them over"
+    it = f"{first.id} is there already; --skip-existing passes it over"
+    return Usage(f"{first.where}: task {they if more else it}")
+
+
+def _unknown(tx: Transaction, unknown: list[tuple[TaskDraft, str]], drafts: Sequence[TaskDraft]) -> Usage:
     draft, dep = unknown[0]
     from mbox.errors import meant_id
 
-    hint = meant_id(dep, [other.id for other in drafts if other.id]) or tasks.nearest(tx.store, dep)
+    hint = meant_id(dep, [other.id for other in drafts if other.id]) or lifecycle.nearest(tx.store, dep)
     more = f" ({len(unknown) - 1} more like it)" if len(unknown) > 1 else ""
     return Usage(f"{draft.where}: depends on {dep}, which is neither in the plan nor a task{hint}{more}")
 
@@ -175,33 +235,71 @@ def _unknown(tx: Transaction, unknown: list[tuple[Draft, str]], drafts: Sequence
 # -- changing ----------------------------------------------------------------------------------------------------------
 
 
-def update(store: OpenStore, actor: Actor, task_id: str, changes: Mapping[str, Any], add_deps: Sequence[str] = (),
-           rm_deps: Sequence[str] = (), dry_run: bool = False) -> Answer:  # fmt: skip
+def update(store: Store, actor: Actor, task_id: str, changes: Mapping[str, Any], add_deps: Sequence[str] = (),
+           rm_deps: Sequence[str] = ()) -> Answer:  # fmt: skip
     """Set the fields in ``changes`` and change the dependencies; the fields that are different now.
 
     `Refused`, with the cycle named, where a new dependency would close one, and for a task that is final.
     """
     _check_paths(store, changes.get("touched_paths", ()))
+    check_words(changes)
+    gone, wished = frozenset(rm_deps), dict.fromkeys(add_deps)
 
     def decide(tx: Transaction) -> Answer:
-        tasks.acting(tx)
-        doc = tasks.find(tx, task_id)
-        deps = [dep for dep in doc["depends_on"] if dep not in rm_deps]
-        fresh = [dep for dep in dict.fromkeys(add_deps) if dep not in deps]
+        lifecycle.acting(tx)
+        doc = lifecycle.find(tx, task_id)
+        deps = {dep: None for dep in doc["depends_on"] if dep not in gone}
+        fresh = [dep for dep in wished if dep not in deps]
+        _check_count([*deps, *fresh] if fresh else [])
         _check_deps(tx, task_id, fresh)
-        circle = graph.cycle_through(task_id, tx.index.dependencies, fresh) if fresh else None
+        circle = graph.cycle_through(task_id, _counted(tx.index.dependencies), fresh) if fresh else None
         if circle:
             raise Refused(f"that would be a cycle: {' → '.join(circle)}")
         wanted = {**doc, **changes, "depends_on": [*deps, *fresh]}
         changed = [name for name in doc if doc[name] != wanted[name]]
         if not changed:
-            return tasks.said(doc, already=True)
+            return lifecycle.answer(doc, already=True)
         if doc["status"] in FINAL:
             raise Refused(f"{task_id} is {doc['status']}; `task requeue` first, or add another task")
-        if doc["status"] in tasks.ACTIVE:
-            tx.warn(f"{task_id} is {doc['status']}: {doc['owner']} and the reservations it holds know nothing of this")
-        tasks.put(tx, wanted)
-        tx.record("task.update", [task_id], ", ".join(changed))
-        return tasks.said(wanted, changed=changed)
+        told = _tell_holder(tx, wanted, fresh) if doc["status"] in ACTIVE else ""
+        lifecycle.put(tx, wanted)
+        tx.record(operations.TASK_UPDATE, [task_id], ", ".join(changed))
+        return lifecycle.answer(wanted, changed=changed, msg_id=told)
 
-    return store.transact(decide, actor, dry_run)
+    return store.transact(decide, actor)
+
+
+def _tell_holder(tx: Transaction, doc: Document, fresh: Sequence[str]) -> str:
+    """Tell who holds the task by mail that it waits for ``fresh`` now, as far as those are not done; the message's id.
+
+    Of other changes the caller is warned: nobody reads a task again while at work on it.
+    """
+    ident, owner = doc["task_id"], doc["owner"] or ""
+    waits = [f"{dep} ({status})" for dep in fresh if (status := lifecycle.find(tx, dep)["status"]) != "done"]
+    told = ""
+    if waits and (owner, doc["incarnation"]) != tx.actor.who:
+        from mbox.mail import sending
+
+        body = f"{ident} depends on {', '.join(waits)} since now\n\ntask show {ident}\ntask release {ident}"
+        told = sending.system(tx, owner, f"{ident} waits for {', '.join(waits)}", body, ident, "task_update")
+    rest = f"{owner} was told by {told}; the reservations it holds" if told else f"{owner} and the reservations it holds"
+    tx.warn(f"{ident} is {doc['status']}: {rest} know nothing of this")
+    return told
+
+
+def _counted(deps_of: Callable[[str], list[str]]) -> Callable[[str], list[str]]:
+    """``deps_of``, which asks of the store for at most `FOLLOWED` dependencies."""
+    left = FOLLOWED
+
+    def counted(task_id: str) -> list[str]:
+        nonlocal left
+        found = deps_of(task_id)
+        left -= len(found) + 1
+        if left < 0:
+            raise Refused(
+                f"more than {FOLLOWED} dependencies lead on from there, too many to see whether one is a cycle: "
+                "depend on a task with fewer before it"
+            )
+        return found
+
+    return counted

@@ -1,8 +1,8 @@
 """Reviews: a task that was submitted, judged by somebody else under a lease of its own.
 
-Promised: only the live reviewer approves or rejects, and never the task's owner.  A rejection puts the task back in
-the queue in its next round, and its reason goes to the task and, as mail, to whoever did it, in the same transaction.
-A review whose lease runs out is anybody's again (`tasks.review_ran_out`); it costs the task no attempt.
+Promised: only the live reviewer approves or rejects, and never the task's owner.  Whoever did the task gets mail that says
+which, in the same transaction.  A rejection puts the task back in the queue in its next round, with its reason.
+A review whose lease runs out is anybody's again (`lifecycle.review_ran_out`); it costs the task no attempt.
 
 Not promised: that the reviewer is another mind.  Agents of one user can pretend to be each other.
 """
@@ -12,47 +12,48 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mbox.tasks import lifecycle as tasks
-from mbox.reservations import reserving as reservations
-from mbox.agents import registry as agents
-from mbox.format import places
-from mbox.format.documents import Document
+from mbox.agents import presence, registry
 from mbox.errors import Nothing, NotYours, Refused
-from mbox.tasks.lifecycle import Answer
+from mbox.format import operations, places
+from mbox.format.documents import Document
 from mbox.store.transaction import Actor, Transaction
+from mbox.system import clock
+
+from . import lifecycle
+from .lifecycle import Answer
 
 if TYPE_CHECKING:
-    from mbox.opening import OpenStore
     from mbox.store.store import Store
 
 
-def take(store: OpenStore, actor: Actor, task_id: str | None = None, seconds: float | None = None,
-         dry_run: bool = False) -> Answer:  # fmt: skip
+def take(store: Store, actor: Actor, task_id: str | None = None, seconds: float | None = None) -> Answer:
     """Take the review of a task (without an id: the first by priority, then age) that the actor did not do.
 
     `Nothing` if there is none to take; for a given task `NotYours` where somebody else reviews it.
     """
 
     def decide(tx: Transaction) -> Answer:
-        agents.still_current(tx)
+        registry.still_current(tx)
         if task_id is not None:
-            doc = tasks.find(tx, task_id)
+            doc = lifecycle.find(tx, task_id)
             if is_reviewer(tx, doc, None):
                 return {**_answer(tx, doc), "already": True}
             _refuse(tx, doc)
-            return _take(tx, doc, seconds or agents.lease_time(store, actor, store.config.lease))
+            return _take(tx, doc, seconds or presence.lease_time(store, actor, store.config.lease))
         for found in tx.index.in_review(actor.name):
-            doc = tasks.find(tx, found)
-            if is_reviewer(tx, doc, None):
-                return {**_answer(tx, doc), "already": True}
+            other = tx.glance(places.task(found))
+            if other is None:
+                continue
+            if is_reviewer(tx, other, None):
+                return {**_answer(tx, other), "already": True}
             try:
-                _refuse(tx, doc)
+                _refuse(tx, other)
             except (Nothing, NotYours, Refused):
                 continue
-            return _take(tx, doc, seconds or agents.lease_time(store, actor, store.config.lease))
+            return _take(tx, other, seconds or presence.lease_time(store, actor, store.config.lease))
         raise Nothing("nothing to review that somebody else did")
 
-    return store.transact(decide, actor, dry_run)
+    return store.transact(decide, actor)
 
 
 def _refuse(tx: Transaction, doc: Document) -> None:
@@ -67,15 +68,15 @@ def _refuse(tx: Transaction, doc: Document) -> None:
     lease = tx.lease(places.review_lease(ident))
     if reviewer == tx.actor.name and lease and lease.incarnation < tx.actor.incarnation:
         return  # what an older incarnation was asked is asked of this one
-    left = f", {reservations.span(lease.left(tx.store.host))} left" if lease else ""
-    raise NotYours(f"{ident} is reviewed by {reviewer} ({agents.liveness(tx.store, reviewer or '')}{left})")
+    left = f", {clock.span(lease.left(tx.store.host))} left" if lease else ""
+    raise NotYours(f"{ident} is reviewed by {reviewer} ({presence.liveness(tx.store, reviewer or '')}{left})")
 
 
 def _take(tx: Transaction, doc: Document, seconds: float) -> Answer:
     ident = doc["task_id"]
     doc.update(reviewer=tx.actor.name, token=tx.grant(places.review_lease(ident), tx.actor, seconds))
-    tasks.put(tx, doc)
-    tx.record("task.review", [ident])
+    lifecycle.put(tx, doc)
+    tx.record(operations.TASK_REVIEW, [ident])
     return _answer(tx, doc)
 
 
@@ -87,7 +88,7 @@ def _answer(tx: Transaction, doc: Document) -> Answer:
         "title": doc["title"],
         "owner": doc["owner"],
         "token": doc["token"],
-        "left": reservations.span(lease.left(tx.store.host) if lease else tx.store.settings.lease),
+        "left": clock.span(lease.left(tx.store.host) if lease else tx.store.config.lease),
         "touched_paths": doc["touched_paths"],
         "round": doc["round"] if doc["round"] > 1 else None,
         "reason": doc["reason"],
@@ -104,56 +105,62 @@ def is_reviewer(tx: Transaction, doc: Document, token: int | None) -> bool:
     return tx.live(path, doc["token"]) and (lease is None or lease.incarnation == tx.actor.incarnation)
 
 
-def approve(store: Store, actor: Actor, task_id: str, token: int | None = None, dry_run: bool = False) -> Answer:
-    """review → done; ``unblocked`` names the tasks that are ready now."""
+def approve(store: Store, actor: Actor, task_id: str, token: int | None = None) -> Answer:
+    """review → done, said by mail to who did it; ``unblocked`` names the tasks that are ready now."""
 
     def change(tx: Transaction, doc: Document) -> Answer:
-        tasks.finish(tx, doc, "done")
-        tx.record("task.approve", [task_id])
-        return tasks.said(doc, unblocked=tx.index.freed_by(task_id))
+        told = _tell(tx, doc, "approved", f"task show {task_id}")
+        lifecycle.finish(tx, doc, "done")
+        tx.record(operations.TASK_APPROVE, [task_id])
+        freed, waits = tx.index.freed_by(task_id), lifecycle.unmet(tx, doc)
+        return lifecycle.answer(doc, unblocked=freed, waits_for=waits, msg_id=told)
 
-    return _by_reviewer(store, actor, task_id, token, "task.approve", change, dry_run)
+    return _by_reviewer(store, actor, task_id, token, operations.TASK_APPROVE, change)
 
 
-def reject(store: Store, actor: Actor, task_id: str, reason: str, token: int | None = None,
-           dry_run: bool = False) -> Answer:  # fmt: skip
+def reject(store: Store, actor: Actor, task_id: str, reason: str, token: int | None = None) -> Answer:
     """review → queued, in the next round, with the reason on the task and as mail to who did it."""
 
     def change(tx: Transaction, doc: Document) -> Answer:
-        from mbox.mail import sending as mail
-
-        owner, number, told = doc["owner"], doc["round"] + 1, ""
-        if owner:
-            body = f"{reason}\n\ntask claim {task_id}"
-            told = mail.system(tx, owner, f"rejected {task_id}: {doc['title']}", body, task_id, "review_result")
-        tasks.back_to_queue(tx, doc, keep=True, round=number, reason=reason)
-        tx.record("task.reject", [task_id], reason)
-        return tasks.said(doc, round=number, owner=owner, msg_id=told)
+        owner, number = doc["owner"], doc["round"] + 1
+        told = _tell(tx, doc, "rejected", f"{reason}\n\ntask claim {task_id}")
+        lifecycle.back_to_queue(tx, doc, keep=True, round=number, reason=reason)
+        tx.record(operations.TASK_REJECT, [task_id], reason)
+        return lifecycle.answer(doc, round=number, owner=owner, msg_id=told)
 
     def again(tx: Transaction, doc: Document) -> None:
         if doc["reason"] != reason:
             kept = f", for {doc['reason']!r}" if doc["reason"] else ""
             tx.warn(f"{task_id} was rejected before{kept}: this reason was not kept; `task note {task_id} …` adds to it")
 
-    return _by_reviewer(store, actor, task_id, token, "task.reject", change, dry_run, again)
+    return _by_reviewer(store, actor, task_id, token, operations.TASK_REJECT, change, again)
+
+
+def _tell(tx: Transaction, doc: Document, judged: str, body: str) -> str:
+    """Tell who did the task how it was judged; the id of that message, empty where nobody is there to get it."""
+    if not doc["owner"]:
+        return ""
+    from mbox.mail import sending
+
+    return sending.system(tx, doc["owner"], f"{judged} {doc['task_id']}: {doc['title']}", body, doc["task_id"], "review_result")
 
 
 def _by_reviewer(store: Store, actor: Actor, task_id: str, token: int | None, op: str,
-                 change: Callable[[Transaction, Document], Answer], dry_run: bool,
+                 change: Callable[[Transaction, Document], Answer],
                  again: Callable[[Transaction, Document], None] = lambda tx, doc: None) -> Answer:  # fmt: skip
     """Run ``change`` if ``actor`` is the live reviewer; ``already`` if it made ``op`` before; else `NotYours`."""
 
     def decide(tx: Transaction) -> Answer:
-        agents.still_current(tx)
-        doc = tasks.find(tx, task_id)
+        registry.still_current(tx)
+        doc = lifecycle.find(tx, task_id)
         if is_reviewer(tx, doc, token):
             return change(tx, doc)
         if tx.index.made(task_id, actor.name, actor.incarnation, token, op):
             again(tx, doc)
-            return tasks.said(doc, already=True)
+            return lifecycle.answer(doc, already=True)
         raise NotYours(_why_not(tx, doc, token))
 
-    return store.transact(decide, actor, dry_run)
+    return store.transact(decide, actor)
 
 
 def _why_not(tx: Transaction, doc: Document, token: int | None) -> str:

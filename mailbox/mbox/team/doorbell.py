@@ -2,8 +2,8 @@
 
 States of one ring, and what each look at the screen may turn it into:
 
-    look ──gone, copy-mode, dialog, typing, busy──▶ that is the outcome; nothing was typed
-      │ idle, twice, `TWICE` seconds apart; from here it is remembered that the line may stand in the box
+    look ──gone, copy-mode, synchronize, dialog, typing, busy──▶ that is the outcome; nothing was typed
+      │ idle (also at a limit), twice, `TWICE` seconds apart; from here it is remembered that the line may stand in the box
     typed (send-keys -l) ──not to be seen within `SEEN`──▶ busy (the keys were lost, or come late), dialog, or typing
       │ the input box holds exactly the line
     rest for `APART` (a program that sees a burst of keys takes it for a paste, and Enter for a part of it)
@@ -16,8 +16,19 @@ States of one ring, and what each look at the screen may turn it into:
 A line that could not be entered, because a dialog or copy mode came between, stays in the box; so does the line of a
 ringer that was killed.  That is remembered in the agent's bell lock (`left`), written before the line is typed and
 taken out once the line is seen to be gone.  The next ring finds exactly its own line and goes on with Enter, so that it
-is never doubled; if there is nothing to ring for any more, `Doorbell.tidy` takes it away.  Two ringers of one agent take
-turns (`turn`).
+is never doubled; if there is nothing to ring for any more, `Doorbell.tidy` takes it away.  A program that hangs shows nothing
+of what is typed, so each ring types anew; what it reads late is taken back, however many lines.  Two ringers of one agent
+take turns (`turn`).
+
+A ring stands for everybody who came while it went on: who waited for it types nothing if the line was taken (`turn`).
+
+Where tmux's ``synchronize-panes`` is on, for the window or the pane, every key goes into all of its panes, and into their
+dialogs: nothing is typed, and what was typed before it was switched on is left.
+
+A pane is named by a file of the store, which may have come with a clone, and its number may be a stranger's by now.  It is
+the agent's while the process that beats for it, here and alive, is the pane's first process or below that; every look
+asks anew, and anything else is *gone*.  Without /proc no process can be told to be below another, so nothing is typed
+but into a pane whose first process is the wrapper itself, as `team up` makes them.
 
 Promised: nothing from a message is ever typed; Escape, Ctrl-C and clear commands are never sent; no Enter goes into a
 dialog, into an empty box, or onto a line that is not exactly ours as the last look showed it.  Between that look and
@@ -29,27 +40,40 @@ the key lie some milliseconds in which a screen can change: what a terminal does
 from __future__ import annotations
 
 import os
-import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol
 
-from mbox.store import mutex as locks
+from mbox.agents import presence
+from mbox.errors import TimedOut
 from mbox.format import places
 from mbox.format.documents import Document
-from mbox.errors import TimedOut
-from mbox.hosts.programs import Host
+from mbox.hosts.programs import Program
+from mbox.hosts.screen import (
+    BUSY,
+    COPY,
+    DIALOG,
+    GONE,
+    IDLE,
+    LIMIT,
+    LINE,
+    STRANDED,
+    SYNCHRONIZE,
+    TAKEN,
+    TYPING,
+    Screen,
+    has_ours,
+    is_left,
+    is_ours,
+    last_words,
+    length_of_line,
+    read,
+)
+from mbox.store import mutex
 from mbox.store.store import Store
-from mbox.team.tmux import Gone, Tmux
+from mbox.system import processes
+from mbox.system.host import Clock
 
-LINE = "mbox: there is mail for you. Run: mbox read"
-"""What is typed: always this, never anything of a message."""
-
-TAKEN, BUSY, TYPING, DIALOG, COPY, GONE, STRANDED = (
-    "taken", "busy", "typing", "dialog", "copy-mode", "gone", "stranded",
-)  # fmt: skip
-IDLE = "idle"
+from .tmux import PaneGone, Tmux
 
 TWICE = 0.2
 SEEN = 3.0
@@ -58,74 +82,82 @@ SWALLOWED = 1.5
 ENTERS = 3
 POLL = 0.05
 
-_SGR = re.compile(r"\x1b\[([0-9;:]*)m|\x1b\[[0-9;?]*[A-Za-ln-z]|\x1b[()][0-9A-B]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x0e\x0f]")
+SIGNS = ("#{pane_dead}", "#{pane_in_mode}", "#{pane_pid}", "#{pane_synchronized}", "#{pane_title}")
+"""What tmux is asked beside the screen, in the same call; a title may hold anything, so it is the last."""
 
-
-class Clock(Protocol):
-    """Where time comes from."""
-
-    def monotonic(self) -> float: ...
-    def sleep(self, seconds: float, /) -> None: ...
-
-
-class Cell(NamedTuple):
-    """One character on the screen."""
-
-    char: str
-    dim: bool
-    inverse: bool
-
-
-class Screen(NamedTuple):
-    """What a pane showed at one moment: its state, and what stands in the input box."""
-
-    state: str
-    typed: str = ""
+AWAY = (GONE, COPY, SYNCHRONIZE)
+"""Where nothing that is typed would reach the agent, and it alone."""
 
 
 class Memory:
-    """Whether the line may stand in the input box: set before it is typed, until it is seen to be gone."""
+    """What is remembered of one agent's bell.
+
+    ``left``: whether the line may stand in the input box: set before it is typed, until it is seen to be gone.  ``taken``:
+    when it was last taken, by CLOCK_MONOTONIC.
+    """
 
     left = False
+    taken = 0.0
+
+
+Lives = Callable[[int], bool]
+"""Whether it is still the agent that lives in a pane which began with that process."""
 
 
 class Doorbell:
-    """The doorbell at one pane of one host program."""
+    """The doorbell at one pane of one host program, for as long as its agent ``lives`` there."""
 
-    def __init__(self, tmux: Tmux, pane: str, host: Host, memory: Memory | None = None, clock: Clock = time) -> None:
+    def __init__(self, tmux: Tmux, pane: str, host: Program, clock: Clock, memory: Memory | None = None,
+                 lives: Lives = lambda pid: True) -> None:  # fmt: skip
         self.tmux = tmux
         self.pane = pane
         self.host = host
         self.memory = memory or Memory()
         self.clock = clock
+        self.lives = lives
 
     # -- looking -------------------------------------------------------------------------------------------------
 
     def glance(self) -> Screen:
         """What the pane shows now."""
+        return self._seen()[0]
+
+    def overheard(self) -> Screen:
+        """What the pane shows now, with the words of a dialog or limit, else the last words above the input box."""
+        screen, rows = self._seen()
+        return screen if screen.words else screen._replace(words=last_words(rows, self.host))
+
+    def _seen(self) -> tuple[Screen, list[str]]:
         try:
-            (dead, mode), rows = self.tmux.look(self.pane, "#{pane_dead}", "#{pane_in_mode}")
-        except Gone:
-            return Screen(GONE)
-        if dead == "1":
-            return Screen(GONE)
-        return Screen(COPY) if mode not in ("", "0") else read(rows, self.host)
+            (dead, mode, pid, synchronized, *title), rows = self.tmux.look(self.pane, *SIGNS)
+        except PaneGone:
+            return Screen(GONE), []
+        if dead == "1" or not self.lives(int(pid or 0)):
+            return Screen(GONE), []
+        if mode not in ("", "0"):
+            return Screen(COPY), rows
+        screen = read(rows, self.host, "\t".join(title))
+        return Screen(SYNCHRONIZE) if synchronized == "1" else screen, rows
 
     def look(self) -> Screen:
-        """What the pane shows, twice: idle only if both looks say so, with the same in its input box."""
-        first = self.glance()
-        if first.state != IDLE and not first.typed:
+        """What the pane shows, twice: idle only if both looks say so, with the same in its input box and above it.
+
+        An answer that grows is a turn, also where neither the screen nor the title says so.
+        """
+        first, before = self._seen()
+        if first.state not in (IDLE, LIMIT) and not first.typed:
             return first
         self.clock.sleep(TWICE)
-        second = self.glance()
-        return second if second == first else Screen(BUSY if second.state == IDLE else second.state, second.typed)
+        second, now = self._seen()
+        stands = second == first and (first.typed or last_words(now, self.host) == last_words(before, self.host))
+        return second if stands else Screen(BUSY if second.state in (IDLE, LIMIT) else second.state, second.typed)
 
     def _until(self, seconds: float, good: Callable[[Screen], bool]) -> Screen:
         """The first look that is ``good``, or the last within ``seconds``."""
-        until = self.clock.monotonic() + seconds
+        until = self.clock.mono() + seconds
         while True:
             screen = self.glance()
-            if good(screen) or self.clock.monotonic() >= until:
+            if good(screen) or self.clock.mono() >= until:
                 return screen
             self.clock.sleep(POLL)
 
@@ -135,12 +167,12 @@ class Doorbell:
         After `SEEN` without that: the dialog, else None.
         """
         before: Screen | None = None
-        until = self.clock.monotonic() + SEEN
+        until = self.clock.mono() + SEEN
         while True:
             now = self.glance()
             if before and now.state != DIALOG and is_ours(before.typed) == is_ours(now.typed):
                 return now
-            if self.clock.monotonic() >= until:
+            if self.clock.mono() >= until:
                 return now if now.state == DIALOG else None
             before = now if now.state != DIALOG else None
             self.clock.sleep(POLL)
@@ -155,42 +187,44 @@ class Doorbell:
         try:
             if screen.state == TYPING and is_ours(screen.typed):
                 outcome = self._enter()  # left there by an earlier ring
-            elif screen.state == TYPING and self.memory.left and _is_left(screen.typed):
+            elif screen.state == TYPING and self.memory.left and is_left(screen.typed):
                 outcome = self._take_back()
-            elif screen.state == IDLE:
+            elif screen.state in (IDLE, LIMIT):
                 self.memory.left = True
                 self.tmux.type(self.pane, LINE)
                 outcome = self._typed()
             else:
                 return screen.state
-        except Gone:
+        except PaneGone:
             outcome = GONE
         if outcome in (TAKEN, GONE):
             self.memory.left = False
+        if outcome == TAKEN:
+            self.memory.taken = self.clock.mono()
         return outcome
 
     def tidy(self) -> str:
         """Take away a line that was left in the box, if it is still there; what the pane shows then, or stranded."""
         screen = self.look()
-        if screen.state == TYPING and _is_left(screen.typed):
+        if screen.state == TYPING and is_left(screen.typed):
             if self._take_back() == STRANDED:
                 return STRANDED
             screen = self.glance()
-        if screen.state in (IDLE, GONE, TYPING):
+        if screen.state in (IDLE, LIMIT, GONE, TYPING):
             self.memory.left = False
         return screen.state
 
     def _typed(self) -> str:
         """The line was typed: wait until the box holds it."""
-        screen = self._until(SEEN, lambda now: now.state in (GONE, COPY, DIALOG) or _has_ours(now.typed))
-        if screen.state == TYPING and not is_ours(screen.typed) and _has_ours(screen.typed):
+        screen = self._until(SEEN, lambda now: now.state in (*AWAY, DIALOG) or has_ours(now.typed))
+        if screen.state == TYPING and not is_ours(screen.typed) and has_ours(screen.typed):
             self.tmux.press(self.pane, "BSpace", len(LINE))  # a person began to type at that moment: theirs stays
             self.memory.left = False
             return TYPING
         if is_ours(screen.typed):
             self.clock.sleep(APART)
             return self._enter()
-        return BUSY if screen.state == IDLE or _is_left(screen.typed) else screen.state
+        return BUSY if screen.state in (IDLE, LIMIT) or is_left(screen.typed) else screen.state
 
     def _enter(self) -> str:
         """The box holds the line: press Enter until it is taken, else take it back."""
@@ -198,165 +232,122 @@ class Doorbell:
             screen = self._steady()
             if screen is None:
                 return BUSY
-            if screen.state in (GONE, COPY, DIALOG):
+            if screen.state in (*AWAY, DIALOG):
                 return screen.state
             if not is_ours(screen.typed):  # without an Enter of ours nobody knows who took it, or whether
                 return TAKEN if pressed else TYPING if screen.typed else BUSY
             if pressed < ENTERS:
                 self.tmux.press(self.pane, "Enter")
-                self._until(SWALLOWED, lambda now: now.state in (GONE, COPY) or not is_ours(now.typed))
+                self._until(SWALLOWED, lambda now: now.state in AWAY or not is_ours(now.typed))
         return self._take_back()
 
     def _take_back(self) -> str:
         """The line was not taken: remove it, and nothing else."""
         for _ in range(ENTERS):  # a dialog can swallow some of the keys
             screen = self.glance()
-            if screen.state != TYPING or not _is_left(screen.typed):
+            if screen.state != TYPING or not is_left(screen.typed):
                 break
-            self.tmux.press(self.pane, "BSpace", _length(screen.typed))
+            self.tmux.press(self.pane, "BSpace", length_of_line(screen.typed))
             screen = self._until(SWALLOWED, lambda now: not now.typed)
-        return STRANDED if _is_left(screen.typed) else BUSY
-
-
-# -- reading a screen ------------------------------------------------------------------------------------------------
-
-
-def read(rows: list[str], host: Host) -> Screen:
-    """What the rows of a pane, with their escape sequences, say."""
-    cells = _cells(rows)
-    texts = ["".join(cell.char for cell in row).rstrip() for row in cells]
-    if any(pattern.search(text) for pattern in host.dialog for text in texts):
-        return Screen(DIALOG)
-    typed = _input(cells, texts, host)
-    if any(pattern.search(text) for pattern in host.busy for text in texts):
-        return Screen(TYPING if typed and is_ours(typed) else BUSY, typed or "")
-    if typed is None:
-        return Screen(BUSY)
-    return Screen(TYPING, typed) if typed else Screen(IDLE)
-
-
-def _input(cells: list[list[Cell]], texts: list[str], host: Host) -> str | None:
-    """The text in the input box; None where there is no box to be seen."""
-    if host.prompt is None:
-        return None
-    raw = ["".join(cell.char for cell in row) for row in cells]
-    found = next((n for n in range(len(raw) - 1, -1, -1) if host.prompt.match(raw[n] + "\u0020")), None)
-    if found is None:
-        return None
-    match = host.prompt.match(raw[found] + "\u0020")
-    assert match is not None
-    lines = [_typed_in(cells[found][match.end():])]
-    for row, text in zip(cells[found + 1:], texts[found + 1:], strict=True):
-        if host.until is not None and host.until.search(text):
-            break
-        lines.append(_typed_in(row))
-    text = " ".join(line.strip() for line in lines if line.strip())
-    return "" if host.hint is not None and host.hint.match(text) else text
-
-
-def _typed_in(row: list[Cell]) -> str:
-    """What a person or a ringer typed in this part of a row: dim text is a placeholder, also under the cursor."""
-    solid = [cell for cell in row if not cell.dim and not cell.char.isspace()]
-    if len(solid) == 1 and solid[0].inverse and any(cell.dim and not cell.char.isspace() for cell in row):
-        return ""
-    return "".join(" " if cell.dim else cell.char for cell in row).rstrip()
-
-
-def _cells(rows: list[str]) -> list[list[Cell]]:
-    dim = inverse = False
-    found = []
-    for row in rows:
-        cells, at = [], 0
-        for match in _SGR.finditer(row):
-            cells += [Cell(char, dim, inverse) for char in row[at:match.start()]]
-            at = match.end()
-            if match[1] is not None:
-                dim, inverse = _looks(match[1], dim, inverse)
-        cells += [Cell(char, dim, inverse) for char in row[at:]]
-        found.append(cells)
-    return found
-
-
-def _looks(codes: str, dim: bool, inverse: bool) -> tuple[bool, bool]:
-    """Dim and inverse after a sequence that selects graphic renditions (ECMA-48, SGR)."""
-    words = iter(codes.split(";"))
-    for word in words:
-        match word:
-            case "" | "0":
-                dim = inverse = False
-            case "2":
-                dim = True
-            case "22":
-                dim = False
-            case "7":
-                inverse = True
-            case "27":
-                inverse = False
-            case "38" | "48" | "58":
-                for _ in range({"5": 1, "2": 3}.get(next(words, ""), 0)):
-                    next(words, "")
-    return dim, inverse
-
-
-def _flat(text: str) -> str:
-    return re.sub(r"\s", "", text)
-
-
-def is_ours(text: str) -> bool:
-    """Whether that is exactly the doorbell's line, wrapped as the box may have it."""
-    return _flat(text) == _flat(LINE)
-
-
-def _has_ours(text: str) -> bool:
-    """Whether the line is there, with something before it or not."""
-    return _flat(text).endswith(_flat(LINE))
-
-
-def _is_left(text: str) -> bool:
-    """Whether that is the line, or a beginning of it that no person types."""
-    return len(_flat(text)) >= len("mbox:") and _flat(LINE).startswith(_flat(text))
-
-
-def _length(text: str) -> int:
-    """How many letters of the line ``text`` is, with the space that may stand behind it unseen."""
-    return max(n for n in range(len(LINE) + 1) if _flat(LINE[:n]) == _flat(text))
+        return STRANDED if is_left(screen.typed) else BUSY
 
 
 # -- turns -----------------------------------------------------------------------------------------------------------
 
 
 class _InLock(Memory):
-    """The memory in an agent's bell lock; it outlives whoever rings."""
+    """The memory in an agent's bell lock; it outlives whoever rings.  Blank, ``typed``, or ``taken`` and when."""
 
     def __init__(self, store: Store, fd: int) -> None:
         self._store, self._fd = store, fd
 
+    def _write(self, text: str) -> None:
+        self._store.disk.pwrite(self._fd, text.ljust(_LONG).encode() + b"\n", 0)
+
     @property
     def left(self) -> bool:
-        return bool(os.pread(self._fd, len(_LEFT), 0).strip())
+        return _is_typed(os.pread(self._fd, _LONG, 0))
 
     @left.setter
     def left(self, left: bool) -> None:
-        self._store.disk.pwrite(self._fd, _LEFT if left else b" " * len(_LEFT), 0)
+        self._write(_TYPED if left else "")
+
+    @property
+    def taken(self) -> float:
+        word, _, when = os.pread(self._fd, _LONG, 0).decode("ascii", "replace").partition(" ")
+        try:
+            return float(when) if word == _TAKEN else 0.0
+        except ValueError:
+            return 0.0
+
+    @taken.setter
+    def taken(self, when: float) -> None:
+        self._write(f"{_TAKEN} {when!r}")  # to the last digit: rounded up, it would be later than the look of who comes next
 
 
-_LEFT = b"typed\n"
+_TYPED, _TAKEN, _LONG = "typed", "taken", 31
+
+
+def _is_typed(data: bytes) -> bool:
+    return data.strip() == _TYPED.encode()
+
+
+class _Answered(Doorbell):
+    """A doorbell that somebody else has just rung, and that was taken."""
+
+    def ring(self) -> str:
+        return TAKEN
 
 
 @contextmanager
-def turn(store: Store, agent: str, status: Document, host: Host, wait: float = 15.0) -> Iterator[Doorbell]:
-    """The doorbell at the pane that ``status`` names, for one ringer at a time; `TimedOut` if another rings so long."""
+def turn(store: Store, agent: str, status: Document, host: Program, wait: float = 15.0,
+         since: float | None = None) -> Iterator[Doorbell]:  # fmt: skip
+    """The doorbell at the pane that ``status`` names, for one ringer at a time; `TimedOut` if another rings so long.
+
+    A bell that was taken after ``since`` (this moment) is this ringer's too: its own types nothing.
+    """
+    since = store.host.mono() if since is None else since
 
     def refusal() -> TimedOut:
         return TimedOut(f"somebody else rings for {agent}")
 
-    with locks.alone(store, places.bell_lock(agent), wait, refusal) as fd:
-        yield Doorbell(Tmux(status["server"]), status["pane"], host, _InLock(store, fd))
+    with mutex.exclusively(store, places.bell_lock(agent), wait, refusal) as fd:
+        memory = _InLock(store, fd)
+        answered = since < memory.taken <= store.host.mono()
+        yield of(store, agent, status, host, memory, _Answered if answered else Doorbell)
+
+
+def of(store: Store, agent: str, status: Document, host: Program, memory: Memory | None = None,
+       kind: type[Doorbell] = Doorbell) -> Doorbell:  # fmt: skip
+    """The doorbell at the pane that ``status`` names, believed only while the process that beats for ``agent`` runs in it.
+
+    Where nobody beats for it tmux is not even asked: the pane is gone.
+    """
+    who = presence.process(store, agent)
+    if who is None:
+        return kind(_Nowhere(), status["pane"], host, store.host, memory)
+
+    def lives(pid: int) -> bool:
+        return processes.is_running(who) and processes.descends(who.pid, pid)
+
+    return kind(Tmux(status["server"]), status["pane"], host, store.host, memory, lives)
+
+
+class _Nowhere(Tmux):
+    """The server of a pane that is not believed."""
+
+    __slots__ = ()
+
+    def run(self, *words: str, folder: str | None = None) -> str:
+        raise PaneGone("no program of this agent is alive here")
+
+    def look(self, pane: str, *formats: str) -> tuple[list[str], list[str]]:
+        raise PaneGone("no program of this agent is alive here")
 
 
 def left(store: Store, agent: str) -> bool:
     """Whether the line may still stand in the agent's input box, left there by a ring that could not end."""
     try:
-        return bool(store.bytes_of(places.bell_lock(agent)).strip())
+        return _is_typed(store.bytes_of(places.bell_lock(agent)))
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""Teams: agents that were called together, from the call to the end.  The domain part; panes are `session`'s.
+"""Teams: agents that were called together, from the call to the end.  The domain part; panes are `panes`'.
 
 States of a team, each change one record:
 
@@ -25,127 +25,42 @@ the audit commit, which `team down NAME` again, or the watchdog, makes.
 from __future__ import annotations
 
 from binascii import crc32
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mbox.tasks import planning
-from mbox.agents import registry as agents
-from mbox.format import documents
-from mbox.format import places
-from mbox.format.documents import Document
-from mbox.tasks.drafts import Draft, cycle_of
+from mbox.agents import registry
+from mbox.agents.roster import DEEPEST, everybody, present, require
 from mbox.errors import NotFound, Refused, Usage, did_you_mean
-from mbox.team.teamfile import Member, Team
+from mbox.format import documents, keys, operations, places
+from mbox.format.documents import Document
 from mbox.store.transaction import Actor, Transaction
+from mbox.tasks import planning
+from mbox.tasks.drafts import TaskDraft, cycle_of
+
+from .teamfile import Member, Team
 
 if TYPE_CHECKING:
-    from mbox.opening import OpenStore
     from mbox.store.store import Store
 
-Answer = dict[str, Any]
-Read = Callable[[str], Document | None]
 
-DEEPEST = 100
-"""How many superiors, or teams above a team, are looked at."""
+Answer = dict[str, Any]
+
 
 LISTED = 500
 """How many unread messages a list names at most."""
 
 
-# -- looking ---------------------------------------------------------------------------------------------------------
-
-
-def known(store: Store) -> list[str]:
-    """Names of the teams, those that are down too."""
-    return sorted(name[:-5] for name in store.names(places.TEAMS) if name.endswith(".json"))
-
-
-def require(store: Store, read: Read, name: str) -> Document:
-    """The document of a team; `NotFound` with the nearest names."""
-    doc = read(places.team(name)) if places.is_name(name) else None
-    if doc is None:
-        there = known(store)
-        hint = did_you_mean(name, there) or (f"; there are {', '.join(there)}" if there else "; `team up FILE` makes one")
-        raise NotFound(f"no team {name!r}{hint}")
-    return doc
-
-
-def the_one(store: Store, name: str | None, states: Sequence[str] = ("up", "draining")) -> Document:
-    """The team of that name; without a name the only one that is in one of ``states``."""
-    if name is not None:
-        return require(store, store.read, name)
-    docs = [doc for doc in store.documents(places.TEAMS) if doc["state"] in states]
-    there = [doc for doc in docs if doc["state"] != "down"] or docs
-    if len(there) == 1:
-        return there[0]
-    if not there:
-        raise NotFound("no team is up; `team up FILE` calls one together")
-    raise Usage(f"which team? there are {', '.join(sorted(doc['team'] for doc in there))}")
-
-
-def present(team: Document) -> list[Document]:
-    """The members that belong to the team now."""
-    return [row for row in team["members"] or [] if not row.get("removed")]
-
-
-def everybody(read: Read, team: Document) -> list[Document]:
-    """The members that belong to the team now, and those that were taken out and are in no other team since."""
-    def here(row: Document) -> bool:
-        doc = read(places.agent(row["name"])) if row.get("removed") else None
-        return not row.get("removed") or (doc is not None and doc["team"] == team["team"])
-
-    return [row for row in team["members"] or [] if here(row)]
-
-
-def below(store: Store, team: Document) -> list[str]:
-    """Teams that are not down and that a member of this one leads."""
-    names = {row["name"] for row in present(team)}
-    return sorted(doc["team"] for doc in store.documents(places.TEAMS) if doc["parent"] in names and doc["state"] != "down")
-
-
-def draining(read: Read, agent: Document) -> str | None:
-    """The team, of this agent or above it, that is being drained; None if none is."""
-    at: Document | None = agent
-    for _ in range(DEEPEST):
-        team = read(places.team(at["team"])) if at and at["team"] else None
-        if team is None:
-            return None
-        if team["state"] == "draining":
-            return str(team["team"])
-        at = read(places.agent(team["parent"])) if team["parent"] else None
-    return None
-
-
-def superior(store: Store, read: Read, name: str) -> str:
-    """Who ``name`` reports to; `Refused` if nobody is said."""
-    above = agents.require(store, read, name)["reports_to"]
-    if not above:
-        raise Refused(f"{name} reports to nobody, so there is no --up; `team up FILE` says who reports to whom")
-    return str(above)
-
-
-def reports(store: Store, name: str) -> list[str]:
-    """Who reports to ``name``; `Refused` if nobody does."""
-    found = sorted(doc["agent"] for doc in store.documents(places.AGENTS)
-                   if doc["reports_to"] == name and not doc["retired_at"])  # fmt: skip
-    if not found:
-        raise Refused(f"nobody reports to {name}, so there is no --down")
-    return found
-
-
 # -- calling together ------------------------------------------------------------------------------------------------
 
 
-def up(store: OpenStore, by: Actor, spec: Team, drafts: Sequence[Draft], trees: dict[str, tuple[str, str]],
-       session: str, server: str | None = None, dry_run: bool = False) -> Answer:  # fmt: skip
+def up(store: Store, by: Actor, spec: Team, drafts: Sequence[TaskDraft], trees: dict[str, tuple[str, str]],
+       session: str, server: str | None = None) -> Answer:  # fmt: skip
     """Register the members, import ``drafts``, and write the team, in one transaction, the record ``team.up``.
 
     ``trees`` holds path and branch of each member that has a working tree of its own.  The answer: the team, which
     agents are new, which changed, which are no longer in the file, and what was imported.
     """
-    if circle := cycle_of(drafts):
-        where = next(draft.where for draft in drafts if draft.id == circle[0])
-        raise Refused(f"{where} is in a cycle: {' → '.join(circle)}; mend it")
+    _check_plan(store, drafts)
     given = spec
 
     def decide(tx: Transaction) -> Answer:
@@ -178,10 +93,18 @@ def up(store: OpenStore, by: Actor, spec: Team, drafts: Sequence[Draft], trees: 
         if doc == before and not fresh and not changed and not imported.get("imported"):
             return {**answer, "already": True}
         tx.put(doc, places.team(spec.name))
-        tx.record("team.up", [spec.name, *fresh, *changed, *tasks])
+        tx.record(operations.TEAM_UP, [spec.name, *fresh, *changed, *tasks])
         return answer
 
-    return store.transact(decide, by, dry_run)
+    return store.transact(decide, by)
+
+
+def _check_plan(store: Store, drafts: Sequence[TaskDraft]) -> None:
+    """`Usage` or `Refused` for a plan that cannot be imported, before the lock is taken."""
+    planning.check_drafts(store, drafts)
+    if circle := cycle_of(drafts):
+        where = next(draft.where for draft in drafts if draft.id == circle[0])
+        raise Refused(f"{where} is in a cycle: {' → '.join(circle)}; mend it")
 
 
 def _resolved(tx: Transaction, spec: Team) -> Team:
@@ -220,7 +143,7 @@ def _moved(stand: Stand, old: str | None, new: str, parent: str | None) -> Stand
     found: Stand = {}
     for name, (role, reports_to) in stand.items():
         if name == new:
-            found[name] = (agents.ORCHESTRATOR, above if above != new else None)
+            found[name] = (registry.ORCHESTRATOR, above if above != new else None)
         elif name == old:
             found[name] = ("worker", new)
         else:
@@ -237,15 +160,15 @@ def _row(member: Member, trees: dict[str, tuple[str, str]]) -> Document:
 
 def _register(tx: Transaction, spec: Team) -> tuple[list[str], list[str]]:
     """Register every member, or change what is said of it; who is new, and who changed."""
-    fresh, changed = [], []
+    fresh, changed, wanted = [], [], []
     names = {member.name for member in spec.members}
     if spec.parent and spec.parent not in names:
-        agents.require(tx.store, tx.read, spec.parent)
+        registry.require(tx.store, tx.read, spec.parent)
     for member in spec.members:
-        if member.name in agents.RESERVED:
+        if member.name in registry.RESERVED:
             raise Usage(f"{spec.file}: {member.name} is the toolkit's own name in the journal; take another")
         if member.reports_to and member.reports_to not in names:
-            agents.require(tx.store, tx.read, member.reports_to)
+            registry.require(tx.store, tx.read, member.reports_to)
         doc = tx.read(places.agent(member.name))
         said = {
             "role": member.role, "host": member.host, "model": member.model, "capabilities": list(member.capabilities),
@@ -260,7 +183,10 @@ def _register(tx: Transaction, spec: Team) -> tuple[list[str], list[str]]:
             if made == doc:
                 continue
             changed.append(member.name)
-        tx.put(made, places.agent(member.name))
+        registry.refuse_role(tx, doc, made)
+        wanted.append(made)
+    for made in wanted:  # once nothing is refused: who calls may be one of them
+        tx.put(made, places.agent(made["agent"]))
     for member in spec.members:
         _refuse_circle(tx, spec, member.name)
     return fresh, changed
@@ -291,7 +217,7 @@ def _refuse_stranger(tx: Transaction, spec: Team, doc: Document | None) -> None:
 # -- changing --------------------------------------------------------------------------------------------------------
 
 
-def lead(store: OpenStore, by: Actor, name: str, agent: str, dry_run: bool = False) -> Answer:
+def lead(store: Store, by: Actor, name: str, agent: str) -> Answer:
     """Make a member the orchestrator; who led before becomes a worker and reports to it."""
 
     def decide(tx: Transaction) -> Answer:
@@ -304,27 +230,29 @@ def lead(store: OpenStore, by: Actor, name: str, agent: str, dry_run: bool = Fal
         old = team["orchestrator"]
         if old == agent:
             return {"team": name, "orchestrator": agent, "already": True}
-        docs = {member: agents.require(store, tx.read, member) for member in rows}
+        docs = {member: registry.require(store, tx.read, member) for member in rows}
         stand = {member: (doc["role"], doc["reports_to"]) for member, doc in docs.items()}
         moved = _moved(stand, old, agent, team["parent"])
         changed = [member for member in rows if moved[member] != stand[member]]
-        for member in changed:
-            role, above = moved[member]
-            tx.put({**docs[member], "role": role, "reports_to": above}, places.agent(member))
-            rows[member].update(role=role, reports_to=above)
+        fresh = {member: {**docs[member], "role": moved[member][0], "reports_to": moved[member][1]} for member in changed}
+        for member, doc in fresh.items():
+            registry.refuse_role(tx, docs[member], doc)
+        for member, doc in fresh.items():
+            tx.put(doc, places.agent(member))
+            rows[member].update(role=doc["role"], reports_to=doc["reports_to"])
         policy = dict(team["policy"] or {})
         said = policy.pop("led", {}).get("file", old)
         if said != agent:
             policy["led"] = {"file": said, "now": agent}
         team.update(orchestrator=agent, members=[rows.get(row["name"], row) for row in team["members"]], policy=policy or None)
         tx.put(team, places.team(name))
-        tx.record("team.lead", [name, agent, *[one for one in changed if one != agent]], f"{old or 'nobody'} led before")
+        tx.record(operations.TEAM_LEAD, [name, agent, *[one for one in changed if one != agent]], f"{old or 'nobody'} led before")
         return {"team": name, "orchestrator": agent, "before": old, "changed": changed}
 
-    return store.transact(decide, by, dry_run)
+    return store.transact(decide, by)
 
 
-def take_out(store: OpenStore, by: Actor, name: str, agent: str, dry_run: bool = False) -> Answer:
+def take_out(store: Store, by: Actor, name: str, agent: str) -> Answer:
     """Mark a member as removed: it is not started again.  `Refused` while it leads others."""
 
     def decide(tx: Transaction) -> Answer:
@@ -338,15 +266,15 @@ def take_out(store: OpenStore, by: Actor, name: str, agent: str, dry_run: bool =
             raise Refused(f"{agent} leads team {name}; `team lead {name} AGENT` lets another lead first")
         rows[agent]["removed"] = True
         tx.put({**team, "members": list(rows.values())}, places.team(name))
-        tx.record("team.up", [name, agent], f"{agent} was removed")
+        tx.record(operations.TEAM_UP, [name, agent], f"{agent} was removed")
         return {"team": name, "removed": agent}
 
-    return store.transact(decide, by, dry_run)
+    return store.transact(decide, by)
 
 
-def change_state(store: OpenStore, by: Actor, name: str, state: str, why: str = "", dry_run: bool = False) -> Answer:
+def change_state(store: Store, by: Actor, name: str, state: str, why: str = "") -> Answer:
     """Let a team drain, or be down."""
-    op = {"draining": "team.drain", "down": "team.down"}[state]
+    op = {"draining": operations.TEAM_DRAIN, "down": operations.TEAM_DOWN}[state]
 
     def decide(tx: Transaction) -> Answer:
         team = require(store, tx.read, name)
@@ -359,45 +287,53 @@ def change_state(store: OpenStore, by: Actor, name: str, state: str, why: str = 
         tx.record(op, [name], why)
         return {"team": name, "state": state}
 
-    return store.transact(decide, by, dry_run)
+    return store.transact(decide, by)
 
 
-def hand_over(store: OpenStore, by: Actor, name: str) -> Answer | None:
+def hand_over(store: Store, by: Actor, name: str) -> Answer | None:
     """What members have not read goes to the orchestrator, or to whom the team reports, as one list; None if all is read.
 
-    The same list is sent once.  Without ``to`` in the answer there is nobody who could get it.
+    The same list is sent once; it is made without the lock, for it may be long.  Without ``to`` in the answer there is
+    nobody who could get it.
     """
+
+    if not store.is_in_order():
+        store.catch_up()
+    members = everybody(store.read, require(store, store.read, name))
+    unread = {row["name"]: _unread(store, row["name"]) for row in members}
 
     def decide(tx: Transaction) -> Answer | None:
         team = require(store, tx.read, name)
         to = team["orchestrator"] or team["parent"]
-        lines = [line for row in everybody(tx.read, team) if row["name"] != team["orchestrator"]
-                 for line in _unread(tx, row["name"])]  # fmt: skip
+        lines = [line for who, lines in unread.items() if who != team["orchestrator"] for line in lines]
         if not lines:
             return None
         answer = {"to": to, "messages": len(lines)}
         more = [f"… and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
         body = "\n".join([*lines[:LISTED], *more, "", "`mbox show ID` prints one of them."])
-        fingerprint = f"{crc32(body.encode()):08x}-{len(body)}"
-        key = f"unread of {name}, called {team['created_at']}: {fingerprint}"
-        if known := tx.index.key(tx.actor.name, key, 0.0):
+        fingerprint = keys.fingerprint([operations.MAIL_SEND, body])
+        key, former = keys.own("unread", name, team["created_at"], fingerprint), _former_key(team, body)
+        if known := tx.index.key(tx.actor.name, key, 0.0) or tx.index.key(tx.actor.name, former, 0.0):
             return {**answer, "msg_id": known.id}
-        ident = mail.system(tx, to, f"unread when team {name} ended: {len(lines)}", body) if to else ""
+        ident = sending.system(tx, to, f"unread when team {name} ended: {len(lines)}", body) if to else ""
         if not ident:
             return {"messages": len(lines)}
-        tx.record("mail.send", [ident], key=[key, fingerprint])
+        tx.record(operations.MAIL_SEND, [ident], key=[key, fingerprint])
         return {**answer, "msg_id": ident}
 
-    from mbox.mail import sending as mail
+    from mbox.mail import sending
 
     return store.transact(decide, by)
 
 
-def _unread(tx: Transaction, agent: str) -> list[str]:
-    """A line for each unread message, the first to be read first."""
-    from mbox.mail import lookup as letters
+def _former_key(team: Document, body: str) -> str:
+    """The key under which an older version handed over the list ``body``."""
+    return f"unread of {team['team']}, called {team['created_at']}: {crc32(body.encode()):08x}-{len(body)}"
 
-    paths = [places.new(agent, name[:-5]) for name in tx.names(places.new_folder(agent)) if name.endswith(".json")]
-    docs = [doc for doc in map(tx.read, paths) if doc and doc["state"] == "unread" and not letters.is_expired(doc, tx.now)]
-    return [f"{agent}: {doc['msg_id']} from {doc['from']}: {doc['subject'] or '(no subject)'}"
-            for doc in sorted(docs, key=letters.rank)]  # fmt: skip
+
+def _unread(store: Store, agent: str) -> list[str]:
+    """A line for each unread message, the first to be read first."""
+    from mbox.mail import inbox
+
+    docs = inbox.unread(store, agent)
+    return [f"{agent}: {doc['msg_id']} from {doc['from']}: {doc['subject'] or '(no subject)'}" for doc in docs]

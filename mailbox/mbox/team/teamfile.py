@@ -11,20 +11,23 @@
         model: opus
         capabilities: [plan]
         prompt: You lead …        # the first instruction, handed over as an argument; "@FILE" is what stands in FILE,
-                                  # beside this one ("@@…" for a text that begins with @)
+                                  # in this one's folder ("@@…" for a text that begins with @)
       - role: worker              # … or several of a role: worker-1 to worker-6
         count: 6
         host: codex
         command: [codex, --full-auto]   # instead of the host's own words
         reports_to: boss          # the orchestrator unless said
         worktree: true            # a working tree of its own, on branch mbox/<team>/<name>; or the branch's name
-        sandbox: [bwrap, …]       # words that stand before the command
+        setup: [make, deps]       # run once in a new working tree, before the program begins
+        copy: [.env, "conf/*.key"]  # files of the main tree that git ignores, for a new working tree
+        sandbox: bwrap            # or {docker: IMAGE}, {bwrap: true, network: false}, or words: [firejail, --quiet]
         respawn: {times: 3, within: 10m}    # or false; how often it is started again
         nudge: false              # its doorbell is never rung
-        env: {KEY: value}
+        env: {KEY: value}         # stands in this file and in the store: nothing secret
+        pass_env: [KEY]           # variables of whoever calls the team, beside those that its host reads (hosts.yaml)
 
-Promised: what cannot be used is refused with the file, the line and the mend, before anything is begun; nothing is
-coerced.  `add` and `remove` change only what they are told, comments and order stay.
+Promised: what cannot be used is refused with file, line, column and the mend, before anything is begun; nothing is
+coerced.  `with_member` and `without_member` change only what they are told, comments and order stay.
 """
 
 from __future__ import annotations
@@ -34,12 +37,18 @@ from collections.abc import Callable
 from io import StringIO
 from typing import Any, NamedTuple
 
-from mbox.format import places
 from mbox.agents.registry import RESERVED
 from mbox.errors import Usage, did_you_mean
-from mbox.config.settings import seconds
+from mbox.format import fields, places
+from mbox.format.checks import shown
+from mbox.format.parsing import Place, decoded, yaml_document
+from mbox.git import filling
+from mbox.system.given import read_given
 
 LARGEST = 1 << 20
+IN_TREES = ("setup", "copy")
+"""Fields that only a member with a working tree has."""
+
 MOST = 100
 """Members of one team."""
 
@@ -55,11 +64,14 @@ class Member(NamedTuple):
     capabilities: tuple[str, ...] = ()
     reports_to: str | None = None
     worktree: bool | str = False
-    sandbox: tuple[str, ...] = ()
+    sandbox: tuple[str, ...] | str | dict[str, Any] = ()
     respawn: dict[str, Any] | None = None
     nudge: bool = True
     prompt: str = ""
     env: dict[str, str] = {}  # noqa: RUF012 - never changed
+    pass_env: tuple[str, ...] = ()
+    setup: tuple[str, ...] = ()
+    copy: tuple[str, ...] | None = None
 
     def row(self) -> dict[str, Any]:
         """The member as it stands in the team's document: what is not said is left out."""
@@ -77,179 +89,152 @@ class Team(NamedTuple):
     file: str
 
 
-Check = Callable[[Any], Any]
-
-
-class _Wrong(Exception):
-    """What is wrong with a value."""
-
-
 # -- values ----------------------------------------------------------------------------------------------------------
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise _Wrong(f"must be text, not {_kind(value)}; put it in quotes")
-    if "\0" in value:
-        raise _Wrong("must not hold NUL")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise _Wrong("must not hold half a character") from None
-    return value
+_agent_name = fields.name("agent")
+_words = fields.list_of(fields.text, 1, repeats=True, such="of words such as [claude, --verbose]")
 
 
-def _name(value: Any) -> str:
-    if not isinstance(value, str) or not places.is_name(value):
-        raise _Wrong(f"must be a name (a-z, 0-9, '.', '_', '-', at most 64), not {value!r}")
-    return value
+def _member_name(field: str, value: Any) -> str:
+    name = _agent_name(field, value)
+    if name in RESERVED:
+        raise Usage(f"{field} {name} is the toolkit's own name in the journal; take another, such as {name}-1")
+    return name
 
 
-def _member(value: Any) -> str:
-    if _name(value) in RESERVED:
-        raise _Wrong(f"{value} is the toolkit's own name in the journal; take another, such as {value}-1")
-    return str(value)
-
-
-def _word(value: Any) -> str:
-    text = _text(value)
-    if not text or not text.isprintable() or len(text) > 64:
-        raise _Wrong(f"must be 1 to 64 printable characters, not {value!r}")
-    return text
-
-
-def _words(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value:
-        raise _Wrong(f"must be a list of words such as [claude, --verbose], not {_kind(value)}")
-    return tuple(_text(item) for item in value)
-
-
-def _labels(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise _Wrong(f"must be a list, not {_kind(value)}")
-    return tuple(dict.fromkeys(_word(item) for item in value))
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong(f"must be true or false, not {value!r}")
-    return value
-
-
-def _tree(value: Any) -> bool | str:
+def _tree(field: str, value: Any) -> bool | str:
     if isinstance(value, bool):
         return value
-    text = _text(value)
+    text = value if isinstance(value, str) else ""
     bad = not text or text.startswith(("-", "/")) or text.endswith(("/", ".lock")) or ".." in text
     if bad or any(char in " ~^:?*[\\\x7f" or not char.isprintable() for char in text):
-        raise _Wrong(f"must be true, false or a branch's name, not {value!r}")
+        raise Usage(f"{field} must be true, false or a branch's name, not {shown(value)}")
     return text
 
 
-def _count(value: Any) -> int:
-    if type(value) is not int or not 1 <= value <= MOST:
-        raise _Wrong(f"must be a number from 1 to {MOST}, not {value!r}")
+_count = fields.number(1, MOST)
+_policy = fields.mapping({"times": _count, "within": fields.duration})
+
+
+def _respawn(field: str, value: Any) -> dict[str, Any] | None:
+    if not isinstance(value, bool | dict):
+        raise Usage(f"{field} must be false, true or {{times: 3, within: 10m}}, not {shown(value)}")
+    said: dict[str, Any] = _policy(field, value) if isinstance(value, dict) else {}
+    return None if value is False else said or {"times": 3}
+
+
+def _variable(field: str, value: str) -> str:
+    if not value.isidentifier():
+        raise Usage(f"{shown(value)} is no name of a variable")
+    if value.startswith("MBOX_"):
+        raise Usage(f"{value} is set by `mbox run`")
     return value
 
 
-def _respawn(value: Any) -> dict[str, Any] | None:
-    if value is False:
-        return None
-    if value is True:
-        return {"times": 3}
-    if not isinstance(value, dict) or not value.keys() <= {"times", "within"}:
-        raise _Wrong(f"must be false, true or {{times: 3, within: 10m}}, not {value!r}")
-    found: dict[str, Any] = {}
-    if "times" in value:
-        found["times"] = _count(value["times"])
-    if "within" in value:
-        try:
-            found["within"] = seconds(str(value["within"]))
-        except ValueError as error:
-            raise _Wrong(f"within {error}") from None
-    return found or {"times": 3}
+def _passed(field: str, value: Any) -> str:
+    return _variable(field, fields.text(field, value))
 
 
-def _environment(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict):
-        raise _Wrong(f"must be a mapping of names to texts, not {_kind(value)}")
-    for key, text in value.items():
-        if not isinstance(key, str) or not key.isidentifier():
-            raise _Wrong(f"{key!r} is no name of a variable")
-        if key.startswith("MBOX_"):
-            raise _Wrong(f"{key} is set by `mbox run`")
-        _text(text)
-    return dict(value)
+_preset = fields.mapping({"bwrap": fields.flag, "docker": fields.line, "network": fields.flag})
 
 
-def _kind(value: Any) -> str:
-    return {dict: "a mapping", list: "a list", bool: "true or false", int: "a number", type(None): "nothing"}.get(
-        type(value), repr(value)
-    )
+def _sandbox(field: str, value: Any) -> tuple[str, ...] | str | dict[str, Any]:
+    if value == "bwrap":
+        return "bwrap"
+    if isinstance(value, list):
+        return _words(field, value)
+    said: dict[str, Any] = _preset(field, value) if isinstance(value, dict) else {}
+    if (said.get("bwrap") is True) == bool(said.get("docker")) or str(said.get("docker", "")).startswith("-"):
+        raise Usage(f"{field} must be bwrap, {{docker: IMAGE}} or words such as [firejail, --quiet], not {shown(value)}")
+    return said
 
 
-SHARED: dict[str, Check] = {
-    "role": _word, "host": _name, "model": _text, "command": _words, "capabilities": _labels, "reports_to": _name,
-    "worktree": _tree, "sandbox": _words, "respawn": _respawn, "nudge": _flag, "prompt": _text, "env": _environment,
+def _copied(field: str, value: Any) -> str:
+    text = fields.path(field, value)
+    if os.path.normpath(text) != text or os.path.isabs(text) or text.split("/")[0] in ("..", ".", ".git", *filling.OURS):
+        raise Usage(f"{field} must name a file below the top of the main tree, not {shown(value)}")
+    return text
+
+
+SHARED: dict[str, fields.Check] = {
+    "role": fields.label, "host": fields.name("host"), "model": fields.text, "command": _words,
+    "capabilities": fields.list_of(fields.label, most=fields.WORDS), "reports_to": _agent_name, "worktree": _tree,
+    "sandbox": _sandbox, "respawn": _respawn, "nudge": fields.flag, "prompt": fields.text,
+    "env": fields.mapping_of(_variable, fields.text, "of names to texts"),
+    "setup": _words, "copy": fields.list_of(_copied, such="of files such as [.env]"),
+    "pass_env": fields.list_of(_passed, such="of names of variables such as [MY_API_KEY]"),
 }  # fmt: skip
 """Fields of a member that ``defaults`` may hold too."""
 
-MEMBER: dict[str, Check] = {"name": _member, "count": _count, **SHARED}
-TOP: dict[str, Check] = {"team": _name, "parent": _name, "orchestrator": _name}
+MEMBER: dict[str, fields.Check] = {"name": _member_name, "count": _count, **SHARED}
+_member = fields.mapping(MEMBER, such="such as {name: ann, host: claude}")
+_defaults = fields.mapping(SHARED)
+
+TOP: dict[str, fields.Check] = {
+    "team": fields.name("team"), "parent": fields.name("agent or team"), "orchestrator": _agent_name,
+    "defaults": lambda field, value: {} if value is None else _defaults(field, value),
+    "members": fields.list_of(_member, 1, repeats=True, such="with at least one member", item="a member"),
+}  # fmt: skip
+_top = fields.mapping(TOP, required=["members"], such="with members: …")
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
 def load(path: str) -> Team:
-    """The team that the file at ``path`` describes; `Usage` names file, line and mend."""
+    """The team that the file at ``path`` describes; `Usage` names the place and the mend."""
     return parse(_source(path), path)
 
 
 def _source(path: str) -> str:
     try:
-        with open(path, "rb") as file:
-            data = file.read(LARGEST + 1)
+        return decoded(read_given(path, LARGEST + 1), path, LARGEST)
     except OSError as error:
         raise Usage(f"{path}: {error.strerror}") from None
-    if len(data) > LARGEST:
-        raise Usage(f"{path}: more than {LARGEST} bytes are no team file")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Usage(f"{path}: not UTF-8") from None
 
 
 def parse(text: str, path: str) -> Team:
     """`load` for a text."""
-    top, lines = _tree_of(text, path)
-    if not isinstance(top, dict):
-        raise Usage(f"{path}: must be a mapping with members: …")
-    said = _checked(top, {**TOP, "defaults": lambda value: value, "members": lambda value: value}, lines, (), path)
-    defaults = _mapping(said.get("defaults") or {}, SHARED, lines, ("defaults",), path)
-    entries = said.get("members")
-    if not isinstance(entries, list) or not entries:
-        raise Usage(f"{path}: members: must be a list with at least one member")
+    top, start = yaml_document(text, path, aliases="defaults: says what many members share")
+    if top is None:
+        raise Usage(f"{path}: is empty; it needs members: …")
+    said = fields.placed("the file", top, _top, start)
     members: list[Member] = []
-    for n, entry in enumerate(entries):
-        at = ("members", n)
-        one = {**defaults, **_mapping(entry, MEMBER, lines, at, path)}
+    for n, own in enumerate(said["members"]):
+        one = {**said.get("defaults", {}), **own}
         if one.get("prompt", "").startswith("@"):
-            one["prompt"] = _prompt(one["prompt"], path, lines.get((*at, "prompt")) or lines[("defaults", "prompt")])
-        members += _expanded(one, f"{path}:{lines[at]}")
+            holder = top["members"][n] if "prompt" in own else top["defaults"]
+            one["prompt"] = _prompt(one["prompt"], path, holder.at["prompt"])
+        if not one.get("worktree"):
+            _refuse_treeless(own, top["members"].at[n])
+            one = {key: value for key, value in one.items() if key not in IN_TREES}
+        members += _expanded(one, top["members"].at[n])
     name = said.get("team") or _from_path(path)
     return _joined(Team(name, members, said.get("orchestrator"), said.get("parent"), path))
 
 
-def _prompt(word: str, path: str, line: int) -> str:
-    """The instruction that ``@FILE`` names, FILE being relative to the team file; ``@@`` is a literal ``@``."""
+def _refuse_treeless(own: dict[str, Any], where: Place) -> None:
+    """What is for working trees is said of a member that has none; from ``defaults`` it is for the others."""
+    if said := next((key for key in IN_TREES if key in own), None):
+        raise Usage(f"{where}: {said}: is for a member's own working tree; say worktree: true")
+
+
+def _prompt(word: str, path: str, at: Place) -> str:
+    """The instruction that ``@FILE`` names, FILE being in the team file's folder or below, also by way of links.
+
+    ``@@`` is a literal ``@``.
+    """
     if word.startswith("@@"):
         return word[1:]
-    file = os.path.join(os.path.dirname(path), word[1:])
+    folder = os.path.dirname(os.path.abspath(path))
+    file = os.path.join(folder, word[1:])
+    if not os.path.realpath(file).startswith(f"{os.path.realpath(folder).rstrip('/')}/"):
+        raise Usage(f"{at}: prompt {shown(word)} is outside {folder}: put the file beside this one; a literal @ is written @@")
     try:
-        return str(_text(_source(file)))
-    except (Usage, _Wrong) as error:
-        raise Usage(f"{path}:{line}: prompt {error}; @ names a file, a literal @ is written @@") from None
+        return fields.text(word, _source(file))
+    except Usage as error:
+        raise Usage(f"{at}: prompt {error}; @ names a file, a literal @ is written @@") from None
 
 
 def _from_path(path: str) -> str:
@@ -259,7 +244,7 @@ def _from_path(path: str) -> str:
     return name
 
 
-def _expanded(said: dict[str, Any], where: str) -> list[Member]:
+def _expanded(said: dict[str, Any], where: Place) -> list[Member]:
     count = said.pop("count", None)
     if "name" in said and count is not None:
         raise Usage(f"{where}: name and count: say one of them (several members are named role-1, role-2, …)")
@@ -309,66 +294,6 @@ def _refuse_circle(file: str, above: dict[str, str | None]) -> None:
         if at is not None:
             circle = " → ".join([*way[way.index(at):], at])
             raise Usage(f"{file}: who reports to whom is a circle: {circle}")
-
-
-def _mapping(value: Any, known: dict[str, Check], lines: dict[Any, int], at: tuple[Any, ...], path: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Usage(f"{path}:{lines.get(at, 1)}: must be a mapping such as {{name: ann, host: claude}}, not {_kind(value)}")
-    return _checked(value, known, lines, at, path)
-
-
-def _checked(value: dict[Any, Any], known: dict[str, Check], lines: dict[Any, int], at: tuple[Any, ...],
-             path: str) -> dict[str, Any]:  # fmt: skip
-    found = {}
-    for key, item in value.items():
-        where = f"{path}:{lines.get((*at, key), 1)}"
-        if key not in known:
-            raise Usage(f"{where}: {key!r} is not known{did_you_mean(str(key), list(known)) or '; known: ' + ', '.join(known)}")
-        try:
-            found[key] = known[key](item)
-        except _Wrong as wrong:
-            raise Usage(f"{where}: {key} {wrong}") from None
-    return found
-
-
-def _tree_of(text: str, path: str) -> tuple[Any, dict[Any, int]]:
-    """The YAML as plain values, and on which line each stands."""
-    import yaml
-
-    lines: dict[Any, int] = {}
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-    def walk(node: Any, at: tuple[Any, ...]) -> None:
-        lines[at] = node.start_mark.line + 1
-        if isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value]
-            odd = next((key for key, _ in node.value if not isinstance(key, yaml.ScalarNode)), None)
-            if odd is not None:
-                raise Usage(f"{path}:{odd.start_mark.line + 1}: a name must be text")
-            twice = next((key for key in keys if keys.count(key) > 1), None)
-            if twice is not None:
-                raise Usage(f"{path}:{node.start_mark.line + 1}: {twice} stands twice")
-            for key, value in node.value:
-                walk(value, (*at, key.value))
-                lines[(*at, key.value)] = key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode):
-            for n, item in enumerate(node.value):
-                walk(item, (*at, n))
-
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, loader)):
-            raise Usage(f"{path}: aliases (*name) are not taken here; defaults: says what many members share")
-        node = yaml.compose(text, loader)
-        if node is None:
-            raise Usage(f"{path}: is empty; it needs members: …")
-        walk(node, ())
-        return yaml.load(text, loader), lines
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else path
-        raise Usage(f"{where}: not YAML: {getattr(error, 'problem', None) or error}") from None
-    except (RecursionError, ValueError) as error:
-        raise Usage(f"{path}: not YAML: {error}") from None
 
 
 # -- editing ---------------------------------------------------------------------------------------------------------
