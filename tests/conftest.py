@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+
+import mbox.cli.main  # noqa: F401 - which tells the collector to wait, as suits a short command
+
+gc.set_threshold(700, 10, 10)  # a run of tests is none: what they leave open is closed by the collector
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -91,7 +96,8 @@ def run() -> Run:
     """Run a command as a real process; ``mbox``, ``task`` and ``reserve`` are those installed beside this Python.
 
     ``env`` is added to the test's own environment, and a value of None takes the name out of it.  stdin is empty unless
-    given; text is UTF-8 as it came, newlines untouched.
+    given; text is UTF-8 as it came, newlines untouched.  An ``internal error`` fails the test: its exit status is that of a
+    store that cannot be used, which a test may expect.
     """
     bin_folder = Path(sys.executable).parent
 
@@ -111,6 +117,8 @@ def run() -> Run:
             words, input=stdin.encode(), capture_output=True, env=merged, cwd=cwd, timeout=timeout, check=False
         )
         result = subprocess.CompletedProcess(words, done.returncode, done.stdout.decode(), done.stderr.decode())
+        if "internal error:" in result.stderr:
+            raise AssertionError(f"{' '.join(words)}: {result.stderr}")
         if check and result.returncode:
             raise AssertionError(f"{' '.join(words)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
         return result
@@ -127,4 +135,15 @@ def repo(tmp_path: Path, run: Run) -> Path:
     run("git", "init", "--quiet", "--initial-branch=main", cwd=folder, check=True)
     run("git", "add", "README.md", cwd=folder, check=True)
     run("git", "commit", "--quiet", "--message=Begin", cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def staffed(tmp_path: Path, run: Run) -> Path:
+    """A folder with a store, and agents ann and bob in it."""
+    folder = tmp_path / "root"
+    folder.mkdir()
+    run("mbox", "init", cwd=folder, check=True)
+    for name in ("ann", "bob"):
+        run("mbox", "agent", "add", name, cwd=folder, check=True)
     return folder

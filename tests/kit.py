@@ -7,15 +7,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mbox.format import documents
-from mbox.format import places
+import pytest
+
+from mbox.config.settings import Config, build
+from mbox.format import documents, places
+from mbox.journal.record import encode
+from mbox.store import stamps
+from mbox.store.store import Actor, Store, Transaction
 from mbox.system.disk import Disk
 from mbox.system.host import Host
-from mbox.store.store import Actor, Settings, Store, Transaction
 
 ANN = Actor("ann", 1)
 BOB = Actor("bob", 1)
 USER = Actor("user:tess")
+
+
+def configured(**fields: Any) -> Config:
+    """The default configuration, but for ``fields``."""
+    usual = build({})
+    return Config({**{name: getattr(usual, name) for name in usual.__slots__}, **fields})
 
 
 class FakeHost(Host):
@@ -48,6 +58,10 @@ class FakeHost(Host):
         """Let ``seconds`` pass on both clocks."""
         self.w += seconds
         self.m += seconds
+
+    def sleep(self, seconds: float, /) -> None:
+        """Return at once; ``seconds`` have passed."""
+        self.advance(seconds)
 
     def reboot(self, boot: str = "boot-2") -> None:
         """Another boot id, the monotonic clock at zero, booted now."""
@@ -110,16 +124,89 @@ for _name in ("open", "write", "pwrite", "sync", "rename", "link", "unlink", "tr
     setattr(FaultyDisk, _name, _faulty(_name))
 
 
+class RecordingDisk(FaultyDisk):
+    """A disk that writes down what was done, in order: ``(call, path)``; ``made`` is an open that made the file.
+
+    A ``done`` that is handed from one disk to the next is what one kernel saw of several processes.
+    """
+
+    __slots__ = ("done", "paths")
+
+    def __init__(self, done: list[tuple[str, str]] | None = None, at: int = -1, half: bool = False) -> None:
+        super().__init__(at, half=half)
+        self.done: list[tuple[str, str]] = [] if done is None else done
+        self.paths: dict[int, str] = {}
+
+    def open(self, path: str, flags: int) -> int:
+        """Open, and remember of which file the descriptor is."""
+        fd = super().open(path, flags)
+        self.paths[fd] = path
+        self.done.append(("made" if flags & os.O_EXCL else "open", path))
+        return fd
+
+    def write(self, fd: int, data: bytes) -> None:
+        """Write, also what a dying write puts down."""
+        self.done.append(("write", self.paths[fd]))
+        super().write(fd, data)
+
+    def pwrite(self, fd: int, data: bytes, offset: int) -> None:
+        """Write the mark, or the holder behind it."""
+        super().pwrite(fd, data, offset)
+        self.done.append(("mark" if offset == 0 else "holder", self.paths.get(fd, "")))
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut."""
+        super().truncate(fd, size)
+        self.done.append(("cut", self.paths[fd]))
+
+    def sync(self, fd: int) -> None:
+        """fsync of a file."""
+        super().sync(fd)
+        self.done.append(("sync", self.paths[fd]))
+
+    def sync_path(self, path: str) -> None:
+        """fsync of a file that is not open."""
+        self.point("sync")
+        self.done.append(("sync", path))
+
+    def sync_folder(self, path: str) -> None:
+        """fsync of a folder."""
+        self.point("sync")
+        self.done.append(("sync", path))
+
+    def sync_filesystem(self, fd: int) -> None:
+        """syncfs."""
+        self.point("sync")
+        self.done.append(("syncfs", ""))
+
+    def rename(self, source: str, target: str) -> None:
+        """Put in place."""
+        super().rename(source, target)
+        self.done.append(("rename", target))
+
+    def link(self, source: str, target: str) -> None:
+        """Give a second name."""
+        super().link(source, target)
+        self.done.append(("link", target))
+
+    def unlink(self, path: str) -> None:
+        """Remove."""
+        super().unlink(path)
+        self.done.append(("unlink", path))
+
+
 def make(root: Path, host: Host | None = None, disk: Disk | None = None, **settings: Any) -> Store:
     """A new, empty store in ``root``, with agents ann and bob."""
     plain = Disk()
     for path in (places.MAILBOX, *places.FOLDERS):
         plain.folders(f"{root}/{path}")
-    first = Store(str(root), Settings(**settings), host or FakeHost(), plain)
+    lock = settings.pop("lock_backend", "")
+    first = Store(str(root), configured(**settings), host or FakeHost(), plain, lock)
     first.lock.open(create=True)
-    first.journal.begin(1, first.segment_header(1, 1, "store-of-the-tests"))
+    first.journal.begin(1, 1, encode(first.segment_header(1, 1, "store-of-the-tests")))
+    stamps.stamp(first, stamps.KEPT, first.whose)
     first.close()
-    opened = reopen(root, host, disk, **settings)
+    opened = reopen(root, host, disk, lock_backend=lock, **settings)
     for name in ("ann", "bob"):
         opened.transact(register(name), USER)
     return opened
@@ -127,7 +214,8 @@ def make(root: Path, host: Host | None = None, disk: Disk | None = None, **setti
 
 def reopen(root: Path, host: Host | None = None, disk: Disk | None = None, **settings: Any) -> Store:
     """The store in ``root`` as another process would open it."""
-    store = Store.open(str(root), Settings(**settings), host or FakeHost(), disk or Disk())
+    lock = settings.pop("lock_backend", "")
+    store = Store.open(str(root), configured(**settings), host or FakeHost(), disk or Disk(), lock)
     said: list[str] = []
     store.say = said.append
     return store
@@ -188,9 +276,15 @@ def bodies(store: Store, name: str = "bob") -> list[str]:
 
 def journaled(store: Store) -> list[dict[str, Any]]:
     """Every whole record in the journal, whatever the mark says."""
-    from mbox.journal.segments import Tail
+    from mbox.journal.record import Tail
 
     return [record for _, record in store.journal.records(Tail(0, store.journal.segments()[0], 0))]
+
+
+def set_aside(root: Path) -> dict[str, str]:
+    """What is kept in ``.mailbox/aside/``: name → text."""
+    folder = root / places.ASIDE
+    return {path.name: path.read_text() for path in folder.iterdir()} if folder.is_dir() else {}
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -201,6 +295,27 @@ def tree(root: Path) -> dict[str, bytes]:
             for name in names:
                 path = Path(folder) / name
                 relative = path.relative_to(root).as_posix()
-                if relative.endswith(".json") and "/leases/" not in relative and "/cache/" not in relative:
+                if relative.endswith(".json") and not {"leases", "cache", "aside"} & set(Path(relative).parts):
                     found[relative] = path.read_bytes()
+    return found
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    """Every document, and the journal."""
+    return {**tree(root), **{path.name: path.read_bytes() for path in sorted((root / places.LOGS).iterdir())}}
+
+
+def looked(patch: pytest.MonkeyPatch) -> list[int]:
+    """How much each transaction has looked at, from now on."""
+    found: list[int] = []
+    plain = Store.transact
+
+    def transact(self: Store, *args: Any) -> Any:
+        before = self.looked
+        try:
+            return plain(self, *args)
+        finally:
+            found.append(self.looked - before)
+
+    patch.setattr(Store, "transact", transact)
     return found

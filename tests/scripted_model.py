@@ -1,28 +1,38 @@
 """A model server on loopback that plays a script, so that the real agent programs run without a model.
 
 Speaks as much of Anthropic's Messages, OpenAI's Responses and Gemini's generateContent as the programs need.  The first
-answer to each new prompt is a call of the program's shell tool with the given command, the answer to its result is a text.
+answer to each new prompt is a call of the program's shell tool with the given command, the answer to its result is a text;
+without a command every answer is a text, in pieces, one each ``pace`` seconds.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 from typing import Any
 
 Event = tuple[str, dict[str, Any]]
 
 
 class Model(ThreadingHTTPServer):
-    """Listens on a free port of loopback.  ``command`` is what it wants run; ``asked`` counts its calls of the tool."""
+    """Listens on a free port of loopback.  ``command`` is what it wants run; ``asked`` counts its calls of the tool.
+
+    ``heard``: what was asked, as JSON.
+    """
 
     daemon_threads = True
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, says: Sequence[str] = ("All is read.",), pace: float = 0.0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.command = command
+        self.says = says
+        self.pace = pace
         self.asked = 0
+        self.heard: list[str] = []
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -52,6 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = json.loads(raw)
         except ValueError:
             body = {}
+        self.server.heard.append(json.dumps(body))
         path = self.path.split("?")[0]
         if "count_tokens" in path or "countTokens" in path:
             self._json({"input_tokens": 10, "totalTokens": 10})
@@ -72,7 +83,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
 
-    def _stream(self, events: list[Event]) -> None:
+    def _said(self) -> Iterator[str]:
+        """The pieces of a text, at their pace."""
+        for piece in self.server.says:
+            yield piece
+            time.sleep(self.server.pace)
+
+    def _stream(self, events: Iterable[Event]) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("connection", "close")
@@ -80,11 +97,12 @@ class _Handler(BaseHTTPRequestHandler):
         for name, data in events:
             head = f"event: {name}\n" if name else ""
             self.wfile.write(f"{head}data: {json.dumps(data)}\n\n".encode())
+            self.wfile.flush()
         self.close_connection = True
 
     def _wants_tool(self, able: bool, answered: bool) -> bool:
         """Whether this turn calls the tool: a new prompt does, the result of a call does not."""
-        wants = able and not answered
+        wants = able and not answered and bool(self.server.command)
         self.server.asked += wants
         return wants
 
@@ -98,9 +116,9 @@ class _Handler(BaseHTTPRequestHandler):
             {"type": "tool_use", "id": f"toolu_{self.server.asked}", "name": "Bash", "input": {}}
             if tool else {"type": "text", "text": ""}
         )  # fmt: skip
-        delta = (
-            {"type": "input_json_delta", "partial_json": json.dumps(given)} if tool
-            else {"type": "text_delta", "text": "All is read."}
+        deltas: Iterable[dict[str, Any]] = (
+            [{"type": "input_json_delta", "partial_json": json.dumps(given)}] if tool
+            else ({"type": "text_delta", "text": piece} for piece in self._said())
         )  # fmt: skip
         stop = "tool_use" if tool else "end_turn"
         message = {
@@ -108,37 +126,44 @@ class _Handler(BaseHTTPRequestHandler):
             "stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 10, "output_tokens": 5},
         }  # fmt: skip
         if not body.get("stream"):
-            whole = {**block, "input": given} if tool else {"type": "text", "text": "All is read."}
+            whole = {**block, "input": given} if tool else {"type": "text", "text": "".join(self.server.says)}
             self._json({**message, "content": [whole], "stop_reason": stop})
             return
-        self._stream([
-            ("message_start", {"type": "message_start", "message": message}),
-            ("content_block_start", {"type": "content_block_start", "index": 0, "content_block": block}),
-            ("content_block_delta", {"type": "content_block_delta", "index": 0, "delta": delta}),
-            ("content_block_stop", {"type": "content_block_stop", "index": 0}),
-            ("message_delta", {"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None},
-                               "usage": {"output_tokens": 5}}),
-            ("message_stop", {"type": "message_stop"}),
-        ])  # fmt: skip
+        self._stream(chain(
+            [("message_start", {"type": "message_start", "message": message}),
+             ("content_block_start", {"type": "content_block_start", "index": 0, "content_block": block})],
+            (("content_block_delta", {"type": "content_block_delta", "index": 0, "delta": delta}) for delta in deltas),
+            [("content_block_stop", {"type": "content_block_stop", "index": 0}),
+             ("message_delta", {"type": "message_delta", "delta": {"stop_reason": stop, "stop_sequence": None},
+                                "usage": {"output_tokens": 5}}),
+             ("message_stop", {"type": "message_stop"})],
+        ))  # fmt: skip
 
     def _openai(self, body: dict[str, Any]) -> None:
         items = [item for item in body.get("input", []) if isinstance(item, dict)]
         answered = bool(items) and str(items[-1].get("type", "")).endswith("_output")
+        begun: list[Event] = []
+        pieces: Iterable[Event] = []
         if self._wants_tool(True, answered):
             item: dict[str, Any] = {
                 "type": "function_call", "id": f"fc_{self.server.asked}", "call_id": f"call_{self.server.asked}",
                 "name": "exec_command", "arguments": json.dumps({"cmd": self.server.command}),
             }  # fmt: skip
         else:
-            text = {"type": "output_text", "text": "All is read."}
+            text = {"type": "output_text", "text": "".join(self.server.says)}
             item = {"type": "message", "id": "msg_1", "role": "assistant", "content": [text]}
+            begun = [("response.output_item.added", {"type": "response.output_item.added", "output_index": 0,
+                                                     "item": {**item, "content": []}})]  # fmt: skip
+            pieces = (("response.output_text.delta", {"type": "response.output_text.delta", "item_id": "msg_1",
+                                                      "output_index": 0, "content_index": 0, "delta": piece})
+                      for piece in self._said())  # fmt: skip
         usage = {"input_tokens": 10, "input_tokens_details": None, "output_tokens": 5, "output_tokens_details": None,
                  "total_tokens": 15}  # fmt: skip
-        self._stream([
-            ("response.created", {"type": "response.created", "response": {"id": "resp_1"}}),
-            ("response.output_item.done", {"type": "response.output_item.done", "output_index": 0, "item": item}),
-            ("response.completed", {"type": "response.completed", "response": {"id": "resp_1", "usage": usage}}),
-        ])  # fmt: skip
+        self._stream(chain(
+            [("response.created", {"type": "response.created", "response": {"id": "resp_1"}})], begun, pieces,
+            [("response.output_item.done", {"type": "response.output_item.done", "output_index": 0, "item": item}),
+             ("response.completed", {"type": "response.completed", "response": {"id": "resp_1", "usage": usage}})],
+        ))  # fmt: skip
 
     def _gemini(self, body: dict[str, Any]) -> None:
         tools = [one["name"] for tool in body.get("tools", []) for one in tool.get("functionDeclarations", [])]
@@ -149,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
             call = {"command": self.server.command, "description": "read mail"}
             part = {"functionCall": {"name": "run_shell_command", "args": call}}
         elif "run_shell_command" in tools:
-            part = {"text": "All is read."}
+            part = {"text": "".join(self.server.says)}
         else:
             part = {"text": '{"complexity_reasoning":"x","complexity_score":1}'}
         answer = {

@@ -6,20 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from kit import ANN, BOB, USER, FakeHost, journaled, make
-from mbox.tasks import claims
-from mbox.tasks import planning
-from mbox.tasks import reviews
-from mbox.tasks import batches as selections
-from mbox.tasks import lifecycle as tasks
-from mbox.agents import registry as agents
-from mbox.format import places
-from mbox.system.disk import Disk
-from mbox.format.documents import Document
-from mbox.tasks.drafts import Draft
+from mbox.agents import registry
 from mbox.errors import MboxError
-from mbox.opening import OpenStore, assemble
-from mbox.root import Root
-from mbox.store.store import Actor
+from mbox.format import places
+from mbox.format.documents import Document
+from mbox.opening import assemble
+from mbox.store.store import Actor, Store
+from mbox.system.disk import Disk
+from mbox.tasks import batches, claims, lifecycle, planning, reviews
+from mbox.tasks.drafts import TaskDraft
 
 RAE = Actor("rae", 1)
 LEASE = 1800.0
@@ -27,11 +22,11 @@ LEASE = 1800.0
 __all__ = ["ANN", "BOB", "LEASE", "RAE", "USER", "FakeHost", "World", "opened"]
 
 
-def opened(root: Path, host: FakeHost, config: str = "") -> OpenStore:
+def opened(root: Path, host: FakeHost, config: str = "") -> Store:
     """The store in ``root`` as a command has it: with its configuration, its sweep, and patterns in the index."""
     if config:
         (root / places.CONFIG).write_text(config, encoding="utf-8")
-    store = assemble(Root(str(root), "flag", []), Disk(), host)
+    store = assemble(str(root), Disk(), host)
     store.say = lambda text: None
     return store
 
@@ -44,21 +39,21 @@ class World:
         self.host = FakeHost()
         make(root, self.host).close()
         self.store = opened(root, self.host, config)
-        agents.add(self.store, USER, "ann", {"capabilities": ["py", "gpu"]})
-        agents.add(self.store, USER, "rae", {"role": "reviewer"})
+        registry.add(self.store, USER, "ann", {"capabilities": ["py", "gpu"]})
+        registry.add(self.store, USER, "rae", {"role": "reviewer"})
 
     def add(self, title: str = "a task", *paths: str, **fields: Any) -> str:
         """Add a task that touches ``paths``; its id."""
         if "after" in fields:
             fields["depends_on"] = tuple(fields.pop("after"))
-        draft = Draft(id=fields.pop("id", None), title=title, touched_paths=paths, **fields)
+        draft = TaskDraft(id=fields.pop("id", None), title=title, touched_paths=paths, **fields)
         return str(planning.add(self.store, USER, draft)["task_id"])
 
     def claim(self, who: Actor, task_id: str | None = None, token: int | None = None, **wish: Any) -> dict[str, Any]:
         """Claim ``task_id``, or the next."""
         if task_id is None:
-            return claims.claim(self.store, who, claims.Wish(**wish))
-        return claims.claim_id(self.store, who, task_id, claims.Wish(**wish), token)
+            return claims.claim(self.store, who, claims.ClaimRequest(**wish))
+        return claims.claim_id(self.store, who, task_id, claims.ClaimRequest(**wish), token)
 
     def verb(self, name: str, who: Actor, task_id: str, token: int | None = None) -> dict[str, Any]:
         """Do the verb ``name`` of the command line as ``who``."""
@@ -67,9 +62,9 @@ class World:
             case "claim":
                 return self.claim(who, task_id, token)
             case "start" | "done" | "submit" | "renew":
-                return getattr(tasks, name)(store, who, task_id, token=token)  # type: ignore[no-any-return]
+                return getattr(lifecycle, name)(store, who, task_id, token=token)  # type: ignore[no-any-return]
             case "fail":
-                return tasks.fail(store, who, task_id, "too hard", token)
+                return lifecycle.fail(store, who, task_id, "too hard", token)
             case "review":
                 return reviews.take(store, who, task_id)
             case "approve":
@@ -77,15 +72,15 @@ class World:
             case "reject":
                 return reviews.reject(store, who, task_id, "no tests", token)
             case "release":
-                return self._one(selections.release(store, who, [task_id], token=token))
+                return self._one(batches.release(store, who, [task_id], token=token))
             case "cancel":
-                return self._one(selections.cancel(store, who, [task_id], reason="not wanted"))
+                return self._one(batches.cancel(store, who, [task_id], reason="not wanted"))
             case "requeue":
-                return self._one(selections.requeue(store, who, [task_id]))
+                return self._one(batches.requeue(store, who, [task_id]))
         raise ValueError(name)
 
     @staticmethod
-    def _one(outcome: selections.Outcome) -> dict[str, Any]:
+    def _one(outcome: batches.Outcome) -> dict[str, Any]:
         if outcome.errors:
             raise outcome.errors[0]
         return outcome.changed[0]

@@ -34,6 +34,18 @@ nudge_longest: 8s
 """
 
 
+def has_bwrap() -> bool:
+    """Whether bubblewrap is there and may make namespaces here."""
+    line = ["bwrap", "--ro-bind", "/", "/", "--proc", "/proc", "--unshare-pid", "--", "true"]
+    return bool(shutil.which("bwrap")) and subprocess.run(line, capture_output=True, check=False).returncode == 0
+
+
+def begin(call: Callable[..., object], repo: Path) -> None:
+    """Make a store for a team in ``repo``, by the caller's own way to call a command."""
+    call("mbox", "init", at=repo)
+    (repo / places.CONFIG).write_text(CONFIG, encoding="utf-8")
+
+
 def until(look: Callable[[], Any], what: object, seconds: float = 20, at: Path | None = None) -> Any:
     """What ``look`` finds, looked for again at each change of the file or in the folder ``at``.
 
@@ -53,6 +65,13 @@ def until(look: Callable[[], Any], what: object, seconds: float = 20, at: Path |
     return found
 
 
+def readable(fd: int, seconds: float) -> bool:
+    """Whether there is something to read within ``seconds``; select(2) takes no descriptor above 1023."""
+    watch = select.poll()
+    watch.register(fd, select.POLLIN | select.POLLHUP)
+    return bool(watch.poll(seconds * 1000))
+
+
 def ended(pid: int, seconds: float = 20) -> None:
     """Return when the process, which need not be a child, has ended; it may be a zombie then."""
     try:
@@ -60,7 +79,7 @@ def ended(pid: int, seconds: float = 20) -> None:
     except ProcessLookupError:
         return
     try:
-        assert select.select([process], [], [], seconds)[0], f"{pid} still runs after {seconds} s"
+        assert readable(process, seconds), f"{pid} still runs after {seconds} s"
     finally:
         os.close(process)
 
@@ -76,33 +95,63 @@ def server(folder: Path) -> Iterator[str]:
 
 
 def end_all(root: Path) -> None:
-    """Kill the watchdog and every wrapper and program of the store."""
-    groups = watchdogs(root)
+    """Kill every command of ours that has to do with the store in ``root``, and every program under a wrapper of its.
+
+    Also a watchdog that a command has forked and that is not itself yet (it still has the command's words), one that finds its
+    root by where it stands, and what a program has left there in a session of its own.
+    """
+    groups = []
     for path in (root / places.HEARTBEATS).glob("*"):
         try:
-            beat = json.loads(path.read_text())
-            groups += [beat["pid"], -beat["child"]]
+            groups.append(-json.loads(path.read_text())["child"])
         except (OSError, ValueError, KeyError):
             continue
-    for pid in groups:
-        try:
-            if pid:
+    while found := ours(root) + standing(root) + [group for group in groups if group]:
+        for pid in found:
+            try:
                 os.kill(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
+            except (ProcessLookupError, PermissionError):
+                pass
+        groups = []
+
+
+def standing(root: Path) -> list[int]:
+    """Pids of the processes that stand in ``root`` or a tree of its members', or below; a tmux server may stand anywhere."""
+    own = os.path.realpath(root)
+    below, found = (f"{own}/", f"{own}.worktrees/"), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            at, name = os.readlink(folder / "cwd"), (folder / "comm").read_text()
+        except OSError:
             continue
+        is_there = at == own or at.startswith(below)
+        if is_there and not name.startswith("tmux") and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return found
 
 
-def watchdogs(root: Path) -> list[int]:
-    """Pids of the watchdogs of the store in ``root``; one that has only just begun has written nothing yet."""
+def ours(root: Path) -> list[int]:
+    """Pids of the commands of ours that have ``root``, or what is in it, among their words."""
+    own, below = os.fsencode(root), os.fsencode(f"{root}/")
+    return [pid for pid, words in _pythons() if any(word == own or word.startswith(below) for word in words)]
+
+
+def _pythons() -> list[tuple[int, list[bytes]]]:
+    """Pid and words of every Python that runs, but this one."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"watchdog" in words and os.fsencode(root) in words:
-            found.append(int(folder.name))
+        if b"python" in os.path.basename(words[0]) and int(folder.name) != os.getpid():
+            found.append((int(folder.name), words))
     return found
+
+
+def watchdogs(root: Path) -> list[int]:
+    """Pids of the watchdogs of the store in ``root``; one that has only just begun has written nothing yet."""
+    return [pid for pid, words in _pythons() if b"watchdog" in words and os.fsencode(root) in words]
 
 
 def environment() -> dict[str, str]:

@@ -13,11 +13,13 @@ import pytest
 
 from conftest import Run
 from kit import ANN, USER, FakeHost, journaled, make
-from mbox.agents import registry as agents
-from mbox.format import places
+from mailkit import configure
+from mbox.agents import presence, registry
 from mbox.errors import NotFound, NotYours, Refused, Usage
+from mbox.format import places
+from mbox.liveness import departure
 from mbox.opening import init
-from mbox.reservations.reserving import Wanted, reserve
+from mbox.reservations.reserving import ReservationRequest, reserve
 from mbox.store.store import Actor, Store
 
 
@@ -40,8 +42,8 @@ def store(tmp_path: Path, host: FakeHost) -> Iterator[Store]:
 
 def test_registering_again_changes_what_is_said(store: Store) -> None:
     """Only what is given changes; the same again is ``already`` and no record."""
-    agents.add(store, USER, "ann", {"role": "reviewer", "capabilities": ["gpu"]})
-    doc = agents.add(store, USER, "ann", {"model": "m1"})
+    registry.add(store, USER, "ann", {"role": "reviewer", "capabilities": ["gpu"]})
+    doc = registry.add(store, USER, "ann", {"model": "m1"})
     assert (doc["role"], doc["capabilities"], doc["model"], doc["incarnation"]) == (
         "reviewer",
         ["gpu"],
@@ -49,23 +51,23 @@ def test_registering_again_changes_what_is_said(store: Store) -> None:
         1,
     )
     before = len(journaled(store))
-    assert agents.add(store, USER, "ann", {"model": "m1"})["already"]
+    assert registry.add(store, USER, "ann", {"model": "m1"})["already"]
     assert len(journaled(store)) == before
 
 
 def test_a_new_incarnation_locks_the_older_process_out(store: Store) -> None:
     """``new`` counts up; whoever still acts as the older one is refused (5) and changes nothing."""
-    assert agents.add(store, USER, "ann", {}, new=True)["incarnation"] == 2
+    assert registry.add(store, USER, "ann", {}, new=True)["incarnation"] == 2
     assert journaled(store)[-1]["op"] == "agent.new"
     with pytest.raises(NotYours, match="incarnation 2 now, you are 1"):
-        agents.actor(store, "ann", 1)
-    assert agents.actor(store, "ann") == Actor("ann", 2)
+        registry.actor(store, "ann", 1)
+    assert registry.actor(store, "ann") == Actor("ann", 2)
     before = len(journaled(store))
     steps: list[Callable[[], object]] = [
-        lambda: store.transact(agents.still_current, ANN),
-        lambda: agents.add(store, ANN, "ann", {"role": "x"}),
-        lambda: agents.add(store, ANN, "cyd", {}),
-        lambda: agents.retire(store, ANN, "bob"),
+        lambda: store.transact(registry.still_current, ANN),
+        lambda: registry.add(store, ANN, "ann", {"role": "x"}),
+        lambda: registry.add(store, ANN, "cyd", {}),
+        lambda: departure.retire(store, ANN, "bob"),
     ]
     for step in steps:
         with pytest.raises(NotYours):
@@ -75,18 +77,18 @@ def test_a_new_incarnation_locks_the_older_process_out(store: Store) -> None:
 
 def test_an_older_incarnation_keeps_nothing_alive(store: Store, host: FakeHost) -> None:
     """A refused command of the older process does not renew what it held; one of the current one does."""
-    reserve(store, ANN, Wanted(["a"], 60))
+    reserve(store, ANN, ReservationRequest(["a"], 60))
     path = places.lease("r4")
     host.advance(30)
     with pytest.raises(NotFound):
-        reserve(store, ANN, Wanted(["b"], 60, task_id="t99"))
+        reserve(store, ANN, ReservationRequest(["b"], 60, task_id="t99"))
     lease = store.load_lease(path)
     assert lease is not None
     assert lease.left(host) == pytest.approx(60)
-    agents.add(store, USER, "ann", {}, new=True)
+    registry.add(store, USER, "ann", {}, new=True)
     host.advance(30)
     with pytest.raises(NotYours):
-        reserve(store, ANN, Wanted(["b"], 60))
+        reserve(store, ANN, ReservationRequest(["b"], 60))
     lease = store.load_lease(path)
     assert lease is not None
     assert lease.left(host) == pytest.approx(30)
@@ -95,12 +97,12 @@ def test_an_older_incarnation_keeps_nothing_alive(store: Store, host: FakeHost) 
 def test_an_unknown_name_is_3_with_the_nearest(store: Store) -> None:
     """Not registered, or retired: `NotFound` with names that are meant perhaps; no name at all is `Usage`."""
     with pytest.raises(NotFound, match="did you mean bob"):
-        agents.actor(store, "bobb")
-    agents.retire(store, USER, "bob")
+        registry.actor(store, "bobb")
+    departure.retire(store, USER, "bob")
     with pytest.raises(NotFound, match="is retired"):
-        agents.actor(store, "bob")
+        registry.actor(store, "bob")
     with pytest.raises(Usage):
-        agents.add(store, USER, "../x", {})
+        registry.add(store, USER, "../x", {})
 
 
 def test_who_holds_a_task_cannot_retire(store: Store) -> None:
@@ -116,10 +118,10 @@ def test_who_holds_a_task_cannot_retire(store: Store) -> None:
 
     store.transact(claim, ANN)
     with pytest.raises(Refused, match="still holds t9"):
-        agents.retire(store, USER, "ann")
-    agents.retire(store, USER, "bob")
-    assert agents.retire(store, USER, "bob")["already"]
-    back = agents.add(store, USER, "bob", {})
+        departure.retire(store, USER, "ann")
+    departure.retire(store, USER, "bob")
+    assert departure.retire(store, USER, "bob")["already"]
+    back = registry.add(store, USER, "bob", {})
     assert (back["retired_at"], back["incarnation"]) == (None, 2)
 
 
@@ -128,33 +130,33 @@ def test_who_holds_a_task_cannot_retire(store: Store) -> None:
 
 def test_alive_is_a_fresh_beat_of_a_process_that_is_there(store: Store, host: FakeHost) -> None:
     """Dead after ``dead_after`` seconds, at once when the process is gone, and after a reboot."""
-    assert agents.liveness(store, "ann") == "no heartbeat"
-    agents.beat(store, ANN, os.getpid())
+    assert presence.liveness(store, "ann") == "no heartbeat"
+    presence.beat(store, ANN, os.getpid())
     host.advance(44)
-    assert agents.alive(store, "ann") is True
-    store.settings = store.settings._replace(dead_after=10)
-    assert agents.alive(store, "ann") is False
-    store.settings = store.settings._replace(dead_after=45)
+    assert presence.alive(store, "ann") is True
+    configure(store, dead_after=10)
+    assert presence.alive(store, "ann") is False
+    configure(store, dead_after=45)
     host.advance(2)
-    assert agents.alive(store, "ann") is False
-    agents.beat(store, ANN, os.getpid())
+    assert presence.alive(store, "ann") is False
+    presence.beat(store, ANN, os.getpid())
     path = Path(store.absolute(places.heartbeat("ann")))
     beat = json.loads(path.read_text())
     path.write_text(json.dumps({**beat, "start_ticks": beat["start_ticks"] + 1}))
-    assert agents.alive(store, "ann") is False
-    agents.beat(store, ANN, 0)
-    assert agents.alive(store, "ann") is True
+    assert presence.alive(store, "ann") is False
+    presence.beat(store, ANN, 0)
+    assert presence.alive(store, "ann") is True
     host.reboot()
-    assert agents.alive(store, "ann") is False
+    assert presence.alive(store, "ann") is False
     path.write_text("{")
-    assert agents.alive(store, "ann") is None
+    assert presence.alive(store, "ann") is None
 
 
 def test_an_idle_machine_kills_nobody(store: Store, host: FakeHost) -> None:
     """A suspend moves the wall clock only: a heartbeat is as old as the monotonic clock says."""
-    agents.beat(store, ANN, os.getpid())
+    presence.beat(store, ANN, os.getpid())
     host.w += 36000
-    assert agents.alive(store, "ann") is True
+    assert presence.alive(store, "ann") is True
 
 
 # -- the commands ------------------------------------------------------------------------------------------

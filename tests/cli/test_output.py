@@ -14,9 +14,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from mbox.format import checks
-from mbox.format import documents
 from mbox.cli import output
+from mbox.format import checks, documents
 
 ODD = "\n\t :#-'\"{}[]&*!|>%@`\\\x85\u2028\u2029\ufeff\x07\x1b\x9b\u202e\r =<~.0e1$"
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(ODD))
@@ -113,12 +112,13 @@ def test_json_is_safe_to_look_at(value: Any) -> None:
 
 
 def test_defaults_are_left_out_of_a_document() -> None:
-    """Fields at their default, empty ones and the schema number are left out; a changed one is not."""
+    """Fields at their default, empty ones and the schema number are left out; a changed one is not, nor ever the status."""
     assert json.loads(made("json", "task").one(TASK)) == {
         "task_id": "t45",
         "title": "Fix it",
+        "status": "queued",
         "token": 17,
-        "created_at": "2026-01-02T03:04:05.000006Z",
+        "created_at": "2026-01-02T03:04:05.000Z",
     }
     changed = {**TASK, "priority": 0, "status": "done", "payload": False}
     assert {"priority": 0, "status": "done", "payload": False}.items() <= json.loads(
@@ -136,6 +136,20 @@ def test_without_a_kind_only_what_is_empty_is_left_out() -> None:
         "n": 0,
         "ok": False,
     }
+
+
+def test_times_are_shown_to_the_millisecond() -> None:
+    """In every format, in rows and in the rows of a field; with ``--full``, and in what is somebody's own data, as they are."""
+    whole, shown = "2026-01-02T03:04:05.678901Z", "2026-01-02T03:04:05.678Z"
+    notes = [{"ts": whole, "by": "ann", "kind": "checkpoint", "state": {"ts": whole}}]
+    doc = {"task_id": "t1", "created_at": whole, "title": whole, "payload": {"done_at": whole}, "notes": notes}
+    for name in ("json", "jsonl", "yaml", "table", "env"):
+        for text in (made(name).one(doc), made(name).many([doc, doc])):
+            assert text.count(whole) == 3 * text.count("t1"), (name, text)
+            assert text.count(shown) == 2 * text.count("t1"), (name, text)
+        assert shown not in made(name, full=True).one(doc) + made(name, full=True).many([doc])
+    odd = {"created_at": "yesterday", "ts": whole + "x", "x": whole}
+    assert json.loads(made("json").one(odd)) == odd
 
 
 def test_a_default_of_another_type_is_not_the_default() -> None:
@@ -175,6 +189,17 @@ def test_yaml_reads_back_equal_in_the_other_version(texts: list[str]) -> None:
     assert YAML(typ="safe", pure=True).load(made("yaml").one({"texts": ["x", *texts]})) == {
         "texts": ["x", *texts]
     }
+
+
+@settings(max_examples=300)
+@given(TEXTS)
+@example("ship\u202eelif\u2066")
+@example("one\u202e\ntwo\x1b[2J\x9b\u200f\n")
+def test_yaml_lets_no_control_or_bidi_character_through(text: str) -> None:
+    """In a pipe as on a terminal, in values and in names of fields."""
+    said = made("yaml").one({"texts": [text], "payload": {text: {"deep": text}}})
+    assert not set(said) & {chr(code) for code in checks.HIDDEN if code != 10}
+    assert yaml.safe_load(said) == {"texts": [text], "payload": {text: {"deep": text}}}
 
 
 def test_yaml_repeats_instead_of_referring() -> None:
@@ -343,3 +368,25 @@ def test_limited() -> None:
     assert output.limited(iter(rows), 2) == (rows[:2], 3)
     assert output.limited(rows, 0) == (rows, 0)
     assert output.limited(rows, 5) == (rows, 0)
+
+
+HOSTILE = "\x1b]0;evil\x07\u202e\x9b2J\r"
+
+
+@pytest.mark.parametrize("width", [0, 20, 80])
+@given(name=st.text(min_size=1), text=st.text())
+@example(name=HOSTILE, text=HOSTILE)
+@settings(max_examples=50)
+def test_what_is_drawn_has_no_escapes_but_ours(width: int, name: str, text: str) -> None:
+    """A field may have any name, too: a newer version's, or a hostile one's. None reaches a terminal as it is."""
+    docs: list[dict[str, Any]] = [{name: text}, {name: [{name: text}]}, {name: [text, f"{text} b"]}, {name: {name: [text]}}]
+    table = output.Table(width=width)
+    for drawn in (*map(table.one, docs), table.many(docs), *map(table.item, docs)):
+        assert isinstance(drawn, output.Drawn)
+        assert checks.visible(drawn) == drawn
+
+
+def test_a_table_shows_what_belongs_to_names_in_pairs() -> None:
+    """Not as JSON, but where the data is the caller's own; escapes in it are shown."""
+    shown = output.formatter("table", terminal=True).one({"started": {"boss": "%0", "w\x1b": "a\nb"}, "result": {"lines": 3}})
+    assert shown == "started  boss %0, w\\x1b a\\nb\nresult   {\"lines\":3}\n"

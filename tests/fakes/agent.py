@@ -5,7 +5,10 @@ usage: agent.py LOG [MODE]…  Every line that is taken is appended to LOG as `t
 Modes: redraw (draws the box again and again), swallow (an Enter during a redraw is lost, two of three), dialog (a question
 comes up now and then, and any Enter answers it; when it was drawn and when a key came is noted), half (half a line stands
 typed, as by a person), busy (each line starts a turn), placeholder (a dim hint in an empty box), asks (a question of
-five seconds comes up as soon as a long line stands typed, once), burst (a line and its Enter in one read count as a paste).
+five seconds comes up as soon as a long line stands typed, once), stays (a question is there from the beginning), burst (a
+line and its Enter in one read count as a paste), quotes (its last answer holds a question, word for word), streams (each line
+starts an answer above the empty box, and only the row below says so; a line that is taken meanwhile is noted as `cut`), grows
+(an answer grows above the box from the beginning until a line is taken, and nothing says so), hangs (reads no key until SIGUSR1).
 """
 
 # ruff: noqa: PLW0603 - a small program with a state
@@ -42,7 +45,14 @@ def draw() -> None:
     now = time.monotonic()
     out = ["\x1b[?25l\x1b[H"]
     lines = [f"\x1b[2m> {line}\x1b[0m" for line in taken[-3:]]
-    if now < busy_until:
+    streams = "streams" in modes and now < busy_until
+    if "quotes" in modes:
+        lines += ["● It asked:", "  Do you want to make this edit?", "  ❯ 1. Yes", "  Press esc to interrupt, or Enter", ""]
+    if "grows" in modes and not taken:
+        lines += ["● An answer that goes on", f"  sentence {int(now * 12)}", ""]
+    if streams:
+        lines += ["● An answer that", *["  goes on"] * int((busy_until - now) * 4), ""]
+    if now < busy_until and not streams:
         lines.append("\x1b[38;5;174m* \x1b[39mThinking… (1s · esc to interrupt)")
     if now < dialog_until:
         lines += ["Do you want to make this edit?", " ❯ 1. Yes", "   2. No"]
@@ -50,7 +60,7 @@ def draw() -> None:
         lines.append("─" * (columns - 1))
         hint = "\x1b[7mT\x1b[0m\x1b[2mry to ask for something\x1b[0m" if "placeholder" in modes and not typed else ""
         box = f"❯\u00a0{typed}{hint or chr(27) + '[7m ' + chr(27) + '[0m'}"
-        lines += [box, "─" * (columns - 1), "  ? for shortcuts"]
+        lines += [box, "─" * (columns - 1), "  esc to interrupt" if streams else "  ? for shortcuts"]
     for line in lines[:rows]:
         out.append(line + "\x1b[K\r\n")
     out.append("\x1b[J")
@@ -79,10 +89,10 @@ def key(char: str) -> None:
             if swallowing % 3:
                 return
         if typed:
-            note(f"took: {typed}")
+            note(f"{'cut' if 'streams' in modes and now < busy_until else 'took'}: {typed}")
             taken.append(typed)
             typed = ""
-            if "busy" in modes:
+            if modes & {"busy", "streams"}:
                 busy_until = now + dice.uniform(0.1, 0.6)
     elif char in "\x7f\b":
         typed = typed[:-1]
@@ -101,6 +111,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     signal.signal(signal.SIGWINCH, lambda *_: None)
     note("up")
+    if "stays" in modes:
+        dialog_until = float("inf")
+    if "hangs" in modes:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+        draw()
+        signal.sigwait({signal.SIGUSR1})
     try:
         while True:
             now = time.monotonic()

@@ -6,13 +6,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mbox.format import checks
+from mbox import errors
 from mbox.errors import Usage
+from mbox.format import checks
 from mbox.format.places import is_name
 
 ROOT = "/work/repo"
@@ -75,6 +77,31 @@ def test_visible_shows_what_a_terminal_would_obey() -> None:
     """Escapes, C1 controls, carriage returns and bidi controls are shown; newlines, tabs and letters stay."""
     assert checks.visible("a\x1b[31m\x9b\r\u202eb\n\té漢👩‍🚀") == "a\\x1b[31m\\x9b\\r\\u202eb\n\té漢👩‍🚀"
     assert checks.on_one_line("a\nb\tc\u2028d") == "a\\nb\\tc\\u2028d"
+    assert checks.visible("a\ufeffb\U000e0041\u200bc") == "a\\ufeffb\\U000e0041\\u200bc"
+
+
+UNSEEN = (0xAD, 0x34F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180B, 0x180F, 0x2065, 0x2800, 0x3164, *range(0xFE00, 0xFE10), 0xFFA0,
+          0xFFF0, 0x13441, 0x1BCA0, *range(0x1D173, 0x1D17B), 0xE0001, 0xE0100, 0xE01EF, 0xE0FFF)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", UNSEEN, ids=hex)
+def test_what_shows_nothing_is_shown(code: int) -> None:
+    """Between letters, at the beginning, and again and again behind a sign."""
+    char = chr(code)
+    form = f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    for show in (checks.visible, checks.on_one_line, checks.exact):
+        assert show(f"sleep{char}60{char}") == f"sleep{form}60{form}"
+        assert show(char) == form and show(f"é{char}") == f"é{form}"
+        assert show(f"❤\ufe0f{char}").endswith(form)
+    assert checks.one_line(f"a{char}b") == "a\ufffdb"
+
+
+def test_texts_of_people_stay_as_they_are() -> None:
+    """Emoji with their styles, joined ones, keycaps, Persian, Hangul, Braille, spaces; not where a yes is for each character."""
+    for text in ("❤\ufe0f 1\ufe0f\u20e3 ☎\ufe0e 👩‍🚀 🏳\ufe0f‍🌈", "می‌خواهم", "한글", "⠓⠊", "un\xa0mot", "漢字\u3000"):
+        assert checks.visible(text) == text == checks.on_one_line(text)
+    assert checks.exact("❤\ufe0f1\u200d \xa0é漢") == "❤\\ufe0f1\\u200d \\u00a0é漢"
+    assert "\U000e0041" not in checks.quoted("x\U000e0041y") and checks.one_line("x\ufeff") == "x\ufffd"
 
 
 def test_quoted_shortens() -> None:
@@ -427,3 +454,30 @@ def test_the_limit_of_a_body_is_in_bytes() -> None:
     assert len(checks.text("--body", "é" * (checks.BODY // 2))) == checks.BODY // 2
     line = refused(lambda: checks.text("--body", "é" * (checks.BODY // 2) + "x"))
     assert line == "--body is over 262144 bytes: put it in a file and send the path"
+
+
+def test_a_very_long_text_is_refused_before_it_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too long anyway is never given to a regular expression, which could take the square of its length."""
+    monkeypatch.setattr(checks, "re", None)
+    with pytest.raises(Usage, match="40000 characters"):
+        checks.line("title", "{{" * 20_000)
+    for check in (checks.path, checks.pattern):
+        with pytest.raises(Usage, match="20003 characters"):
+            check("%" + "25" * 10_000 + "41", "/r", "/r")
+
+
+def test_of_very_many_names_few_are_compared_letter_by_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suggestion among ten thousand names is still the nearest, and costs as much as among a few hundred."""
+    import difflib
+
+    given: list[int] = []
+    plain = difflib.get_close_matches
+
+    def counted(word: str, choices: list[str], **more: Any) -> list[str]:
+        given.append(len(choices))
+        return plain(word, choices, **more)
+
+    monkeypatch.setattr(difflib, "get_close_matches", counted)
+    names = [f"agent-{'b' * 40}-{n:05d}" for n in range(10_000)]
+    assert errors.nearest(f"agent-{'b' * 40}-0777", names)[0].count("077") == 1
+    assert given == [errors.COMPARED]

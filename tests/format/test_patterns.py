@@ -18,8 +18,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mbox.format import patterns
 from mbox.errors import Usage
+from mbox.format import patterns
+from mbox.format.globs import Effort
 from mbox.format.patterns import MOST_ALTERNATIVES, contains, escape, has_wildcard, intersect, parse, witness
 
 # --- what a pattern means
@@ -578,18 +579,17 @@ def test_work_is_at_most_the_product_of_the_lengths(
     """What makes a backtracking matcher exponential costs at most one comparison for each pair of elements."""
     compared = 0
 
-    def counted(compare: Callable[[Any, Any], str | None]) -> Callable[[Any, Any], str | None]:
-        def count(x: object, y: object) -> str | None:
+    def counted(compare: Callable[[Any, Any, Any], str | None]) -> Callable[[Any, Any, Any], str | None]:
+        def count(self: object, x: object, y: object) -> str | None:
             nonlocal compared
             compared += 1
-            return compare(x, y)
+            return compare(self, x, y)
 
         return count
 
     first, second = parse(a), parse(b)
-    patterns._common_name.cache_clear()
-    monkeypatch.setattr(patterns, "_common_letter", counted(patterns._common_letter))
-    monkeypatch.setattr(patterns, "_common_name", counted(patterns._common_name))
+    monkeypatch.setattr(Effort, "letter", counted(Effort.letter))
+    monkeypatch.setattr(Effort, "name", counted(Effort.name))
     assert intersect(first, second) == expected
     assert compared <= len(a) * len(b)
 

@@ -15,16 +15,15 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
+from clikit import Program
 from conftest import Run
-from mbox.format import documents
-from mbox.format import places
-from mbox.format import schemas
-from mbox.cli import main
+from mbox.cli.table import described
+from mbox.format import documents, places, schemas
 from mbox.system.host import Host
 from teamkit import end_all
 
 TIME = "2026-01-02T03:04:05.000006Z"
-WORDS = [entry["command"].removeprefix("mbox ") for entry in main.described()]
+WORDS = [entry["command"].removeprefix("mbox ") for entry in described()]
 """Every command there is, named as its schema is."""
 
 
@@ -154,7 +153,7 @@ class Session:
             done = self.run(*args, cwd=self.root, stdin=stdin, env={"MBOX_AGENT": agent or None})
             return done.returncode, done.stdout, done.stderr
         with contextlib.chdir(self.root):
-            result = CliRunner().invoke(main.table(args[0]), args[1:], input=stdin, env={"MBOX_AGENT": agent or None})
+            result = CliRunner().invoke(Program(args[0]), args[1:], input=stdin, env={"MBOX_AGENT": agent or None})
         return result.exit_code, result.stdout, result.stderr
 
     @staticmethod
@@ -196,6 +195,7 @@ def _begin(call: Session) -> None:
         call(f"mbox agent show bob{more}")
     call("mbox status")
     call("mbox me", "bob")
+    call("mbox primer -o json", "bob")
     call("mbox inbox", "bob")
     call("mbox log")
     call("task list")
@@ -311,6 +311,10 @@ def _reviews(call: Session) -> None:
     call(["task", "add", "Another", "--id", "another"])
     call("task claim test-it", "bob")
     assert call("task done test-it --next --result 1", "bob")["next"]["task_id"] == "another"
+    call("task wait test-it another --timeout 0.1s", exits=4)
+    call(["task", "add", "Last", "--id", "last", "--depends-on", "test-it"])
+    assert call("task claim last", "bob")["results"] == {"test-it": 1}
+    assert call("task show last")["results"] == {"test-it": 1}
     call("task release --owner bob", "bob")
     call("task cancel another test-it", exits=2)
 
@@ -326,7 +330,11 @@ def _alive(call: Session) -> None:
     assert call("team up team.yaml --no-tmux")["started"]
     assert call("team up team.yaml --no-tmux")["already"]
     call("team status")
+    assert call("mbox trust --show")["may_start"] == ["team team", "team team: v", "team team: w"]
     call("team lead team v")
+    call("mbox trust --forget")
+    assert call("mbox trust --yes")["may_start"] == ["team team: v", "team team: w"]
+    call("team up team.yaml --no-tmux")
     assert call("team lead team v")["already"]
     call("team add team u --host shell --command sleep --command 1000")
     call("team remove team u")
@@ -398,7 +406,7 @@ def _dead(call: Session) -> None:
     call("mbox status")
     call(f"mbox deadletter retry {dead} --dry-run")
     call(f"mbox deadletter retry {dead}")
-    (call.root / ".mailbox/reservations/r1.json").write_text("{", encoding="utf-8")
+    (call.root / ".mailbox/outbox/ann/zz.json").write_text("{", encoding="utf-8")
     call("mbox doctor", exits=1)
     call("mbox doctor --repair", exits=0)
     buried = call("mbox deadletter list")[0]["id"]
@@ -427,8 +435,8 @@ def _store(call: Session) -> None:
     call.run("git", "clone", "--quiet", call.root, clone, check=True)
     call.run("git", "fetch", "--quiet", "origin", "refs/mbox/audit:refs/mbox/audit", cwd=clone, check=True)
     here, call.root = call.root, clone
-    call("mbox audit restore --dry-run")
-    call("mbox audit restore")
+    call("mbox audit restore --dry-run --with-config")
+    call("mbox audit restore --with-config")
     _on_disk(clone)
     call.root = here
 

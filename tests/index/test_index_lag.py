@@ -13,25 +13,22 @@ import pytest
 from kit import ANN, BOB, USER, FakeHost, FaultyDisk, Killed, bodies, make, read, reopen, send
 from mailkit import CYD, configure, office, opened, take, unread
 from mailkit import send as post
-from mbox.tasks import claims
-from mbox.tasks import planning
-from mbox.reservations import reserving as reservations
-from mbox.mail import lookup as letters
-from mbox.mail import sending as mail
-from mbox.doctor import survey as doctor
-from mbox.agents import registry as agents
-from mbox.store import mark
-from mbox.format import documents
-from mbox.format import places
-from mbox.tasks.claims import Wish
+from mbox.agents import registry
+from mbox.doctor import repair
 from mbox.errors import MboxError, NotFound, Refused, StoreError
+from mbox.format import documents, places
 from mbox.index.queries import NEVER, Index
 from mbox.index.updates import LAG
-from mbox.mail.sending import Draft
+from mbox.mail import inbox, reading, sending
+from mbox.mail.sending import MailDraft
+from mbox.reservations import reserving
+from mbox.reservations.reserving import ReservationRequest
+from mbox.store import mark
 from mbox.store.mark import SIZE, Mark
-from mbox.opening import OpenStore
-from mbox.reservations.reserving import Wanted
 from mbox.store.store import Actor, Store, Transaction
+from mbox.tasks import claims, planning
+from mbox.tasks.claims import ClaimRequest
+from mbox.tasks.drafts import TaskDraft
 
 
 def mark_of(store: Store) -> Mark:
@@ -45,7 +42,7 @@ def indexed(store: Store) -> int:
     """How far the index on disk is, whatever the mark says; -1 without one."""
     index = Index(store.absolute(places.INDEX), store.host, store.prefix)
     try:
-        return index.seq if index.open(mark_of(store).store, store.host.machine) else -1
+        return index.seq if index.tables.open(mark_of(store).store, store.whose) else -1
     finally:
         index.close()
 
@@ -155,7 +152,7 @@ def test_a_cache_that_was_deleted_is_noticed(tmp_path: Path) -> None:
 
 def test_the_first_of_a_large_inbox_are_found_behind_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Messages delivered after the index was brought up to date are ranked with those that it knows."""
-    monkeypatch.setattr(letters, "FEW", 5)
+    monkeypatch.setattr(inbox, "FEW", 5)
     store = office(tmp_path, FakeHost())
     for _ in range(10):
         post(store, ANN, "bob", priority=5)
@@ -163,14 +160,14 @@ def test_the_first_of_a_large_inbox_are_found_behind_the_index(tmp_path: Path, m
     urgent = post(store, ANN, "bob", priority=9)
     assert indexed(store) < places.number(urgent)
     seen: list[list[str]] = []
-    ranked = letters._by_priority
+    ranked = inbox._by_priority
 
     def spied(store: Store, agent: str, ids: list[str]) -> list[str]:
         seen.append(ids)
         return ranked(store, agent, ids)
 
-    monkeypatch.setattr(letters, "_by_priority", spied)
-    shown, left = letters.inbox(store, "bob", 3)
+    monkeypatch.setattr(inbox, "_by_priority", spied)
+    shown, left = inbox.inbox(store, "bob", 3)
     assert shown[0]["msg_id"] == urgent and left == 8
     assert len(seen[-1]) <= 4, "the files of all messages were read"
 
@@ -237,7 +234,8 @@ def test_what_the_dead_committed_makes_the_mark_unknowing(tmp_path: Path) -> Non
     with pytest.raises(Killed):
         reopen(tmp_path, host, disk).transact(read(seconds=30), BOB)
     after = reopen(tmp_path, host)
-    after.catch_up()
+    with after.locked():
+        pass
     assert (mark_of(after).due, mark_of(after).renew, mark_of(after).indexed) == (0, 0, 0)
     swept: list[int] = []
 
@@ -304,7 +302,7 @@ def test_what_was_made_lately_is_never_less_than_what_was_sent(tmp_path: Path, s
         return tx.store.made_lately(), tx.index.rate("ann", tx.wall)
 
     def unlimited(tx: Transaction) -> None:
-        ident = mail._deliver(tx, "ann", ["bob"], Draft(type="note"), None)["msg_id"]
+        ident = sending._deliver(tx, "ann", ["bob"], MailDraft(type="note"), None)["msg_id"]
         tx.record("mail.send", [ident])
 
     for n in range(40):
@@ -406,7 +404,7 @@ def test_the_largest_mark_fits(tmp_path: Path) -> None:
     high, long = 1 << 53, 1234567890123.456
     widest = mark_of(store)._replace(
         machine="c0ffee00-" * 4 + ":4026531834", store="s" * 64, inode=1 << 63, wall=long, synced=long, synced_seq=high,
-        checkpoint=999_999, indexed=high, due=long, renew=NEVER, minute=10**9, numbers=(high, high),
+        floor=high, indexed=high, due=long, renew=NEVER, minute=10**9, numbers=(high, high),
         tail=mark_of(store).tail._replace(seq=high, offset=1 << 40),
     )  # fmt: skip
     store.lock.set_mark(widest)
@@ -419,7 +417,7 @@ def test_the_largest_mark_fits(tmp_path: Path) -> None:
 # -- found by reading ----------------------------------------------------------------------------------------------
 
 
-def hold(store: OpenStore) -> tuple[str, float]:
+def hold(store: Store) -> tuple[str, float]:
     """Let bob read a message of ann's under a lease; its lease's path, and how long it lasts."""
     ident = post(store, ANN, "bob", needs_ack=True)
     take(store, BOB)
@@ -441,8 +439,8 @@ def test_a_refused_command_tells_what_it_found(tmp_path: Path) -> None:
     other = opened(tmp_path, host)
     with pytest.raises(NotFound):
         post(other, ANN, "nobody")
-    assert mark_of(store).due <= host.mono() + other.settings.lease
-    host.advance(other.settings.lease + 1)
+    assert mark_of(store).due <= host.mono() + other.config.lease
+    host.advance(other.config.lease + 1)
     post(opened(tmp_path, host), ANN, "cyd")
     assert len(unread(store, "bob")) == 1, "it never ran out"
 
@@ -451,7 +449,7 @@ def test_a_first_look_is_renewed_by_its_holder(tmp_path: Path) -> None:
     """A lease given without a record, because its file was gone, is renewed when a third of it is used."""
     host = FakeHost()
     store = office(tmp_path, host)
-    rid = reservations.reserve(store, BOB, Wanted(["src/**"], 600))["reservation_id"]
+    rid = reserving.reserve(store, BOB, ReservationRequest(["src/**"], 600))["reservation_id"]
     path = places.lease(rid)
     (tmp_path / path).unlink()
     host.advance(601)
@@ -470,7 +468,7 @@ def test_an_index_that_another_process_dropped(tmp_path: Path) -> None:
     store, other = office(tmp_path, host), opened(tmp_path, host)
     post(store, ANN, "cyd")
     store.transact(lambda tx: tx.index.due(1), USER)
-    doctor.rebuild(other)
+    repair.rebuild(other)
     ident = post(store, ANN, "cyd", ttl=60)
     assert indexed(store) == mark_of(store).indexed == places.number(ident)
     with other.locked():
@@ -493,7 +491,7 @@ def test_a_file_in_the_place_of_a_folder_refuses_before_the_commit(tmp_path: Pat
     with pytest.raises(StoreError):
         post(store, ANN, "bob")
     assert store.end() == before
-    agents.add(opened(tmp_path, FakeHost()), USER, "dan", {})
+    registry.add(opened(tmp_path, FakeHost()), USER, "dan", {})
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -503,8 +501,7 @@ def test_the_bounds_hold_whatever_is_done(tmp_path: Path, seed: int) -> None:
     host = FakeHost()
     stores = [office(tmp_path, host), opened(tmp_path, host)]
     for store in stores:
-        store.settings = store.settings._replace(segment_size=20_000, durability=random.choice(["full", "fast"]))
-        configure(store, send_rate=20)
+        configure(store, send_rate=20, segment_size=20_000, durability=random.choice(["full", "fast"]))
 
     def lose_a_lease() -> None:
         files = sorted((tmp_path / places.LEASES).glob("*.json"))
@@ -515,13 +512,13 @@ def test_the_bounds_hold_whatever_is_done(tmp_path: Path, seed: int) -> None:
         for path in (tmp_path / places.CACHE).glob("index*"):
             path.unlink()
 
-    steps: list[tuple[int, Callable[[OpenStore, Actor], object]]] = [
+    steps: list[tuple[int, Callable[[Store, Actor], object]]] = [
         (12, lambda store, who: post(store, who, random.choice(["ann", "bob", "cyd"]), ttl=random.choice([0, 0, 90]))),
-        (6, mail.read),
-        (2, lambda store, who: mail.acknowledge(store, who, [unread(store, who.name)[0]])),
-        (3, lambda store, who: reservations.reserve(store, who, Wanted([f"src/{random.randrange(9)}/**"], 300))),
-        (2, lambda store, who: planning.add(store, who, planning.Draft(None, "work"))),
-        (3, lambda store, who: claims.claim(store, who, Wish(lease=900))),
+        (6, reading.read),
+        (2, lambda store, who: reading.acknowledge(store, who, [unread(store, who.name)[0]])),
+        (3, lambda store, who: reserving.reserve(store, who, ReservationRequest([f"src/{random.randrange(9)}/**"], 300))),
+        (2, lambda store, who: planning.add(store, who, TaskDraft(None, "work"))),
+        (3, lambda store, who: claims.claim(store, who, ClaimRequest(lease=900))),
         (6, lambda store, who: host.advance(random.choice([1, 20, 70, 400, 2000]))),
         (1, lambda store, who: lose_a_lease()),
         (1, lambda store, who: lose_the_index()),
@@ -539,7 +536,7 @@ def test_the_bounds_hold_whatever_is_done(tmp_path: Path, seed: int) -> None:
     assert refused < 75, "most of the day was refused"
 
 
-def look_over(root: Path, host: FakeHost, store: OpenStore) -> None:
+def look_over(root: Path, host: FakeHost, store: Store) -> None:
     """The mark's bounds against an index that is caught up, and that one's mail against the files."""
     told = mark_of(store) if (root / places.INDEX).exists() else mark_of(store).unknowing()
     with store.locked():

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from kit import ANN, make, reopen, send
+from kit import ANN, FaultyDisk, Killed, make, reopen, send
+from mbox.format import places
+from mbox.journal.record import BadLine, Moved, Record, Tail, Unsound, decode, encode
+from mbox.journal.segments import Journal
 from mbox.report import history
 from mbox.system.disk import Disk
-from mbox.journal.segments import BadLine, Journal, Moved, Record, Tail, Unsound, decode
 
 
 def record(seq: int, op: str = "task.add", by: str = "ann", on: tuple[str, ...] = ()) -> Record:
@@ -24,13 +26,23 @@ def record(seq: int, op: str = "task.add", by: str = "ann", on: tuple[str, ...] 
     return fields
 
 
+def append(journal: Journal, expected: Tail, record: Record, sync: bool) -> Tail:
+    """Append a record's line, as the commit does."""
+    return journal.append(expected, record["seq"], encode(record), sync)
+
+
+def begin(journal: Journal, segment: int, header: Record) -> Tail:
+    """Begin a segment with a record."""
+    return journal.begin(segment, header["seq"], encode(header))
+
+
 @pytest.fixture
 def journal(tmp_path: Path) -> Iterator[Journal]:
     """A journal that was begun, and nothing in it."""
     folder = tmp_path / "logs"
     folder.mkdir()
     made = Journal(str(folder), Disk())
-    made.begin(1, record(1, "store.segment"))
+    begin(made, 1, record(1, "store.segment"))
     yield made
     made.close()
 
@@ -60,7 +72,7 @@ def test_append_returns_the_place_that_the_next_append_expects(journal: Journal)
     """A chain of appends is read back in order, and each place is the one before which the next record stands."""
     place, places_seen = end_of(journal), []
     for seq in (2, 3, 7):
-        place = journal.append(place, record(seq), sync=True)
+        place = append(journal, place, record(seq), sync=True)
         places_seen.append(place)
     assert [place.seq for place in places_seen] == [2, 3, 7]
     back = [(at, found["seq"]) for at, found in journal.records(Tail(0, 1, 0))]
@@ -70,11 +82,11 @@ def test_append_returns_the_place_that_the_next_append_expects(journal: Journal)
 def test_whoever_read_less_than_the_journal_holds_appends_nothing(journal: Journal) -> None:
     """Append if the journal still ends where I read it; else it is `Moved`, and I decide again."""
     mine = end_of(journal)
-    theirs = journal.append(mine, record(2, by="bob"), sync=True)
+    theirs = append(journal, mine, record(2, by="bob"), sync=True)
     with pytest.raises(Moved):
-        journal.append(mine, record(2), sync=True)
+        append(journal, mine, record(2), sync=True)
     assert end_of(journal) == theirs
-    journal.append(theirs, record(3), sync=True)
+    append(journal, theirs, record(3), sync=True)
     assert [found["by"] for _, found in journal.records(mine)] == ["bob", "ann"]
 
 
@@ -82,9 +94,9 @@ def test_read_from_a_place_is_what_came_after_it_and_up_to_another(journal: Jour
     """Every place that an append returned can be read from and up to, across segments."""
     ends = [end_of(journal)]
     for seq in range(2, 6):
-        ends.append(journal.append(ends[-1], record(seq), sync=False))
-    ends.append(journal.begin(2, record(6, "store.segment")))
-    ends.extend([journal.append(ends[-1], record(7), sync=True)])
+        ends.append(append(journal, ends[-1], record(seq), sync=False))
+    ends.append(begin(journal, 2, record(6, "store.segment")))
+    ends.extend([append(journal, ends[-1], record(7), sync=True)])
     for first, last in itertools.combinations(range(len(ends)), 2):
         between = [found["seq"] for _, found in journal.records(ends[first], ends[last])]
         assert between == list(range(first + 2, last + 2)), (first, last)
@@ -97,18 +109,37 @@ def test_follow_goes_on_with_what_is_appended_while_it_waits(tmp_path: Path) -> 
     idents = [store.transact(send("before"), ANN)]
     wakes = iter([["one", "two"], ["three"], []])
 
-    def wait() -> None:
-        bodies = next(wakes)
-        if not bodies:
-            raise KeyboardInterrupt
-        idents.extend(other.transact(send(body), ANN) for body in bodies)
+    class Others:
+        def wait(self, seconds: float) -> bool:
+            bodies = next(wakes)
+            if not bodies:
+                raise KeyboardInterrupt
+            idents.extend(other.transact(send(body), ANN) for body in bodies)
+            return True
 
     place = Tail(0, 1, 0)
     seen = []
     with pytest.raises(KeyboardInterrupt):
-        for found in history.follow(store, history.Filter(op="mail.send"), place, wait):
+        for found in history.follow(store, history.RecordFilter(op="mail.send"), place, Others()):
             seen.extend(found["on"])
     assert seen == idents
+
+
+def test_follow_shows_what_a_command_committed_that_died_before_publishing(tmp_path: Path) -> None:
+    """Whoever follows publishes it, within seconds, though nobody else ever writes again."""
+    store = make(tmp_path)
+    place = store.end()
+
+    class Nobody:
+        def wait(self, seconds: float) -> bool:
+            store.host.sleep(seconds)
+            return False
+
+    with pytest.raises(Killed):
+        reopen(tmp_path, disk=FaultyDisk(0, only="rename")).transact(send("x"), ANN)
+    found = next(history.follow(store, history.RecordFilter(op="mail.send"), place, Nobody()))
+    assert found["seq"] == place.seq + 1
+    assert store.names(places.new_folder("bob")) == [f"m{found['seq']}.json"]
 
 
 @pytest.mark.parametrize("op", ["", "task.add", "task.", "task*", "task", "mail.*", "task.a", "x"])
@@ -120,8 +151,8 @@ def test_a_filter_finds_what_a_look_at_every_record_finds(tmp_path: Path, op: st
     end = store.end()
     ops, agents, tasks = ("task.add", "task.added", "mail.send", "task"), ("ann", "bob"), ((), ("t1",), ("t2", "ann"))
     for seq, (one, by, on) in enumerate(itertools.product(ops, agents, tasks), end.seq + 1):
-        end = store.journal.append(end, record(seq, one, by, on), sync=False)
-    wanted = history.Filter(agent=agent, task=task, op=op)
+        end = append(store.journal, end, record(seq, one, by, on), sync=False)
+    wanted = history.RecordFilter(agent=agent, task=task, op=op)
     store.end = lambda: end  # type: ignore[method-assign]  # the mark is not what is tested here
     every = [found for _, found in store.journal.records(Tail(0, 1, 0), end) if wanted.wants(found)]
     assert history.newest(store, wanted, 0) == (every, False)

@@ -1,118 +1,98 @@
-"""docs/jobs.md: its six jobs, done for real by several agents, print what the page shows and cost what it says."""
+"""Background jobs that outlive their agent are named, and their tree stays; a host's shared daemon is none of them."""
 
 from __future__ import annotations
 
 import json
-import re
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import transcript
-from conftest import CHECKOUT
-from teamkit import until
-from transcript import BLOCK, COUNT, Shells, Step, fresh, steps
+from conftest import Run
+from mbox.format import places
+from teamkit import CONFIG, end_all, ended, environment, until
 
-PAGE = CHECKOUT / "docs" / "jobs.md"
-TEXT = PAGE.read_text(encoding="utf-8")
-SETUP = steps(BLOCK.findall(TEXT)[0])
-JOBS = {part.partition("\n")[0]: part for part in re.split(r"^## ", TEXT, flags=re.M)[1:]}
-MOST = {
-    "Hand off a review": 1700,
-    "Claim and finish": 700,
-    "Edit a file safely": 600,
-    "Ask two agents and gather": 1100,
-    "Come back after a compaction": 1100,
-    "Find out why nothing happens": 1300,
-}
-"""Bytes that each job may cost; more wants a reason."""
-
-
-def test_all_six_jobs_are_there() -> None:
-    """The page has these jobs, in this order, each with one block."""
-    assert list(JOBS) == list(MOST)
-    assert all(len(BLOCK.findall(part)) == 1 for part in JOBS.values())
+JOBS = """\
+setsid sleep 4711 & echo $! >job
+mkdir -p fake && ln -sf "$(command -v sleep)" fake/codex
+setsid bash -c 'exec -a codex bash -c "while :; do sleep 0.2; done" app-server' & echo $! >daemon
+setsid mbox watch --as w >/dev/null 2>&1 &
+sleep 1000
+"""
 
 
 @pytest.fixture
-def shells(tmp_path: Path) -> Shells:
-    """A shell for each agent, in a fresh repository that is set up as the page says."""
-    made = Shells(fresh(tmp_path))
-    for step in SETUP:
-        assert made(step) == step.shown
-    return made
+def root(repo: Path, run: Run) -> Iterator[Path]:
+    """A repository with a store, where whatever is left is killed."""
+    run("mbox", "init", cwd=repo, check=True)
+    (repo / places.CONFIG).write_text(CONFIG, encoding="utf-8")
+    yield repo
+    for pid in pids(repo).values():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    end_all(repo)
 
 
-@pytest.mark.parametrize("name", list(MOST))
-def test_a_job(name: str, shells: Shells) -> None:
-    """Every command prints what is shown, byte for byte but for times and the root's path, and exits as shown."""
-    with shells:
-        for step in _job(name):
-            assert shells(step) == step.shown, f"{step.who}$ {step.command}"
+def pids(root: Path) -> dict[str, int]:
+    """The processes that the member says it started."""
+    found = [path for place in ("repo.worktrees/blue-w", "repo") for path in (root.parent / place).glob("*")]
+    return {path.name: int(path.read_text()) for path in found if path.name in ("job", "daemon") and path.read_text().strip()}
 
 
-@pytest.mark.parametrize("name", list(MOST))
-def test_what_a_job_costs(name: str) -> None:
-    """The number of commands and of bytes printed that the page states are those of its block, and not too many."""
-    part = JOBS[name]
-    stated = COUNT.findall(part)
-    size = sum(len(step.shown.encode()) for step in _job(name))
-    assert stated == [f"{len(_job(name))} commands, {size:,} bytes"]
-    assert size <= MOST[name]
+def test_a_job_of_a_dismissed_member_is_named_and_its_tree_stays(root: Path, run: Run) -> None:
+    """By `team down` and by `mbox status`; once it has ended `team down` takes the tree away."""
+    def call(*words: str) -> Any:
+        return json.loads(run(*words, cwd=root, env={"PATH": environment()["PATH"]}, check=True).stdout)
+
+    member = {"name": "w", "host": "codex", "command": ["bash", "-c", JOBS], "worktree": True}
+    (root / "blue.yaml").write_text(json.dumps({"team": "blue", "members": [member]}))
+    call("team", "up", "blue.yaml", "--no-tmux")
+    started = until(lambda: pids(root) if len(pids(root)) == 2 else None, lambda: pids(root))
+    assert not [line for line in call("mbox", "status").get("why", []) if "running" in line]
+    answer = call("team", "down", "--force")
+    line = f"w left pid {started['job']} running (sleep 4711)"
+    assert answer["left_running"] == [line]
+    assert len(answer["trees_kept"]) == 1 and line in answer["trees_kept"][0] and not answer.get("trees_removed")
+    why = [one for one in call("mbox", "status")["why"] if "running" in one]
+    assert why == [f"{line}: `kill {started['job']}`, or let it end"]
+    assert call("team", "report", "blue")["left_running"] == [line]
+    os.kill(started["job"], signal.SIGKILL)
+    ended(started["job"])
+    tree = root.parent / "repo.worktrees/blue-w"
+    for name in ("job", "daemon"):
+        (root / f"{name}").write_text((tree / name).read_text())
+        (tree / name).unlink()
+    (tree / "fake/codex").unlink()
+    assert call("team", "down", "blue")["trees_removed"] == [str(tree)]
 
 
-@pytest.mark.parametrize("name", list(MOST))
-def test_a_job_is_done_by_commands_alone(name: str) -> None:
-    """Agents only; each sees JSON that parses, an error in one line, or nothing; nobody needs to look into a file."""
-    for step in _job(name):
-        assert step.who in ("ann", "bob", "cat")
-        assert not re.search(r"\.mailbox|\.tasks|^cat ", step.command)
-        if step.command != "wait" and "(exit" not in step.shown:
-            data = [line for line in step.shown.splitlines(keepends=True) if line[0] in '[{]"']
-            for text in re.findall(r"^\[\n.*?^\]$|^\{.*\}$", "".join(data), re.S | re.M):
-                json.loads(text)
+IN_ANOTHERS = "(cd ../blue-v && exec setsid bash -c 'echo $$ >job; exec sleep 4712') & sleep 1000"
+"""A job of w's that stands in the tree of v."""
 
 
-def _job(name: str) -> list[Step]:
-    return steps(BLOCK.findall(JOBS[name])[0])
+def test_a_tree_stays_while_somebody_else_works_in_it(root: Path, run: Run) -> None:
+    """Where its member is removed and the other lives, and where both are gone; then it goes."""
+    def call(*words: str) -> Any:
+        return json.loads(run(*words, cwd=root, env={"PATH": environment()["PATH"]}, check=True).stdout)
 
-
-def test_what_me_says_next_can_be_done(tmp_path: Path) -> None:
-    """Also where the lease has run out: then the next command takes the task again instead of being refused."""
-    with Shells(fresh(tmp_path)) as shells:
-
-        def ann(command: str) -> str:
-            return shells(Step("ann", command, ""))
-
-        for command in ("mbox init --quiet", "mbox agent add ann", "task add 'Write it' --id it"):
-            ann(command)
-        ann("task claim it --lease 1s")
-
-        def expired() -> Any:
-            me = json.loads(ann("mbox me"))
-            return me if me["tasks"][0]["left"] == "expired" else None
-
-        me = until(expired, lambda: ann("mbox me"))
-        assert me["next"] == ["task claim it"]
-        assert "(exit" not in ann("task claim it")
-        (following,) = json.loads(ann("mbox me"))["next"]
-        assert following.startswith("task start it --token ") and "(exit" not in ann(following)
-        (following,) = json.loads(ann("mbox me"))["next"]
-        assert following.startswith("task done it --token ") and "(exit" not in ann(following)
-        assert json.loads(ann("mbox me"))["next"] == ["task claim"]
-
-
-def test_a_page_that_lies_is_noticed(tmp_path: Path) -> None:
-    """Another output, another status and another count are differences; what is written anew has none of them."""
-    page = tmp_path / "lies.md"
-    page.write_text(
-        "```console\n$ mbox init\n```\n\n## A job\n\n7 commands, 9 bytes.\n\n"
-        "```console\n$ mbox agent add ann\nnothing\n$ mbox agent add ANN\n```\n",
-        encoding="utf-8",
-    )
-    made = transcript.page(page, tmp_path)
-    assert '{"agent":"ann","incarnation":1,"role":"worker"}\n' in made and "(exit 2)\n" in made
-    assert "nothing" not in made and COUNT.findall(made)[0].startswith("2 commands, ")
-    page.write_text(made, encoding="utf-8")
-    assert transcript.page(page, tmp_path / "again") == made
+    rows = [{"name": "v", "host": "shell", "command": ["sleep", "1000"], "worktree": True},
+            {"name": "w", "host": "shell", "command": ["bash", "-c", IN_ANOTHERS], "worktree": True}]  # fmt: skip
+    (root / "blue.yaml").write_text(json.dumps({"team": "blue", "members": rows}))
+    call("team", "up", "blue.yaml", "--no-tmux")
+    trees = root.parent / "repo.worktrees"
+    note = trees / "blue-v/job"
+    job = int(until(lambda: note.exists() and note.read_text(), "no job"))
+    note.rename(root / "job")
+    line = f"{trees / 'blue-v'} (mbox/blue/v): w's pid {job} works in it (sleep 4712)"
+    assert call("team", "remove", "blue", "v")["trees_kept"] == [line]
+    answer = call("team", "down", "--force")
+    assert answer["left_running"] == [f"w left pid {job} running (sleep 4712)"]
+    assert line in answer["trees_kept"] and (trees / "blue-v/f").exists() == (root / "f").exists()
+    os.kill(job, signal.SIGKILL)
+    ended(job)
+    assert call("team", "down", "blue")["trees_removed"] == [str(trees / "blue-v"), str(trees / "blue-w")]

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import pty
-import select
 import shlex
 import signal
 import subprocess
@@ -19,8 +18,16 @@ from typing import Any
 import pytest
 
 from conftest import Run
+from kit import FakeHost, make
+from mbox import opening
+from mbox.agents import presence
+from mbox.errors import LockTimeout, StoreError
 from mbox.format import places
-from teamkit import ended, until
+from mbox.liveness import supervisor
+from mbox.store.store import Actor
+from mbox.system.disk import Disk
+from mbox.system.processes import identity
+from teamkit import ended, readable, until
 
 BIN = Path(sys.executable).parent
 CONFIG = """
@@ -125,7 +132,7 @@ def test_the_program_is_a_new_incarnation_and_its_end_is_journaled(root: Path, r
     task = json.loads(run("task", "show", "job", "--full", cwd=root, check=True).stdout)
     assert (task["status"], task["attempt_count"]) == ("queued", 1)
     assert json.loads(run("reserve", "list", cwd=root, check=True).stdout) == []
-    assert json.loads(run("mbox", "agent", "show", "ann", cwd=root, check=True).stdout)["state"] == "dead"
+    assert json.loads(run("mbox", "agent", "show", "ann", cwd=root, check=True).stdout)["state"] == "ended"
     assert run("mbox", "doctor", cwd=root).returncode == 0
 
 
@@ -276,7 +283,7 @@ def test_a_pid_that_was_given_out_again_is_neither_alive_nor_killed(root: Path, 
         assert beat is not None
         beat.update(pid=bystander.pid, child=bystander.pid, mono=time.monotonic())
         (root / ".mailbox/heartbeat/ann").write_text(json.dumps(beat, indent=2) + "\n")
-        assert json.loads(run("mbox", "agent", "show", "ann", cwd=root, check=True).stdout)["state"] == "dead"
+        assert json.loads(run("mbox", "agent", "show", "ann", cwd=root, check=True).stdout)["state"] == "ended"
         assert run("mbox", "run", "--as", "ann", "--no-watchdog", "--", "true", cwd=root).returncode == 0
         assert bystander.poll() is None
     finally:
@@ -350,8 +357,8 @@ def wrap(root: Path, code: str, *words: str) -> subprocess.CompletedProcess[str]
     script = f"""
 import os, signal, sys
 from mbox import opening
+from mbox.agents import presence
 from mbox.liveness import supervisor as wrapper
-from mbox.agents import registry as agents
 from mbox.store import mutex as locks
 from mbox.store.store import Actor
 store = opening.open_store({str(root)!r}, "/")
@@ -397,7 +404,7 @@ order = order._replace(watchdog=watchdog)
 
 def test_a_wrapper_that_is_killed_before_its_first_beat_leaves_no_program(root: Path) -> None:
     """The program starts only when a beat names it, because nobody could find it otherwise."""
-    done = wrap(root, "agents.beat = lambda *_: os.kill(os.getpid(), signal.SIGKILL)", "touch", str(root / "started"))
+    done = wrap(root, "presence.beat = lambda *_: os.kill(os.getpid(), signal.SIGKILL)", "touch", str(root / "started"))
     assert done.returncode == -signal.SIGKILL
     mine = os.fsencode(root / "started")
     until(lambda: not any(mine in read(path) for path in Path("/proc").glob("[0-9]*/cmdline")), "the end of its child")
@@ -414,6 +421,87 @@ def test_a_wrapper_that_fails_ends_its_program_first(root: Path, run: Run) -> No
     assert last["op"] == "agent.end" and "its wrapper failed: ZeroDivisionError" in last["why"]
 
 
+class Lived:
+    """A wrapper in this process, on a clock that moves only when told; its program is this process."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.host = FakeHost()
+        make(root, self.host).close()
+        self.store = opening.assemble(str(root), Disk(), self.host)
+        self.said: list[str] = []
+        self.store.say = self.said.append
+        self.wrapper = supervisor._Wrapper(self.store, Actor("ann", 1), supervisor.Order(["x"]), {})
+        self.wrapper.leader = identity(os.getpid())
+        self.ages: list[float] = []
+        self.left = 0
+        monkeypatch.setattr(signal, "sigtimedwait", self.slept)
+        monkeypatch.setattr(self.wrapper, "_heard", lambda info: None if self.left else 0)
+
+    def slept(self, watched: object, seconds: float) -> None:
+        """No signal comes, the time passes; how old the beat is then."""
+        self.host.advance(seconds)
+        self.left -= 1
+        if beat := presence.heartbeat(self.store, "ann"):
+            self.ages.append(self.host.mono() - beat["mono"])
+
+    def live(self, waits: int) -> list[str]:
+        """Let it wait so many times; what it said."""
+        self.said.clear()
+        self.left = waits
+        self.wrapper._keep()
+        return self.said
+
+
+def test_a_running_wrappers_beat_is_never_older_than_two_heartbeats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the last beat is fresh, and names a live wrapper: its own."""
+    lived = Lived(tmp_path, monkeypatch)
+    assert lived.live(200) == []
+    config = lived.store.config
+    assert len(lived.ages) >= 199 and max(lived.ages) <= 2 * config.heartbeat < config.dead_after
+    assert lived.host.mono() > 1000 + 10 * config.dead_after
+
+
+def test_what_a_wrapper_cannot_do_is_said_once_while_it_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A beat, and a renewal, that fail: a line each with the cause; another cause, or the same again later, is another."""
+    lived = Lived(tmp_path, monkeypatch)
+    put, transact = lived.store.put_ephemeral, lived.store.transact
+
+    def full(path: str, data: bytes) -> None:
+        raise OSError(28, "No space left on device", path)
+
+    def unusable(*_: object) -> None:
+        raise StoreError("the journal is gone")
+
+    monkeypatch.setattr(lived.store, "put_ephemeral", full)
+    monkeypatch.setattr(lived.store, "transact", unusable)
+    beat, renewed = sorted(lived.live(60), reverse=True), "what ann holds could not be renewed: the journal is gone"
+    assert beat[0] == renewed and len(beat) == 2
+    assert "the heartbeat of ann could not be written" in beat[1] and "No space left" in beat[1]
+    assert lived.live(60) == []
+    monkeypatch.setattr(lived.store, "put_ephemeral", put)
+    assert lived.live(60) == []
+    monkeypatch.setattr(lived.store, "put_ephemeral", full)
+    assert lived.live(60) == [beat[1]]
+    monkeypatch.setattr(lived.store, "put_ephemeral", put)
+    monkeypatch.setattr(lived.store, "transact", transact)
+    assert lived.live(60) == []
+
+
+def test_a_lock_that_is_not_had_twice_in_a_row_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once is nothing: a lease outlives two renewals.  Twice in a row, and what it holds may run out."""
+    lived = Lived(tmp_path, monkeypatch)
+    transact = lived.store.transact
+    busy = iter([True, False, True, False, True, True, True, *[False] * 1000])
+
+    def sometimes(*given: Any) -> Any:
+        if next(busy):
+            raise LockTimeout("held by pid 7 (stopped)")
+        return transact(*given)
+
+    monkeypatch.setattr(lived.store, "transact", sometimes)
+    assert lived.live(400) == ["what ann holds could not be renewed: held by pid 7 (stopped)"]
+
+
 def test_a_beat_of_the_program_leaves_the_wrappers_alone(root: Path, start: Start) -> None:
     """``mbox agent beat`` under a wrapper: the heartbeat still names the program that is to be ended."""
     one = start("bash", "-c", "mbox agent beat >/dev/null; echo beaten; exec sleep 1000")
@@ -427,7 +515,7 @@ def test_the_pids_of_another_namespace_are_not_looked_up_here(root: Path, run: R
     run("mbox", "run", "--as", "ann", "--no-watchdog", "--", "true", cwd=root, check=True)
     beat = told(root, "ann")
     assert beat is not None
-    for pidns, state in ((beat["pidns"], "dead"), ("4026539999", "alive")):
+    for pidns, state in ((beat["pidns"], "ended"), ("4026539999", "alive")):
         beat.update(pidns=pidns, mono=time.monotonic() + 60)
         (root / ".mailbox/heartbeat/ann").write_text(json.dumps(beat))
         assert json.loads(run("mbox", "agent", "show", "ann", cwd=root, check=True).stdout)["state"] == state
@@ -456,7 +544,7 @@ class Terminal:
         """Until ``word`` is shown."""
         end = time.monotonic() + 20
         while word not in self.seen:
-            assert select.select([self.fd], [], [], max(0.0, end - time.monotonic()))[0], (word, self.seen)
+            assert readable(self.fd, max(0.0, end - time.monotonic())), (word, self.seen)
             self.seen += os.read(self.fd, 4096)
 
     def wait(self) -> int:
@@ -501,10 +589,20 @@ def quoted(script: str) -> str:
     return shlex.join([*RUN, "bash", "-c", script])
 
 
+FOREGROUND = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a shell's trap can come between its look and its read(2)
+print(os.getpgrp(), os.tcgetpgrp(0), flush=True)
+print("got", sys.stdin.readline(), flush=True)
+signal.sigwait([signal.SIGINT])
+print("interrupted", flush=True)
+sys.exit(4)
+"""
+
+
 def test_in_a_terminal_the_program_has_the_foreground(terminal: Callable[..., Terminal]) -> None:
     """It reads what is typed, Ctrl-C is its own to handle, and Ctrl-Z does nothing where no shell is."""
-    script = "trap 'echo interrupted; exit 4' INT; ps -o pgid=,tpgid= -p $$; read -r x; echo got $x; read -r y"
-    one = terminal(*RUN, "bash", "-c", script)
+    one = terminal(*RUN, sys.executable, "-c", FOREGROUND)
     one.wait_for(b"\n")
     group, front = one.seen.split()[:2]
     assert group == front and int(group) != one.pid

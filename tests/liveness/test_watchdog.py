@@ -9,23 +9,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from conftest import Run
-from mbox.liveness import watchdog
-from mbox.mail import sending as mail
-from mbox.doctor import survey as doctor
-from mbox.agents import registry as agents
-from mbox.format import documents
-from mbox.format import places
-from mbox.format.documents import Document
+from mbox.agents import presence, registry
+from mbox.doctor import survey
 from mbox.errors import Refused, StoreError
-from mbox.mail.sending import Draft
-from mbox.system.processes import Identity, identity, is_running
+from mbox.format import documents, places
+from mbox.format.documents import Document
+from mbox.liveness import watchdog
 from mbox.liveness.watchdog import Watchdog
+from mbox.mail import reading, sending
+from mbox.mail.sending import MailDraft
+from mbox.report import status
+from mbox.system.clock import stamp
+from mbox.system.processes import Identity, identity, is_running
 from taskkit import ANN, BOB, USER, World
 from teamkit import end_all, until
 
@@ -39,10 +41,16 @@ class Noted:
         self.calls: list[tuple[str, str]] = []
         self.outcome: str | Exception = "taken"
         self.lines: set[str] = set()
+        self.foreign: set[str] = set()
         self.way = "idle"
         self.ended: list[int] = []
         self.failed = ""
         self.audited: str | Exception = ""
+        self.screens: dict[str, tuple[str, str]] = {}
+
+    def look(self, agent: Document, status: Document) -> tuple[str, str]:
+        """As the test says; to look is no deed."""
+        return self.screens.get(agent["agent"], ("idle", "All is done."))
 
     def nudge(self, agent: Document, status: Document) -> str:
         """Note it."""
@@ -61,6 +69,13 @@ class Noted:
         if self.way == "idle":
             self.lines.discard(agent["agent"])
         return self.way
+
+    def may_respawn(self, team: Document, member: Document) -> bool:
+        """As the test says."""
+        return member["name"] not in self.foreign
+
+    def see(self, member: Document) -> None:
+        """Nothing is handed over."""
 
     def respawn(self, team: Document, member: Document) -> str:
         """Note it."""
@@ -101,8 +116,8 @@ class Kennel(World):
         """A heartbeat of this very process."""
         doc = self.store.read(places.agent(name))
         assert doc is not None
-        who = agents.actor(self.store, name, doc["incarnation"])
-        agents.beat(self.store, who, os.getpid(), identity(os.getpid()) if child else identity(0))
+        who = registry.actor(self.store, name, doc["incarnation"])
+        presence.beat(self.store, who, os.getpid(), identity(os.getpid()) if child else identity(0))
 
     def pane(self, name: str, state: str = "idle", event: str = "run") -> None:
         """What the wrapper, or a hook, says of its pane."""
@@ -111,7 +126,7 @@ class Kennel(World):
 
     def send(self, to: str) -> str:
         """A message."""
-        return str(mail.send(self.store, BOB, [to], Draft(body="x"))["msg_id"])
+        return str(sending.send(self.store, BOB, [to], MailDraft(body="x"))["msg_id"])
 
     def team(self, *members: dict[str, Any], state: str = "up", orchestrator: str | None = None) -> None:
         """A team that was called together."""
@@ -153,7 +168,7 @@ def test_a_dead_agents_program_is_ended_before_its_things_go_back(kennel: Kennel
     kennel.dog.scan()
     kennel.new_dog().scan()
     assert kennel.records() == count, "it is settled once"
-    assert doctor.survey(kennel.store).clean
+    assert survey.survey(kennel.store).clean
 
 
 def test_who_never_beat_is_left_to_its_lease(kennel: Kennel) -> None:
@@ -190,8 +205,8 @@ def test_a_failing_hand_does_not_keep_the_others_from_their_work(kennel: Kennel)
 
 
 def test_one_bell_for_any_number_then_growing_times_then_held_and_told_once(kennel: Kennel) -> None:
-    """30, 60, 120, 240 s between five bells; then its superior has one message, and nothing more is rung."""
-    agents.add(kennel.store, USER, "ann", {"reports_to": "rae"})
+    """30, 60, 120, 240 s between five bells, then the longest time; its superior has one message after the second."""
+    registry.add(kennel.store, USER, "ann", {"reports_to": "rae"})
     kennel.beat("ann"), kennel.pane("ann"), kennel.send("ann"), kennel.send("ann")
     rung, start = [], kennel.host.mono()
     for _ in range(4000):
@@ -199,14 +214,136 @@ def test_one_bell_for_any_number_then_growing_times_then_held_and_told_once(kenn
         kennel.dog.look()
         rung += [round(kennel.host.mono() - start) for _ in kennel.hands.take()]
         kennel.host.advance(1)
-    assert rung == [0, 30, 90, 210, 450]
+    assert rung == [0, 30, 90, 210, 450, 1350, 2250, 3150]
     told = list(kennel.store.documents(places.new_folder("rae")))
-    assert len(told) == 1 and "ann does not react" in told[0]["subject"]
+    assert len(told) == 1 and "ann does not react" in told[0]["subject"] and "All is done." in told[0]["body"]
+    assert [line for line in status.status(kennel.store)["why"] if "ann does not react" in line and "All is done." in line]
     kennel.new_dog().look()
     assert kennel.hands.take() == [] and len(kennel.store.names(places.new_folder("rae"))) == 1
     kennel.send("ann")
     kennel.dog.look()
     assert kennel.hands.take() == [("nudge", "ann")]
+
+
+def told(kennel: Kennel) -> list[tuple[str, str]]:
+    """What ann's superior has heard."""
+    return [(doc["subject"], doc["body"]) for doc in kennel.store.documents(places.new_folder("rae"))]
+
+
+def scans(kennel: Kennel, count: int = 1) -> None:
+    """So many scans, 30 s apart; ann lives."""
+    for _ in range(count):
+        kennel.host.advance(30), kennel.beat("ann")
+        kennel.dog.scan()
+
+
+@pytest.mark.parametrize("mail", [False, True], ids=["no-mail", "mail"])
+def test_who_sits_at_a_question_is_told_of_within_two_scans_and_once(kennel: Kennel, mail: bool) -> None:
+    """With the words on the screen, also without mail; it is in the status at once; another question is told of again."""
+    registry.add(kennel.store, USER, "ann", {"reports_to": "rae"})
+    kennel.beat("ann"), kennel.pane("ann")
+    if mail:
+        kennel.send("ann")
+        kennel.hands.outcome = "dialog"
+    kennel.hands.screens["ann"] = ("dialog", "Do you trust this folder? / 1. Yes")
+    scans(kennel)
+    assert told(kennel) == []
+    assert any("ann waits at a question" in line and "trust this" in line for line in status.status(kennel.store)["why"])
+    scans(kennel)
+    assert [subject for subject, _ in told(kennel)] == ["ann waits at a question"]
+    assert "Do you trust this folder?" in told(kennel)[0][1]
+    scans(kennel, 5)
+    kennel.dog = kennel.new_dog()
+    scans(kennel, 5)
+    assert len(told(kennel)) == 1
+    kennel.hands.take()
+    kennel.hands.screens["ann"], kennel.hands.outcome = ("idle", ""), "taken"
+    scans(kennel)
+    assert (("nudge", "ann") in kennel.hands.take()) == mail, "the bell goes on at once"
+    assert not any("ann waits" in line for line in status.status(kennel.store)["why"])
+    kennel.hands.screens["ann"] = ("dialog", "Do you want to proceed?")
+    scans(kennel, 3)
+    assert len([subject for subject, _ in told(kennel) if "question" in subject]) == 2
+
+
+def test_a_report_is_sent_once_by_a_watchdog_that_dies_after_it(kennel: Kennel) -> None:
+    """The memory of the round that sent it is lost: its key is found."""
+    registry.add(kennel.store, USER, "ann", {"reports_to": "rae"})
+    kennel.beat("ann"), kennel.pane("ann")
+    kennel.hands.screens["ann"] = ("dialog", "Do you want to proceed?")
+    scans(kennel)
+    memory = (kennel.root / places.WATCHDOG).read_bytes()
+    scans(kennel)
+    assert len(told(kennel)) == 1
+    (kennel.root / places.WATCHDOG).write_bytes(memory)
+    kennel.dog = kennel.new_dog()
+    scans(kennel, 3)
+    assert len(told(kennel)) == 1
+
+
+@pytest.mark.parametrize(("words", "seconds"), [("You've hit your limit · try again in 2 hours", 7200), ("429", 900)])
+def test_at_a_limit_bells_go_on_after_the_reset(kennel: Kennel, words: str, seconds: float) -> None:
+    """The one that the screen names, else the longest time; new mail changes nothing; told once, however often it is met."""
+    registry.add(kennel.store, USER, "ann", {"reports_to": "rae"})
+    kennel.beat("ann"), kennel.pane("ann")
+    kennel.hands.screens["ann"] = ("limit", words)
+    scans(kennel)
+    start, rung = kennel.host.mono(), []
+    for n in range(int(seconds) // 30 + 40):
+        if n in (1, 5):
+            kennel.send("ann")
+        scans(kennel)
+        rung += [kennel.host.mono() - start for what, _ in kennel.hands.take() if what == "nudge"]
+    assert rung == pytest.approx([seconds, seconds + 900], abs=31), "and then at the longest time, while the screen says so"
+    assert [subject for subject, _ in told(kennel)].count("ann has come to a limit") == 1 and words in told(kennel)[0][1]
+
+
+@pytest.mark.parametrize("said", ["again in 0 minutes", "later"])
+def test_a_bell_that_only_meets_the_limit_again_is_no_reason_for_the_next(kennel: Kennel, said: str) -> None:
+    """The turn that it starts ends at the same limit; also where its reset has passed by then: one bell each longest time."""
+    kennel.beat("ann"), kennel.pane("ann"), kennel.send("ann")
+    limit = "limit", f"You've hit your limit · {said}"
+    kennel.hands.screens["ann"] = limit
+    start, rung = kennel.host.mono(), []
+    for _ in range(120):
+        scans(kennel)
+        if ("nudge", "ann") in kennel.hands.take():
+            rung.append(kennel.host.mono() - start)
+            kennel.hands.screens["ann"] = "busy", ""
+        else:
+            kennel.hands.screens["ann"] = limit
+    assert rung[0] == (30 if "0" in said else 930)
+    assert len(rung) >= 3 and min(later - one for one, later in pairwise(rung)) >= 900, rung
+    kennel.hands.screens["ann"] = "idle", ""
+    scans(kennel)
+    assert ("nudge", "ann") in kennel.hands.take(), "it goes on: at once"
+
+
+def test_a_reset_that_the_watchdog_saw_come_is_ahead(kennel: Kennel) -> None:
+    """Tomorrow at two, said in the morning; a screen that stood there before it looked may be an old one."""
+    kennel.beat("ann"), kennel.pane("ann")
+    limit = "limit", f"You've hit your weekly limit · resets {stamp(kennel.host.wall() + 14 * 3600)[11:16]} (UTC)"
+    kennel.hands.screens["ann"] = limit
+    scans(kennel)
+    assert kennel.dog.stuck["ann"].until - kennel.host.mono() < 60
+    kennel.hands.screens["ann"] = "busy", ""
+    scans(kennel)
+    kennel.hands.screens["ann"] = limit
+    scans(kennel)
+    assert kennel.dog.stuck["ann"].until - kennel.host.mono() == pytest.approx(14 * 3600, abs=300)
+
+
+def test_a_limit_whose_screen_says_more_later_is_the_same_limit(kennel: Kennel) -> None:
+    """A notice comes or goes beside it, the reset stays: told once, at the second scan."""
+    registry.add(kennel.store, USER, "ann", {"reports_to": "rae"})
+    kennel.beat("ann"), kennel.pane("ann")
+    said = f"You've hit your limit · resets {stamp(kennel.host.wall() + 3 * 3600)[11:16]} (UTC)"
+    for more in ("", " / Automatic continue cancelled", "", " / a notice", ""):
+        kennel.hands.screens["ann"] = "limit", said + more
+        scans(kennel)
+    assert [subject for subject, _ in told(kennel)] == ["ann has come to a limit"]
+    since = kennel.dog.stuck["ann"].since
+    assert kennel.dog.stuck["ann"].scans == 5 and since < stamp(kennel.host.wall() - 60)
 
 
 def test_a_busy_agent_is_not_looked_at(kennel: Kennel) -> None:
@@ -263,7 +400,7 @@ def test_a_line_that_was_left_is_taken_away_once_nothing_is_unread(kennel: Kenne
     kennel.hands.lines.add("ann")
     kennel.dog.look()
     assert kennel.hands.take() == [("nudge", "ann")]
-    mail.read(kennel.store, ANN)
+    reading.read(kennel.store, ANN)
     kennel.dog.look(), kennel.dog.look()
     assert kennel.hands.take() == [("tidy", "ann")], "once, then after a time"
     kennel.host.advance(30), kennel.beat("ann")
@@ -291,7 +428,7 @@ def test_read_mail_ends_it(kennel: Kennel) -> None:
     """Only the inbox emptying counts as read."""
     kennel.beat("ann"), kennel.pane("ann"), kennel.send("ann")
     kennel.dog.look()
-    mail.read(kennel.store, ANN)
+    reading.read(kennel.store, ANN)
     kennel.host.advance(31)
     kennel.beat("ann")
     kennel.dog.look()
@@ -338,6 +475,20 @@ def test_a_team_that_ends_is_not_started_again(kennel: Kennel, state: str) -> No
     kennel.team({"name": "ann", "removed": True, "respawn": {"times": 2, "within": 600}})
     kennel.dog.scan()
     assert kennel.hands.take() == []
+
+
+def test_a_member_that_was_not_called_here_waits(kennel: Kennel) -> None:
+    """It is said once, counts as no try, and ends with the call."""
+    kennel.team({"name": "ann", "respawn": {"times": 2, "within": 600}})
+    kennel.hands.foreign = {"ann"}
+    for _ in range(5):
+        kennel.host.advance(10)
+        kennel.dog.scan()
+    assert kennel.hands.take() == [] and not kennel.dog.spawned and not kennel.dog.broken
+    assert [(deed.what, deed.on) for deed in kennel.dog.did] == [("not respawned", "ann")]
+    kennel.hands.foreign = set()
+    kennel.dog.scan()
+    assert kennel.hands.take() == [("respawn", "ann")]
 
 
 # -- audit and memory ------------------------------------------------------------------------------------------------

@@ -14,14 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from kit import FakeHost, journaled
 from mailkit import ANN, BOB, CYD, ORC, office, opened
-from mbox.mail import deadletters
-from mbox.mail import lookup as letters
-from mbox.mail import sending as mail
+from mbox.agents import presence
 from mbox.doctor import survey as doctor
-from mbox.agents import registry as agents
-from mbox.format import places
 from mbox.errors import MboxError, NotYours, Refused, Usage
-from mbox.mail.sending import Draft
+from mbox.format import places
+from mbox.mail import deadletters, inbox, reading, sending
+from mbox.mail.sending import MailDraft
 from mbox.store.store import Actor
 
 PEOPLE = (ANN, BOB, CYD, ORC)
@@ -101,6 +99,8 @@ class Mail(RuleBasedStateMachine):
         self.host = FakeHost()
         self.store = office(Path(self.folder), self.host)
         self.model = Model()
+        self.seen: dict[Path, bytes] = {}
+        """Every letter's file that was there once, for git to bring back."""
 
     @initialize()
     def begin(self) -> None:
@@ -116,7 +116,7 @@ class Mail(RuleBasedStateMachine):
         self.store.close()
         shutil.rmtree(self.folder)
 
-    def sent(self, who: Actor, to: list[str], draft: Draft, msg_id: str, hops: int = 0) -> None:
+    def sent(self, who: Actor, to: list[str], draft: MailDraft, msg_id: str, hops: int = 0) -> None:
         """Take a message into the model."""
         expires = self.model.now + draft.ttl if draft.ttl else None
         letter = Letter(places.number(msg_id), who.name, to, draft.body, draft.priority, draft.needs_ack, hops, expires)
@@ -133,21 +133,21 @@ class Mail(RuleBasedStateMachine):
           needs_ack=st.booleans())  # fmt: skip
     def send(self, who: Actor, to: list[Actor], body: str, ttl: int, priority: int, needs_ack: bool) -> None:
         """Everybody gets it, once."""
-        draft = Draft(body=body, ttl=ttl, priority=priority, needs_ack=needs_ack)
+        draft = MailDraft(body=body, ttl=ttl, priority=priority, needs_ack=needs_ack)
         names = list(dict.fromkeys(one.name for one in to))
         self.model.sweep()
-        answer = mail.send(self.store, who, [one.name for one in to], draft)
+        answer = sending.send(self.store, who, [one.name for one in to], draft)
         assert answer["to"] == names
         self.sent(who, names, draft, answer["msg_id"])
 
     @rule(who=people, to=people, key=st.sampled_from(["k1", "k2"]), body=st.sampled_from(["x", "y"]))
     def send_with_key(self, who: Actor, to: Actor, key: str, body: str) -> None:
         """The first call sends; the same again is answered with its id, another is refused."""
-        draft = Draft(body=body, key=key)
+        draft = MailDraft(body=body, key=key)
         self.model.sweep()
         known = self.model.keys.get((who.name, key))
         try:
-            answer = mail.send(self.store, who, [to.name], draft)
+            answer = sending.send(self.store, who, [to.name], draft)
         except Usage:
             assert known
             assert known[1] != (to.name, body)
@@ -164,10 +164,10 @@ class Mail(RuleBasedStateMachine):
     @rule(who=people)
     def broadcast(self, who: Actor) -> None:
         """orc's goes to all others; anybody else's to nobody."""
-        draft = Draft(body="all")
+        draft = MailDraft(body="all")
         self.model.sweep()
         try:
-            answer = mail.broadcast(self.store, who, draft)
+            answer = sending.broadcast(self.store, who, draft)
         except Refused:
             assert who != ORC
             self.model.renew(who.name)
@@ -184,18 +184,18 @@ class Mail(RuleBasedStateMachine):
         self.model.sweep()
         if parent.sender == who.name and who.name not in parent.to:
             try:
-                mail.reply(self.store, who, msg_id, Draft(body="r"))
+                sending.reply(self.store, who, msg_id, MailDraft(body="r"))
             except Usage:
                 self.model.renew(who.name)
                 return
             raise AssertionError("a reply to oneself")
-        answer = mail.reply(self.store, who, msg_id, Draft(body="r"))
+        answer = sending.reply(self.store, who, msg_id, MailDraft(body="r"))
         copy = self.model.copies.get((who.name, msg_id))
         acked = copy is not None and copy.state == "read" and parent.needs_ack
         assert ("acked" in answer) == acked
         if copy and acked:
             copy.state = "acked"
-        self.sent(who, [parent.sender], Draft(body="r"), answer["msg_id"], parent.hops + 1)
+        self.sent(who, [parent.sender], MailDraft(body="r"), answer["msg_id"], parent.hops + 1)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ class Mail(RuleBasedStateMachine):
         """What comes first by priority, then age; acknowledged, or left by a reader that died."""
         self.model.sweep()
         expected = self.model.queue(who.name)[:limit]
-        docs = mail.read(self.store, who, limit=limit)
+        docs = reading.read(self.store, who, limit=limit)
         assert [doc["msg_id"] for doc in docs] == expected
         for doc in docs:
             copy = self.model.copies[who.name, doc["msg_id"]]
@@ -215,7 +215,7 @@ class Mail(RuleBasedStateMachine):
         self.model.renew(who.name)
         plain = [doc for doc in docs if not doc["needs_ack"]]
         if finished:
-            mail.finish(self.store, who, docs)
+            reading.finish(self.store, who, docs)
             for doc in plain:
                 self.model.copies[who.name, doc["msg_id"]].state = "acked"
             if plain:
@@ -232,7 +232,7 @@ class Mail(RuleBasedStateMachine):
         copy = self.model.copies[agent, msg_id]
         token = copy.token if right else copy.token + 1
         try:
-            (row,) = mail.acknowledge(self.store, who, [msg_id], token)
+            (row,) = reading.acknowledge(self.store, who, [msg_id], token)
         except MboxError as error:
             assert copy.state in ("unread", "expired", "dead") or (copy.state == "read" and not right)
             if copy.state in ("unread", "expired"):
@@ -269,7 +269,7 @@ class Mail(RuleBasedStateMachine):
     @rule(who=people)
     def beat(self, who: Actor) -> None:
         """An agent says that it is alive."""
-        agents.beat(self.store, who, os.getpid())
+        presence.beat(self.store, who, os.getpid())
         self.model.beats[who.name] = self.model.now
 
     @rule(index=st.booleans())
@@ -280,16 +280,49 @@ class Mail(RuleBasedStateMachine):
         self.store.close()
         self.store = opened(Path(self.folder), self.host)
 
+    @rule(data=st.data(), how=st.sampled_from(["gone", "back", "all gone"]))
+    def git_moves_a_letter(self, data: st.DataObject, how: str) -> None:
+        """Letters vanish, or are there again that were read: whoever begins to read sees what the journal says."""
+        inboxes = Path(self.folder) / places.INBOX
+        there = sorted(inboxes.rglob("*.json"))
+        if how == "all gone":
+            shutil.rmtree(inboxes, ignore_errors=True)
+        elif how == "gone" and there:
+            data.draw(st.sampled_from(there)).unlink()
+        elif how == "back" and self.seen:
+            path = data.draw(st.sampled_from(sorted(self.seen)))
+            path.unlink(missing_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.seen[path])
+        self.store.bring_up()
+
+    @rule(n=st.integers(2, 9))
+    def reboot(self, n: int) -> None:
+        """The machine starts anew: another boot, leases by the clock on the wall, nobody alive."""
+        self.host.reboot(f"boot-{n}-{self.model.now}")
+        gone = self.model.now + 1 - self.host.m  # of the clock that starts again
+        for copy in self.model.copies.values():
+            copy.until -= gone if copy.until else 0
+        for letter in self.model.letters.values():
+            letter.expires = letter.expires - gone if letter.expires is not None else None
+        self.model.beats.clear()
+        self.model.now = self.host.m
+        self.store.close()
+        self.store = opened(Path(self.folder), self.host)
+        self.store.bring_up()
+
     # -- what must always hold -------------------------------------------------------------------------------
 
     @invariant()
     def folders(self) -> None:
         """Every copy stands where its state says, and nothing else does."""
+        for path in (Path(self.folder) / places.INBOX).rglob("*.json"):
+            self.seen.setdefault(path, path.read_bytes())
         for who in PEOPLE:
             name = who.name
             new = {entry[:-5] for entry in self.store.names(places.new_folder(name))}
             cur = {entry[:-5] for entry in self.store.names(places.cur_folder(name))}
-            archived = {places.ident(path) for path in letters.archive(self.store, name)}
+            archived = {places.ident(path) for path in inbox.archive(self.store, name)}
             assert new == set(self.model.of(name, "unread"))
             assert cur == set(self.model.of(name, "read"))
             assert archived == set(self.model.of(name, "acked", "expired"))
@@ -305,7 +338,7 @@ class Mail(RuleBasedStateMachine):
                 for msg_id in self.model.queue(who.name)
                 if (expires := self.model.copies[who.name, msg_id].letter.expires) is None or expires > self.model.now
             ]
-            assert [doc["msg_id"] for doc in letters.unread(self.store, who.name)] == queue
+            assert [doc["msg_id"] for doc in inbox.unread(self.store, who.name)] == queue
 
 
 TestMail = Mail.TestCase

@@ -15,27 +15,26 @@ import pytest
 from conftest import CHECKOUT, Run
 from kit import journaled
 from mailkit import ANN, BOB, USER, configure, send, unread
-from mbox.mail import lookup as letters
-from mbox.mail import reading
-from mbox.agents import registry as agents
+from mbox.agents import registry
 from mbox.format import places
-from mbox.opening import OpenStore, init
+from mbox.mail import inbox, reading
+from mbox.opening import init
+from mbox.store.store import Store
 
 # -- several processes ---------------------------------------------------------------------------------------
 
 READER = """
 import os, sys
-from mbox.mail import sending as mail
-from mbox.mail import reading
+from mbox.mail import sending as mail; from mbox.mail import reading
 from mbox.opening import open_store
 from mbox.store.store import Actor
 store = open_store(sys.argv[1], os.getcwd())
 who = Actor("bob", 1)
 print("ready", flush=True)
 sys.stdin.readline()
-while docs := mail.read(store, who):
+while docs := reading.read(store, who):
     print(docs[0]["msg_id"], flush=True)
-    mail.finish(store, who, docs)
+    reading.finish(store, who, docs)
 """
 
 
@@ -63,27 +62,27 @@ def readers(root: Path, count: int) -> list[list[str]]:
 
 
 @pytest.fixture
-def real(tmp_path: Path) -> Iterator[OpenStore]:
+def real(tmp_path: Path) -> Iterator[Store]:
     """A store on the real clocks, with ann and bob."""
     store = init(str(tmp_path), here=True).store
     for name in ("ann", "bob"):
-        agents.add(store, USER, name, {})
+        registry.add(store, USER, name, {})
     yield store
     store.close()
 
 
-def test_two_processes_read_one_inbox(real: OpenStore, tmp_path: Path) -> None:
+def test_two_processes_read_one_inbox(real: Store, tmp_path: Path) -> None:
     """Each message is shown to exactly one of them, in order in each, and all end up acknowledged."""
     sent = [send(real, ANN, "bob") for _ in range(60)]
     out = readers(tmp_path, 2)
     assert sorted(out[0] + out[1]) == sorted(sent)
     for one in out:
         assert one == sorted(one, key=places.number)
-    assert len(letters.archive(real, "bob")) == 60
+    assert len(inbox.archive(real, "bob")) == 60
     assert real.names(places.cur_folder("bob")) == real.names(places.LEASES) == []
 
 
-def test_processes_read_what_dead_readers_left(real: OpenStore, tmp_path: Path) -> None:
+def test_processes_read_what_dead_readers_left(real: Store, tmp_path: Path) -> None:
     """Forty expired read leases, met by three processes at once: each message comes back once and is read once."""
     sent = [send(real, ANN, "bob") for _ in range(40)]
     configure(real, read_lease=1e-6)
@@ -118,18 +117,27 @@ def test_send_and_read_from_the_shell(desk: Desk) -> None:
     """Ids and what is new on stdout; the inbox empty afterwards; exit 1 where nothing is unread."""
     body = "'''\\n C:\\new $HOME {{x}} 100% \x1b[31m\r\nend  \n"
     sent = json.loads(desk("ann", "send", "bob", "--subject", "s", "--body", "-", stdin=body, check=True).stdout)
-    assert sent == {"msg_id": "m4"}
+    assert sent == {"msg_id": "m4", "state": "unread"}
     rows = json.loads(desk("bob", "inbox", check=True).stdout)
     assert [row["msg_id"] for row in rows] == ["m4"]
     got = json.loads(desk("bob", "read", check=True).stdout)
     assert got["body"] == body
-    assert "state" not in got
+    assert got["state"] == "read"
     empty = desk("bob", "inbox", check=True)
     assert (empty.stdout, "empty; looked in" in empty.stderr) == ("[]\n", True)
     nothing = desk("bob", "read")
     assert (nothing.returncode, nothing.stdout) == (1, "")
     assert json.loads(desk("bob", "read", "m4", check=True).stdout)["already"]
     assert json.loads(desk("", "show", "m4", check=True).stdout)["receivers"] == {"bob": "acked"}
+
+
+@pytest.mark.parametrize("call", ["mbox send bob --body x", "mbox ask bob --body x", "task add x"])
+def test_a_key_of_the_toolkit_is_refused(repo: Path, run: Run, call: str) -> None:
+    """Wherever a caller gives a key, one that begins like the toolkit's own is a wrong call, and the error says why."""
+    run("mbox", "init", cwd=repo, check=True)
+    done = run(*call.split(), "--key", "mbox:answers m1 m2", cwd=repo)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--key begins with mbox:, as only the toolkit's own keys do: take another key" in done.stderr
 
 
 def test_exit_statuses(desk: Desk) -> None:
@@ -165,7 +173,7 @@ def test_what_could_not_be_printed_is_not_acknowledged(desk: Desk, tmp_path: Pat
         done = subprocess.run(
             ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False, env=environment
         )
-        assert done.stdout.split()[-1] in ("6", "141")
+        assert done.stdout.split()[-1] in ("74", "141")
         there = store.read(places.cur("bob", msg_id))
         assert there is not None
         assert there["state"] == "read"

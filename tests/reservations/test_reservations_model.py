@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
 from kit import USER, FakeHost, journaled, make, register
-from mbox.reservations import guard
-from mbox.reservations import reserving as reservations
-from mbox.doctor import survey as doctor
-from mbox.agents import registry as agents
-from mbox.system.disk import Disk
+from mbox.agents import registry
+from mbox.doctor import survey
 from mbox.errors import NotFound, NotYours
 from mbox.opening import assemble
-from mbox.reservations.reserving import Blocked, Wanted
-from mbox.root import Root
+from mbox.reservations import guard, reserving
+from mbox.reservations.conflicts import Blocked
+from mbox.reservations.reserving import ReservationRequest
 from mbox.store.store import Actor
+from mbox.system.disk import Disk
 
 MEANS = {
     "a": r"a(/.*)?",
@@ -72,7 +71,7 @@ class Reservations(RuleBasedStateMachine):
         self.host = FakeHost()
         make(Path(self.folder), self.host).close()
         Path(self.folder, ".mailbox/config.yaml").write_text("durability: fast\n")
-        self.store = assemble(Root(self.folder, "flag", []), Disk(), self.host)
+        self.store = assemble(self.folder, Disk(), self.host)
         self.store.transact(register("cyd"), USER)
         self.held: dict[str, Held] = {}
         self.given_back: dict[str, str] = {}
@@ -80,7 +79,7 @@ class Reservations(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The store is clean at the end, whatever happened."""
         self.store.catch_up()
-        assert doctor.survey(self.store).clean
+        assert survey.survey(self.store).clean
         self.store.close()
         shutil.rmtree(self.folder)
 
@@ -116,7 +115,7 @@ class Reservations(RuleBasedStateMachine):
     )  # fmt: skip
     def reserve(self, agent: str, shared: bool, seconds: float, wanted: set[str], dry_run: bool) -> object:
         """Taken, renewed where it is held already, or refused: as the model says."""
-        mode = Wanted(sorted(wanted), seconds, shared)
+        mode = ReservationRequest(sorted(wanted), seconds, shared)
         same = [
             rid
             for rid, one in self.live().items()
@@ -124,11 +123,12 @@ class Reservations(RuleBasedStateMachine):
         ]
         before = len(journaled(self.store))
         try:
-            doc = reservations.reserve(self.store, Actor(agent, 1), mode, dry_run)
+            doc = reserving.reserve(self.store, Actor(agent, 1, dry_run), mode)
         except Blocked:
             assert not same
             assert self.in_the_way(agent, wanted, shared)
-            self.touched(agent)
+            if not dry_run:
+                self.touched(agent)
             return multiple()
         rid = doc["reservation_id"]
         assert set(doc["patterns"]) >= wanted
@@ -155,7 +155,7 @@ class Reservations(RuleBasedStateMachine):
         """Only the holder of what is live can."""
         one = self.live().get(rid)
         try:
-            reservations.renew(self.store, Actor(agent, 1), [rid], [])
+            reserving.renew(self.store, Actor(agent, 1), [rid], [])
         except NotYours:
             assert one is None or one.agent != agent
         else:
@@ -169,7 +169,7 @@ class Reservations(RuleBasedStateMachine):
         """The holder can, and may say it twice; nobody else changes anything."""
         one = self.live().get(rid)
         try:
-            rows = reservations.release(self.store, Actor(agent, 1), [rid], [])
+            rows = reserving.release(self.store, Actor(agent, 1), [rid], [])
         except NotYours:
             assert one is None or one.agent != agent
             assert self.given_back.get(rid) != agent
@@ -187,7 +187,7 @@ class Reservations(RuleBasedStateMachine):
         """One pattern goes out of all that hold it; a reservation without patterns is gone."""
         mine = [rid for rid, one in self.live().items() if one.agent == agent and pattern in one.patterns]
         try:
-            rows = reservations.release(self.store, Actor(agent, 1), [], [pattern])
+            rows = reserving.release(self.store, Actor(agent, 1), [], [pattern])
         except NotYours:
             assert not mine
             assert self.in_the_way(agent, {pattern}, False)
@@ -212,7 +212,7 @@ class Reservations(RuleBasedStateMachine):
     @rule(agent=st.sampled_from(NAMES))
     def anything(self, agent: str) -> None:
         """Any command of an agent renews what it holds."""
-        self.store.transact(agents.still_current, Actor(agent, 1))
+        self.store.transact(registry.still_current, Actor(agent, 1))
         self.touched(agent)
 
     @rule()

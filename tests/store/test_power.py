@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kit import ANN, FakeHost, bodies, journaled, make, reopen, send, tree
-from mbox.doctor import survey as doctor
+from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, reopen, send, tree
+from mbox.doctor import survey
 from mbox.format import places
+from mbox.reservations import reserving
+from mbox.reservations.reserving import ReservationRequest
+from mbox.tasks import claims, planning
+from mbox.tasks.claims import ClaimRequest
+from mbox.tasks.drafts import TaskDraft
 from teamkit import until
 
 EXT4_IOC_SHUTDOWN = 0x8004587D
@@ -105,20 +112,57 @@ def remount(tmp_path: Path, mount: Path) -> None:
     run("mount", "-o", "loop", str(tmp_path / "image"), str(mount))
 
 
+QUESTIONS: dict[str, tuple[list[str], Callable[[Any, set[str]], bool]]] = {
+    "inbox": (["mbox", "inbox", "--as", "bob", "--limit", "0"], lambda said, told: told <= {row["msg_id"] for row in said}),
+    "me": (["mbox", "me", "--as", "bob"], lambda said, told: said["unread"] >= len(told)),
+    "status": (["mbox", "status"], lambda said, told: said["tasks"]["claimed"] == 1),
+    "list": (["task", "list"], lambda said, told: [(row["status"], row["owner"]) for row in said] == [("claimed", "ann")]),
+    "show": (["task", "show", "t4"], lambda said, told: (said["status"], said["owner"]) == ("claimed", "ann")),
+    "doctor": (["mbox", "doctor"], lambda said, told: bool(said["clean"])),
+    "check": (["reserve", "check", "src/a.py", "--as", "bob"], lambda said, told: said[0]["state"] == "held"),
+}
+"""What is asked before anything else after a power cut, and whether the answer is right."""
+
+
+def ask_first(tmp_path: Path, told: set[str], boot: str) -> None:
+    """Each question first, on a fresh copy of the disk as the power cut left it."""
+    env = {**os.environ, "MBOX_BOOT_ID": boot}
+    for question, (words, is_right) in QUESTIONS.items():
+        image, mount = tmp_path / f"image of {question}", tmp_path / f"mount of {question}"
+        mount.mkdir(exist_ok=True)
+        run("cp", "--sparse=always", str(tmp_path / "image"), str(image))
+        run("mount", "-o", "loop", str(image), str(mount))
+        try:
+            program = str(Path(sys.executable).parent / words[0])
+            done = subprocess.run([program, *words[1:], "-o", "json"], cwd=mount / "root", env=env, capture_output=True,
+                                  text=True, check=False)  # fmt: skip
+            assert done.returncode in (0, 1) and is_right(json.loads(done.stdout), told), (question, done.stdout, done.stderr)
+        finally:
+            run("umount", "-l", str(mount))
+            image.unlink()
+
+
 def powercuts(tmp_path: Path, disk: Path, times: int, durability: str) -> None:
     """Cut the power ``times`` times under load and look at what is left each time."""
     root = disk / "root"
-    make(root, FakeHost(), durability=durability, segment_size=200_000).close()
+    store = make(root, FakeHost(), durability=durability, segment_size=200_000)
+    planning.add(store, USER, TaskDraft(None, "work"))
+    claims.claim(store, ANN, ClaimRequest())
+    reserving.reserve(store, ANN, ReservationRequest(["src/**"], 3600))
+    store.close()
     os.sync()
     told: list[str] = []
     for n in range(times):
         told += load(root, tmp_path / f"logs{n}", durability, 40 + 60 * n, f"load-{n}")
-        remount(tmp_path, disk)
+        run("umount", str(disk))
+        if durability == "full":
+            ask_first(tmp_path, {line.split()[0] for line in told}, f"look-{n}")
+        run("mount", "-o", "loop", str(tmp_path / "image"), str(disk))
         host = FakeHost()
         host.reboot(f"look-{n}")
         store = reopen(root, host, durability=durability, segment_size=200_000)
         store.catch_up()
-        found = doctor.survey(store)
+        found = survey.survey(store)
         assert found.clean, found.findings
         numbers = [record["seq"] for record in journaled(store)]
         assert numbers == sorted(set(numbers))
@@ -148,6 +192,47 @@ def test_many_power_cuts_in_fast(tmp_path: Path, disk: Path) -> None:
     powercuts(tmp_path, disk, 10, "fast")
 
 
+def dies(root: Path, host: FakeHost, only: str, at: int) -> None:
+    """A process that dies at its ``at``-th call of ``only``, in a send for which the segment is full."""
+    dying = reopen(root, host, FaultyDisk(at, only=only), segment_size=FULL)
+    with pytest.raises(Killed):
+        dying.transact(send("unfinished"), ANN)
+    dying.close()
+
+
+FULL = 2000
+"""Bytes of a segment, in the tests that cut the power right after one is begun."""
+
+
+@pytest.mark.parametrize(
+    ("only", "at"), [("", 0), ("rename", 0), ("rename", 1), ("sync", 0), ("sync", 1)]
+)
+def test_power_cut_right_after_a_roll_and_a_redo(tmp_path: Path, disk: Path, only: str, at: int) -> None:
+    """The first record in a new segment, also one that a process died in beginning: told as done, it is there."""
+    root, host = disk / "root", FakeHost()
+    store = make(root, host, segment_size=FULL)
+    while store.tail.offset < FULL:
+        store.transact(send("fill"), ANN)
+    store.close()
+    os.sync()
+    if only:
+        dies(root, host, only, at)
+    store = reopen(root, host, segment_size=FULL)
+    store.catch_up()
+    before = bodies(store)
+    told = store.transact(send("told"), ANN)
+    cut_power(disk)
+    store.close()
+    remount(tmp_path, disk)
+    host.reboot()
+    after = reopen(root, host, segment_size=FULL)
+    after.catch_up()
+    assert survey.survey(after).clean
+    assert bodies(after) == [*before, "told"]
+    assert after.transact(send("next"), ANN) != told
+    after.close()
+
+
 @pytest.mark.parametrize("cut", range(0, 400, 23))
 def test_truncation_stands_in_for_a_power_cut(tmp_path: Path, cut: int) -> None:
     """Every document since the checkpoint at length zero, the last page of the journal gone, another boot id."""
@@ -166,5 +251,5 @@ def test_truncation_stands_in_for_a_power_cut(tmp_path: Path, cut: int) -> None:
     host.reboot()
     after = reopen(tmp_path, host)
     after.catch_up()
-    assert doctor.survey(after).clean
+    assert survey.survey(after).clean
     assert bodies(after) == before

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, tree
-from mbox.doctor import survey as doctor
-from mbox.format import documents
-from mbox.format import places
+from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, set_aside, tree
+from mbox.doctor import repair, survey
 from mbox.errors import Corrupt, LockTimeout, MboxError, NoStore, StoreError, Unknown, WentBack
-from mbox.journal.segments import decode, encode
+from mbox.format import documents, places
+from mbox.journal.record import decode, encode
+from mbox.store import checkpoint
 from mbox.store.lock import Lock
 from mbox.store.store import Store, Transaction
 
@@ -22,7 +22,7 @@ from mbox.store.store import Store, Transaction
 def clean(store: Store) -> None:
     """The store is as its journal says, after one command took the lock."""
     store.catch_up()
-    found = doctor.survey(store)
+    found = survey.survey(store)
     assert found.clean, found.findings
 
 
@@ -62,7 +62,7 @@ def test_dry_run_changes_nothing(tmp_path: Path) -> None:
     """A dry run returns what would be, and neither journal nor documents move."""
     store = make(tmp_path)
     before = tree(tmp_path), len(journaled(store))
-    assert store.transact(send("maybe"), ANN, dry_run=True).startswith("m")
+    assert store.transact(send("maybe"), ANN.trial()).startswith("m")
     assert (tree(tmp_path), len(journaled(store))) == before
 
 
@@ -218,9 +218,9 @@ def test_segments_roll_over_and_a_checkpoint_moves_the_replay(tmp_path: Path) ->
     assert len(segments) > 2
     for segment in segments:
         header = store.journal.header(segment)
-        assert (header["format"], header["writer_min"], header["store"]) == (1, 1, "store-of-the-tests")
-    points = [record["on"][0] for record in journaled(store) if record["op"] == "store.checkpoint"]
-    assert points == [f"{segment:06d}" for segment in segments[1:]]
+        assert (header["format"], header["writer_min"], header["store"]) == (2, 2, "store-of-the-tests")
+    assert checkpoint.load(store, "store-of-the-tests").segment == checkpoint.first(store, segments, True) == segments[-1]
+    assert not any(record["op"] == "store.checkpoint" for record in journaled(store)), "it is of this disk alone"
     numbers = [record["seq"] for record in journaled(store)]
     assert numbers == sorted(set(numbers))
     last = store.journal.header(segments[-1])["seq"]
@@ -273,8 +273,8 @@ def test_fast_sets_aside_what_the_journal_lost(tmp_path: Path) -> None:
     after = reopen(tmp_path, host, durability="fast")
     clean(after)
     assert bodies(after) == ["kept"]
-    aside = [doc["from_path"] for doc in after.documents(places.DEADLETTER)]
-    assert {places.ident(path) for path in aside} == set(lost)
+    assert {name.partition("-")[0] for name in set_aside(tmp_path)} == set(lost)
+    assert not any("store.aside" in record["op"] for record in journaled(after)), "it is of this disk alone"
     fresh = after.transact(send("new"), ANN)
     assert places.number(fresh) > max(places.number(ident) for ident in lost)
 
@@ -427,8 +427,20 @@ def test_a_damaged_document_comes_back_from_the_journal(tmp_path: Path) -> None:
     store.say = said.append
     assert store.transact(read(), ANN) == ident
     assert any("restored from the journal" in line for line in said)
-    kept = list(store.documents(places.DEADLETTER))
-    assert kept[0]["original"] == "{ not json"
+    assert list(set_aside(tmp_path).values()) == ["{ not json"]
+    assert [record["op"] for record in journaled(store)][-1] == "mail.read", "it is of this disk alone: no record"
+    clean(store)
+
+
+def test_of_a_document_without_a_byte_nothing_is_kept(tmp_path: Path) -> None:
+    """As a power cut leaves it: restored, and no file is named that is not there."""
+    store = make(tmp_path)
+    said: list[str] = []
+    store.say = said.append
+    overwrite(tmp_path / places.agent("bob"), "")
+    assert store.transact(lambda tx: tx.read(places.agent("bob")), USER)
+    assert len(said) == 1 and said[0].endswith("restored from the journal")
+    assert set_aside(tmp_path) == {}
     clean(store)
 
 
@@ -470,12 +482,34 @@ def test_a_writer_below_writer_min_is_refused(tmp_path: Path) -> None:
         reopen(tmp_path).transact(send("x"), ANN)
 
 
+def test_a_reader_below_writer_min_decides_nothing(tmp_path: Path) -> None:
+    """Also where no record would come of it: leases, and what is due, are written without one."""
+    store = make(tmp_path)
+    store.close()
+    segment = tmp_path / places.LOGS / "000001.jsonl"
+    header, rest = segment.read_bytes().split(b"\n", 1)
+    newer = {**decode(header), "writer_min": 9}
+    newer.pop("crc")
+    segment.write_bytes(encode(newer) + rest)
+    with pytest.raises(StoreError, match="update the toolkit"):
+        reopen(tmp_path).transact(lambda tx: pytest.fail("it was asked"), USER)
+
+
 def test_unknown_fields_are_kept(tmp_path: Path) -> None:
     """A field that this version does not know survives a rewrite."""
     store = make(tmp_path)
     ident = store.transact(send("x"), ANN)
-    path = tmp_path / places.new("bob", ident)
-    path.write_text(path.read_text().replace('"schema": 1,', '"schema": 1,\n  "mood": "calm",'))
+    path = places.new("bob", ident)
+
+    def newer(tx: Transaction) -> None:
+        """What a newer version writes."""
+        doc = tx.read(path)
+        assert doc is not None
+        tx.put({**doc, "mood": "calm"}, path)
+        tx.record("mail.return", [ident])
+
+    store.transact(newer, ANN)
+    assert '"mood": "calm"' in (tmp_path / path).read_text()
     store.transact(read(), ANN)
     doc = store.read(places.cur("bob", ident))
     assert doc is not None and doc["mood"] == "calm"
@@ -512,7 +546,7 @@ def test_rebuild_makes_every_document_again(tmp_path: Path) -> None:
     before = tree(tmp_path)
     for path in before:
         (tmp_path / path).unlink()
-    done = doctor.rebuild(store)
+    done = repair.rebuild(store)
     assert tree(tmp_path) == before
     assert done.written == len(before)
     clean(store)
@@ -524,9 +558,9 @@ def test_rebuild_refuses_while_edits_by_hand_stand(tmp_path: Path) -> None:
     path = tmp_path / places.agent("bob")
     path.write_text(path.read_text().replace('"model": ""', '"model": "mine"'))
     with pytest.raises(MboxError, match="edited by hand"):
-        doctor.rebuild(store)
+        repair.rebuild(store)
     assert '"mine"' in path.read_text()
-    doctor.repair(store, USER)
+    repair.repair(store, USER)
     assert '"mine"' in path.read_text()
     assert journaled(store)[-1]["op"] == "store.adopt"
     clean(store)
@@ -543,9 +577,9 @@ def test_doctor_finds_and_mends(tmp_path: Path) -> None:
     edited.write_text(edited.read_text().replace('"host": ""', '"host": "codex"'))
     (tmp_path / places.agent("eve")).write_bytes(before[places.agent("ann")].replace(b'"ann"', b'"eve"'))
     (tmp_path / ".mailbox/inbox/bob/new/.tmp-m99.json").write_text("half")
-    kinds = sorted(finding.kind for finding in doctor.survey(store).findings)
+    kinds = sorted(finding.kind for finding in survey.survey(store).findings)
     assert kinds == ["damaged", "edited", "foreign", "leftover", "missing"]
-    doctor.repair(store, USER)
+    repair.repair(store, USER)
     clean(store)
     assert not (tmp_path / places.agent("eve")).exists()
     assert bodies(store) == [f"body {n}" for n in range(4)]

@@ -16,19 +16,18 @@ import pytest
 from kit import FakeHost, FaultyDisk
 from mailkit import ANN, BOB, configure, office, opened, take
 from mailkit import send as post
-from mbox.tasks import claims
-from mbox.tasks import planning
-from mbox.mail import lookup as letters
-from mbox.mail import sending as mail
-from mbox.doctor import survey as doctor
-from mbox.store import mark
-from mbox.format import documents
-from mbox.format import places
-from mbox.tasks.claims import Wish
-from mbox.system.disk import Disk
+from mbox.doctor import survey
 from mbox.errors import Corrupt, Unknown
+from mbox.format import documents, places
+from mbox.index.answers import Damaged
 from mbox.index.queries import Index
-from mbox.opening import OpenStore
+from mbox.mail import inbox, reading
+from mbox.store import mark
+from mbox.store.store import Store, Transaction
+from mbox.system.disk import Disk
+from mbox.tasks import claims, planning
+from mbox.tasks.claims import ClaimRequest
+from mbox.tasks.drafts import TaskDraft
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def host() -> FakeHost:
 
 
 @pytest.fixture
-def store(tmp_path: Path, host: FakeHost) -> OpenStore:
+def store(tmp_path: Path, host: FakeHost) -> Store:
     """A store with ann, bob, cyd and orc."""
     return office(tmp_path / "root", host)
 
@@ -56,7 +55,7 @@ def spoil(index: Path, page_of: str) -> None:
 
 @pytest.mark.parametrize("what", ["lease", "renewal", "due", "inbox", "rate"])
 def test_a_damaged_index_is_built_anew_also_where_only_the_bounds_are_asked(
-    store: OpenStore, host: FakeHost, what: str
+    store: Store, host: FakeHost, what: str
 ) -> None:
     """After a redo for a dead process nothing is known ahead, and the first command asks before its own decision."""
     post(store, ANN, "bob", needs_ack=True)
@@ -69,11 +68,11 @@ def test_a_damaged_index_is_built_anew_also_where_only_the_bounds_are_asked(
     for _ in range(2):
         post(again, ANN, "bob")
     assert take(again, BOB)
-    assert doctor.survey(again).clean
+    assert survey.survey(again).clean
 
 
 @pytest.mark.parametrize("ahead", [300, 365 * 86400])
-def test_a_reboot_after_the_clock_was_ahead_is_no_second_kernel(store: OpenStore, host: FakeHost, ahead: float) -> None:
+def test_a_reboot_after_the_clock_was_ahead_is_no_second_kernel(store: Store, host: FakeHost, ahead: float) -> None:
     """A mark from the future is as old as one from the past: no machine that shares the folder wrote it just now."""
     host.w += ahead
     post(store, ANN, "bob")
@@ -84,14 +83,20 @@ def test_a_reboot_after_the_clock_was_ahead_is_no_second_kernel(store: OpenStore
     post(opened(Path(store.root), host), ANN, "bob")
 
 
-def test_unknown_fields_are_kept_whatever_else_is_missing(store: OpenStore) -> None:
+def test_unknown_fields_are_kept_whatever_else_is_missing(store: Store) -> None:
     """As many known fields missing as unknown ones there: the count is the same, the fields are not."""
-    path = Path(store.absolute(places.task(planning.add(store, BOB, planning.Draft(None, "work"))["task_id"])))
+    place = places.task(planning.add(store, BOB, TaskDraft(None, "work"))["task_id"])
+    path = Path(store.absolute(place))
     doc = json.loads(path.read_text())
     del doc["payload"]
     doc["estimate"] = {"hours": 3}
-    path.write_text(json.dumps(doc, indent=2) + "\n")
-    claims.claim(store, BOB, Wish())
+
+    def newer(tx: Transaction) -> None:
+        tx.put(doc, place)
+        tx.record("task.update", [doc["task_id"]])
+
+    store.transact(newer, BOB)
+    claims.claim(store, BOB, ClaimRequest())
     assert json.loads(path.read_text())["estimate"] == {"hours": 3}
 
 
@@ -109,23 +114,21 @@ def test_every_kind_keeps_what_it_does_not_know(kind: str) -> None:
 # -- symlinks under a process that goes on -------------------------------------------------------------------------
 
 
-def test_a_reader_that_goes_on_follows_no_symlink(store: OpenStore, host: FakeHost, tmp_path: Path) -> None:
+def test_a_reader_that_goes_on_follows_no_symlink(store: Store, host: FakeHost, tmp_path: Path) -> None:
     """`watch` looks at the folders anew at each listing."""
     ident = post(store, ANN, "bob", body="inside")
     reader = opened(Path(store.root), host)
-    assert [doc["body"] for doc in letters.unread(reader, "bob")] == ["inside"]
+    assert [doc["body"] for doc in inbox.unread(reader, "bob")] == ["inside"]
     folder, outside = Path(store.absolute(places.new_folder("bob"))), tmp_path / "outside"
     folder.rename(outside)
     file = outside / f"{ident}.json"
     file.write_text(file.read_text().replace("inside", "outside"))
     folder.symlink_to(outside)
-    told: list[str] = []
-    reader.say = told.append
-    assert letters.unread(reader, "bob") == []
-    assert "symlink" in told[0]
+    with pytest.raises(Corrupt, match="new is a symlink"):
+        inbox.unread(reader, "bob")
 
 
-def test_a_journal_that_became_a_symlink_is_not_appended_to(store: OpenStore, tmp_path: Path) -> None:
+def test_a_journal_that_became_a_symlink_is_not_appended_to(store: Store, tmp_path: Path) -> None:
     """Nor is one line written outside the root."""
     post(store, ANN, "bob")
     folder, outside = Path(store.absolute(places.LOGS)), tmp_path / "outside"
@@ -137,7 +140,7 @@ def test_a_journal_that_became_a_symlink_is_not_appended_to(store: OpenStore, tm
     assert (outside / "000001.jsonl").read_bytes() == before
 
 
-def test_a_cache_that_became_a_symlink_is_not_built_in(store: OpenStore, tmp_path: Path) -> None:
+def test_a_cache_that_became_a_symlink_is_not_built_in(store: Store, tmp_path: Path) -> None:
     """Somebody else's file of the index's name stays what it was."""
     post(store, ANN, "bob")
     outside = tmp_path / "outside"
@@ -154,7 +157,7 @@ def test_a_cache_that_became_a_symlink_is_not_built_in(store: OpenStore, tmp_pat
 # -- what comes between the last look and the write ----------------------------------------------------------------
 
 
-def test_the_lock_that_goes_between_the_look_and_the_append(store: OpenStore, host: FakeHost) -> None:
+def test_the_lock_that_goes_between_the_look_and_the_append(store: Store, host: FakeHost) -> None:
     """Two records with one number: the second's writer was told that it is unknown; it is kept aside, and all goes on."""
     root = Path(store.root)
     store.close()
@@ -177,11 +180,11 @@ def test_the_lock_that_goes_between_the_look_and_the_append(store: OpenStore, ho
     post(again, ANN, "bob", key="k", body="second")
     assert "without a number of its own" in told[0] and "kept as" in told[0]
     assert len(list((root / places.LOGS).glob("*.cut-*"))) == 1
-    assert [doc["body"] for doc in letters.unread(again, "bob")] == ["first", "second"]
-    assert doctor.survey(again).clean
+    assert [doc["body"] for doc in inbox.unread(again, "bob")] == ["first", "second"]
+    assert survey.survey(again).clean
 
 
-def test_a_number_given_twice_further_back_is_refused(store: OpenStore, host: FakeHost) -> None:
+def test_a_number_given_twice_further_back_is_refused(store: Store, host: FakeHost) -> None:
     """Only the last record can be one that nobody built on."""
     before = store.mark()
     assert before is not None
@@ -194,20 +197,20 @@ def test_a_number_given_twice_further_back_is_refused(store: OpenStore, host: Fa
         post(opened(Path(store.root), host), ANN, "bob")
 
 
-def test_a_reading_that_cannot_be_acknowledged_stands(store: OpenStore, host: FakeHost) -> None:
+def test_a_reading_that_cannot_be_acknowledged_stands(store: Store, host: FakeHost) -> None:
     """The message was printed and the record stands, so that no exit 6 may say that nothing happened."""
     ident = post(store, ANN, "bob")
-    docs = mail.read(store, BOB)
+    docs = reading.read(store, BOB)
     full = FaultyDisk(only="write", at=0, error=OSError(errno.ENOSPC, "full"))
     other, told = opened(Path(store.root), host, full), list[str]()
     other.say = told.append
-    mail.finish(other, BOB, docs)
+    reading.finish(other, BOB, docs)
     assert told == [line for line in told if line.startswith(f"{ident}: read, but not acknowledged")] != []
     host.advance(store.config.read_lease + 1)
     assert take(opened(Path(store.root), host), BOB)["msg_id"] == ident
 
 
-def test_a_file_in_the_place_of_leases_is_found_before_the_commit(store: OpenStore, host: FakeHost) -> None:
+def test_a_file_in_the_place_of_leases_is_found_before_the_commit(store: Store, host: FakeHost) -> None:
     """Exit 6, nothing happened, and whoever takes no lease goes on."""
     post(store, ANN, "bob")
     before = store.end()
@@ -226,7 +229,7 @@ def test_a_file_in_the_place_of_leases_is_found_before_the_commit(store: OpenSto
 
 
 def test_a_clock_that_was_ahead_once_does_not_make_every_send_ask(
-    store: OpenStore, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+    store: Store, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The minute in the mark goes back with a clock that is set back far."""
     configure(store, send_rate=10)
@@ -248,7 +251,7 @@ def test_a_clock_that_was_ahead_once_does_not_make_every_send_ask(
     assert not asked
 
 
-def test_one_store_may_go_from_thread_to_thread(store: OpenStore) -> None:
+def test_one_store_may_go_from_thread_to_thread(store: Store) -> None:
     """Not from two at a time, but one after the other."""
     post(store, ANN, "bob")
     take(store, BOB)
@@ -261,7 +264,7 @@ def test_one_store_may_go_from_thread_to_thread(store: OpenStore) -> None:
 
 
 @pytest.mark.parametrize("change", [{"store": "\ud800"}, {"machine": "é"}, {"tail": [-1, 1, 5]}, {"numbers": [-1, 0]}])
-def test_a_forged_mark_is_none(store: OpenStore, host: FakeHost, change: dict[str, Any]) -> None:
+def test_a_forged_mark_is_none(store: Store, host: FakeHost, change: dict[str, Any]) -> None:
     """With a right checksum, and what no store writes: the journal is replayed."""
     post(store, ANN, "bob")
     found = store.mark()
@@ -272,4 +275,55 @@ def test_a_forged_mark_is_none(store: OpenStore, host: FakeHost, change: dict[st
     again = opened(Path(store.root), host)
     assert again.mark() is None
     post(again, ANN, "bob")
-    assert doctor.survey(again).clean
+    assert survey.survey(again).clean
+
+
+def test_a_mark_that_was_read_once_is_read_again(store: Store) -> None:
+    """Whoever knows an older one does not believe it once torn bytes stand in its place."""
+    post(store, ANN, "bob")
+    assert store.mark() is not None
+    with open(store.absolute(places.LOCK), "r+b") as file:
+        file.write(b"\0" * mark.SIZE)
+    assert store.mark() is None
+    assert store.is_behind()
+
+
+def test_what_is_due_is_not_known_where_the_index_cannot_say_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound from before a lease was granted would let that one run out with nobody looking."""
+
+    def spoilt(_index: Index) -> tuple[float, float]:
+        raise Damaged("page 7")
+
+    post(store, ANN, "bob", needs_ack=True)
+    with store.locked():
+        store.look_ahead()
+    before = store.mark()
+    assert before is not None and before.due
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "bounds", spoilt)
+        take(store, BOB)
+    told = store.mark()
+    assert told is not None and told.due == told.renew == 0.0
+    assert survey.survey(store).clean
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no /dev/fd: open files cannot be counted")
+def test_a_lock_that_is_another_file_by_now_is_let_go(store: Store) -> None:
+    """However often git puts another one there, one is open."""
+    path = Path(store.absolute(places.LOCK))
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(3):
+        copy = path.with_name("copy")
+        shutil.copyfile(path, copy)
+        copy.replace(path)
+        post(store, ANN, "bob")
+    assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_folder_that_is_gone_holds_what_the_journal_says(store: Store) -> None:
+    """Where documents are read from the journal, because the files could not be brought to it."""
+    ident = post(store, ANN, "bob")
+    shutil.rmtree(store.absolute(places.new_folder("bob")))
+    store.answer_from_journal()
+    assert store.names(places.new_folder("bob")) == [f"{ident}.json"]
+    assert [doc["msg_id"] for doc in store.documents(places.new_folder("bob"))] == [ident]

@@ -11,15 +11,14 @@ from typing import Any
 import pytest
 
 from kit import ANN, USER, FakeHost, bodies, journaled, make, read, reopen, send, tree
+from mbox.doctor import repair, survey
+from mbox.errors import Corrupt, StoreError, WentBack
+from mbox.format import documents, places
+from mbox.journal.record import Tail, encode
 from mbox.report import history
-from mbox.doctor import survey as doctor
-from mbox.store import files
-from mbox.format import documents
-from mbox.format import places
-from mbox.system.disk import Disk
-from mbox.errors import Corrupt, StoreError
-from mbox.journal.segments import Tail, encode
+from mbox.store import files, stamps
 from mbox.store.store import Store, Transaction
+from mbox.system.disk import Disk
 
 SEGMENT = f"{places.LOGS}/000001.jsonl"
 
@@ -33,7 +32,7 @@ def no_power_cuts(monkeypatch: pytest.MonkeyPatch) -> None:
 def clean(store: Store) -> None:
     """The store is as its journal says, after one command took the lock."""
     store.catch_up()
-    found = doctor.survey(store)
+    found = survey.survey(store)
     assert found.clean, found.findings
 
 
@@ -106,13 +105,13 @@ def test_log_and_index_name_a_bad_line(tmp_path: Path) -> None:
     data = (tmp_path / SEGMENT).read_bytes()
     (tmp_path / SEGMENT).write_bytes(data.replace(b'"body":"one"', b'"body":"eno"'))
     for ask in (
-        lambda: history.newest(store, history.Filter(), 0),
-        lambda: doctor.rebuild(store),
+        lambda: history.newest(store, history.RecordFilter(), 0),
+        lambda: repair.rebuild(store),
         lambda: list(store.journal.records(Tail(0, 1, 0))),
     ):
         with pytest.raises(Corrupt, match=r"000001\.jsonl at byte"):
             ask()
-    found = doctor.survey(store)
+    found = survey.survey(store)
     assert not found.clean and "at byte" in found.findings[0].problem
 
 
@@ -171,8 +170,8 @@ def test_a_document_that_is_none(tmp_path: Path, what: str, known: bool) -> None
     store = reopen(root)
     said: list[str] = []
     store.say = said.append
-    assert len(list(store.documents(places.new_folder("bob")))) == (0 if known else 1), said
-    assert len(said) == 1 and str(path) in said[0]
+    assert [doc["msg_id"] for doc in store.documents(places.new_folder("bob"))] == [first], said
+    assert len(said) == (2 if known else 1) and str(path) in said[0]  # what was sent is brought back with it
     second = store.transact(send("second"), ANN)
     if known:
         assert [store.transact(read(), ANN), store.transact(read(), ANN)] == [first, second]
@@ -183,7 +182,7 @@ def test_a_document_that_is_none(tmp_path: Path, what: str, known: bool) -> None
         assert store.transact(decide, USER) is None
     assert not path.exists()
     (root / places.outbox("ann", first)).unlink(missing_ok=True)
-    doctor.repair(store, USER)
+    repair.repair(store, USER)
     clean(store)
     assert Path("/etc/passwd").stat().st_size > 0
 
@@ -234,10 +233,30 @@ def test_odd_names_stop_nothing(tmp_path: Path, folder: str, kind: str) -> None:
     store = reopen(tmp_path)
     assert store.transact(read(), ANN)
     assert not set(files.every_document(store)) & set(odd)
-    found = {finding.path for finding in doctor.survey(store).findings}
+    found = {finding.path for finding in survey.survey(store).findings}
     assert kind == "folder" or found >= set(odd)
-    doctor.repair(store, USER)
+    repair.repair(store, USER)
     assert store.transact(read(), ANN)
+
+
+def test_an_odd_name_among_the_inboxes_is_no_inbox(tmp_path: Path) -> None:
+    """What is called as no agent can be is looked at once, and reading takes no lock from then on."""
+    store = make(tmp_path)
+    (tmp_path / places.INBOX / ".DS_Store").write_text("")
+    assert not store.is_in_order()
+    store.catch_up()
+    assert store.is_in_order()
+
+
+def test_a_folder_that_is_a_link_hides_no_other(tmp_path: Path) -> None:
+    """The one that comes first in the look is none of ours; that somebody was in a later one is seen all the same."""
+    store = make(tmp_path / "root")
+    notes = tmp_path / "root" / places.NOTES
+    notes.rename(tmp_path / "notes")
+    notes.symlink_to(tmp_path / "notes")
+    (tmp_path / "root" / places.AGENTS / "eve.json").write_text("{}")
+    found = stamps.unstamped(store, store.whose)
+    assert places.AGENTS in found and places.NOTES not in found
 
 
 @pytest.mark.parametrize("name", ["", "logs", "cache", "inbox/bob/new", "leases"])
@@ -263,7 +282,7 @@ def test_symlinked_folders_lead_nowhere(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["truncated", "zeros", "garbage", "right sum, no object", "right sum, wrong fields",
-                                  "right sum, wrong types", "right sum, unknown field"])  # fmt: skip
+                                  "right sum, wrong types", "right sum, unknown field", "wrong sum, good JSON"])  # fmt: skip
 def test_a_mark_that_cannot_be_read(tmp_path: Path, what: str) -> None:
     """Whatever stands in the lock file, the journal is replayed and nothing is lost."""
     from mbox.store import mark as mark_module
@@ -283,6 +302,7 @@ def test_a_mark_that_cannot_be_read(tmp_path: Path, what: str) -> None:
         "right sum, wrong fields": _line({"tail": [1]}, 512),
         "right sum, wrong types": _line({**fields, "tail": ["a", None, {}], "wall": "x"}, 512),
         "right sum, unknown field": _line({**fields, "new": 1}, 512),
+        "wrong sum, good JSON": mark.line().replace(b'"wall":1', b'"wall":2'),
     }  # fmt: skip
     (tmp_path / places.LOCK).write_bytes(texts[what])
     after = reopen(tmp_path, host)
@@ -345,7 +365,7 @@ def test_strangers_beside_the_segments_are_no_segments(tmp_path: Path, name: str
     shutil.copy(tmp_path / SEGMENT, tmp_path / places.LOGS / name)
     store.transact(send("x"), ANN)
     assert store.journal.segments() == [1]
-    doctor.rebuild(store)
+    repair.rebuild(store)
 
 
 @pytest.mark.parametrize("what", ["folder", "garbage", "other schema", "read-only"])
@@ -389,3 +409,24 @@ def test_an_index_that_another_program_holds(tmp_path: Path) -> None:
     assert store.transact(read(), ANN) == ident
     other.close()
     clean(store)
+
+
+def test_what_is_taken_back_is_not_looked_for_through_a_link(tmp_path: Path) -> None:
+    """A folder of the store that leads outside: nothing is made there, and nothing of that name is removed."""
+    root = tmp_path / "root"
+    store = make(root)
+    theirs = tmp_path / "theirs/new" / f".tmp-m{store.tail.seq + 1}.json"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("mine")
+    shutil.rmtree(root / ".mailbox/inbox/bob", ignore_errors=True)
+    (root / ".mailbox/inbox/bob").symlink_to(tmp_path / "theirs")
+    with pytest.raises(Corrupt, match="is a symlink"):
+        store.transact(send("one"), ANN)
+    assert theirs.read_text() == "mine" and os.listdir(theirs.parent) == [theirs.name]
+
+
+def test_a_mark_beyond_the_journal_is_not_read_up_to(tmp_path: Path) -> None:
+    """A mark with a right checksum that names a byte nobody wrote: whoever reads backwards from it says so at once."""
+    store = make(tmp_path)
+    with pytest.raises(WentBack, match=r"000001\.jsonl ends before byte"):
+        next(store.journal.backwards(Tail(9, 1, 1 << 62)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,14 +18,31 @@ from pathlib import Path
 
 import pytest
 
-from kit import ANN, USER, bodies, journaled, make, read, register, reopen, send
-from mbox.doctor import survey as doctor
-from mbox.format import places
-from mbox.system.disk import Disk
+from kit import (
+    ANN,
+    USER,
+    FakeHost,
+    FaultyDisk,
+    Killed,
+    RecordingDisk,
+    bodies,
+    configured,
+    journaled,
+    make,
+    read,
+    register,
+    reopen,
+    send,
+)
+from mbox.doctor import repair, survey
 from mbox.errors import LockTimeout, StoreError, Unknown, WentBack
-from mbox.system.host import Host
+from mbox.format import places
+from mbox.journal.segments import Journal
 from mbox.store.lock import Lock
-from mbox.store.store import Settings, Store, Transaction
+from mbox.store.store import Store, Transaction
+from mbox.system import flock
+from mbox.system.disk import Disk
+from mbox.system.host import Clock, Host
 from teamkit import until
 
 AGENTS = 4
@@ -32,17 +50,16 @@ AGENTS = 4
 WORKER = '''
 import os, random, sys
 from pathlib import Path
-from kit import send, read
-from mbox.format import documents
-from mbox.format import places
+from kit import configured, send, read
+from mbox.format import documents, places
 from mbox.errors import MboxError
 from mbox.system.host import Host
 from mbox.system.disk import Disk
-from mbox.store.store import Actor, Settings, Store
+from mbox.store.store import Actor, Store
 
 root, out, name, seed, backend = sys.argv[1:6]
 random.seed(seed)
-settings = Settings(segment_size=60_000, lock_wait=60.0, lock_backend=backend, durability=sys.argv[6])
+config = configured(segment_size=60_000, lock_wait=60.0, durability=sys.argv[6])
 log = open(f"{out}/{name}.{os.getpid()}", "a", buffering=1)
 me = Actor(name, 1)
 
@@ -67,13 +84,13 @@ def take(tx):
 
 def main():
     n = 0
-    store = Store.open(root, settings, Host(), Disk())
+    store = Store.open(root, config, Host(), Disk(), backend)
     store.say = lambda text: log.write(f"said {text}\\n")
     while True:
         n += 1
         if random.random() < 0.1:
             store.close()
-            store = Store.open(root, settings, Host(), Disk())
+            store = Store.open(root, config, Host(), Disk(), backend)
             store.say = lambda text: log.write(f"said {text}\\n")
         if random.random() < 0.6:
             to = f"a{random.randrange(4)}"
@@ -144,10 +161,10 @@ class Crowd:
 
 def look_over(root: Path, crowd: Crowd) -> None:
     """Nothing lost, doubled or out of order; the store is clean; nobody ended in an error of his own."""
-    store = Store.open(str(root), Settings(), Host(), Disk())
+    store = Store.open(str(root), configured(), Host(), Disk())
     store.say = print
     store.catch_up()
-    found = doctor.survey(store)
+    found = survey.survey(store)
     assert found.clean, found.findings
     records = journaled(store)
     numbers = [record["seq"] for record in records]
@@ -177,7 +194,7 @@ def look_over(root: Path, crowd: Crowd) -> None:
 def begin(root: Path) -> None:
     """A store with the crowd's agents."""
     make(root, Host(), segment_size=60_000).close()
-    store = Store.open(str(root), Settings(), Host(), Disk())
+    store = Store.open(str(root), configured(), Host(), Disk())
     for n in range(AGENTS):
         store.transact(register(f"a{n}"), USER)
     store.close()
@@ -211,15 +228,15 @@ def test_doctor_and_rebuild_beside_a_crowd(tmp_path: Path) -> None:
     """Beside writers the doctor finds nothing, repairs nothing, and a rebuild changes nothing."""
     begin(tmp_path / "root")
     crowd = Crowd(tmp_path / "root", tmp_path / "out", 6)
-    store = Store.open(str(tmp_path / "root"), Settings(lock_wait=60), Host(), Disk())
+    store = Store.open(str(tmp_path / "root"), configured(lock_wait=60), Host(), Disk())
     rounds = 0
     try:
         until = time.monotonic() + 6
         while time.monotonic() < until:
-            found = doctor.survey(store)
+            found = survey.survey(store)
             assert found.clean, found.findings
-            assert [f for f in doctor.repair(store, USER) if f.kind not in ("leftover", "lease")] == []
-            doctor.rebuild(store)
+            assert [f for f in repair.repair(store, USER) if f.kind not in ("leftover", "lease")] == []
+            repair.rebuild(store)
             rounds += 1
     finally:
         crowd.stop()
@@ -253,7 +270,7 @@ def test_a_forked_child_does_not_share_its_parents_lock(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     store.transact(send("parent again"), ANN)
     assert bodies(store) == ["parent", "child", "parent again"]
-    assert doctor.survey(store).clean
+    assert survey.survey(store).clean
 
 
 @contextmanager
@@ -267,6 +284,42 @@ def holding(store: Store) -> Iterator[None]:
     finally:
         other.give_up()
         other.close()
+
+
+@pytest.mark.parametrize("hands", [1, 2, 5, 6, 9])
+def test_a_queue_that_moves_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hands: int) -> None:
+    """A wait that is over goes on where others had the lock meanwhile, five times at most; a reader's does not."""
+    store = make(tmp_path, Host())
+    other = reopen(tmp_path, Host())
+    real = flock.acquire
+    waits: list[float] = []
+
+    def others_first(fd: int, seconds: float, clock: Clock, shared: bool = False, portable: bool = False) -> bool:
+        waits.append(seconds)
+        busy.give_up()
+        if len(waits) > hands:
+            return real(fd, seconds, clock, shared, portable)
+        other.transact(send("sooner"), ANN)
+        busy.take(1)
+        return False
+
+    busy = Lock(store.lock.path, store.disk, store.host)
+    busy.open()
+    busy.take(1)
+    monkeypatch.setattr(flock, "acquire", others_first)
+    if hands <= 5:
+        store.transact(send("later"), ANN)
+    else:
+        with pytest.raises(LockTimeout, match="not had within 60 s"):
+            store.transact(send("later"), ANN)
+    assert waits == [10.0] * min(hands + 1, 6)
+    busy.give_up()
+    waits.clear()
+    busy.take(1)
+    with pytest.raises(LockTimeout, match=r"not had within 0\.5 s"), store.locked(0.5):
+        pass
+    assert waits == [0.5]
+    busy.close()
 
 
 def test_a_wait_of_no_time_ends(tmp_path: Path) -> None:
@@ -313,7 +366,7 @@ def test_waiting_in_a_thread(tmp_path: Path, backend: str) -> None:
     outcomes: list[object] = []
 
     def work(wait: float) -> None:
-        store = Store.open(str(tmp_path), Settings(lock_wait=wait, lock_backend=backend), Host(), Disk())
+        store = Store.open(str(tmp_path), configured(lock_wait=wait), Host(), Disk(), backend)
         try:
             outcomes.append(store.transact(send("thread"), ANN))
         except LockTimeout as error:
@@ -391,7 +444,47 @@ def test_a_lock_replaced_while_the_record_is_written(tmp_path: Path, when: str) 
     again = reopen(tmp_path, Host())
     again.transact(send("later"), ANN)
     assert bodies(again)[-2:] == ["other", "later"]
-    assert doctor.survey(again).clean
+    assert survey.survey(again).clean
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_nobody_is_told_that_it_is_done_once_the_lock_is_another(tmp_path: Path, replaced: bool) -> None:
+    """The lock file goes, or another comes, after the fsync, and nobody has written yet: whoever comes may cut it off."""
+    disk = Meddler()
+    store = make(tmp_path, Host(), disk)
+
+    def meddle() -> None:
+        (tmp_path / places.LOCK).unlink()
+        if replaced:
+            (tmp_path / places.LOCK).touch()
+
+    disk.after = meddle
+    with pytest.raises(Unknown, match=r"was deleted or replaced while it was locked.*whether record 4 stands"):
+        store.transact(send("mine"), ANN)
+    assert "mine" not in bodies(store), "it was published though somebody else may have the lock"
+
+
+def test_a_lock_that_is_another_one_by_now_brings_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """git replaces the file between open(2) and flock(2): two have a lock then, and this one touches nothing."""
+    store = make(tmp_path, FakeHost())
+    store.close()
+    dying = reopen(tmp_path, FakeHost(), FaultyDisk(0, only="rename"))
+    with pytest.raises(Killed):
+        dying.transact(send("unpublished"), ANN)
+    dying.close()
+    take = Lock.take
+
+    def taking(self: Lock, wait: float) -> None:
+        (tmp_path / places.LOCK).rename(tmp_path / "was")
+        (tmp_path / places.LOCK).write_bytes((tmp_path / "was").read_bytes())
+        take(self, wait)
+
+    monkeypatch.setattr(Lock, "take", taking)
+    disk = RecordingDisk()
+    late = reopen(tmp_path, FakeHost(), disk)
+    with pytest.raises(WentBack, match="nothing was written"):
+        late.catch_up()
+    assert {call for call, path in disk.done if not path.endswith("/lock")} == set()
 
 
 def test_a_journal_deleted_while_the_record_is_written(tmp_path: Path) -> None:
@@ -439,6 +532,24 @@ def test_a_crowd_whose_store_is_cleaned_away(tmp_path: Path) -> None:
     assert not list((tmp_path / "root").glob(".mailbox/logs/*"))
 
 
+def test_a_store_that_goes_while_its_lock_is_made_anew_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock is gone and the journal is there, and then neither: between the two looks `git clean` went on."""
+    store = make(tmp_path / "root", Host())
+    store.transact(send("a"), ANN)
+    os.unlink(store.lock.path)
+    segments = Journal.segments
+
+    def last_seen(journal: Journal) -> list[int]:
+        found = segments(journal)
+        shutil.rmtree(tmp_path / "root/.mailbox", ignore_errors=True)
+        return found
+
+    monkeypatch.setattr(Journal, "segments", last_seen)
+    with pytest.raises(WentBack, match="git clean"):
+        store.transact(send("b"), ANN)
+    assert not (tmp_path / "root/.mailbox").exists()
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MB; skipped where none can be mounted."""
@@ -449,6 +560,23 @@ def small(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("a small file system needs root: faults of single calls stand in for it (test_store.py)")
     yield mount
     subprocess.run(["umount", "-l", str(mount)], check=False, capture_output=True)
+
+
+def test_a_file_system_without_inodes(small: Path) -> None:
+    """Space is left, but no file can be made: the line says inodes, not space, and how to see them; nothing happened."""
+    store = make(small / "root", Host())
+    store.transact(send("a"), ANN)
+    while os.statvfs(small).f_favail:
+        (small / f"x{os.statvfs(small).f_favail}").touch()
+    with pytest.raises(StoreError, match=r"no inodes are left on that file system.*`df -i`.*nothing happened"):
+        store.transact(send("b"), ANN)
+    (small / "x1").unlink()
+    (small / "x2").unlink()
+    (small / "x3").unlink()
+    (small / "x4").unlink()
+    store.transact(send("c"), ANN)
+    assert bodies(store) == ["a", "c"]
+    store.close()
 
 
 def test_a_disk_that_fills_up(small: Path) -> None:
@@ -477,10 +605,10 @@ def test_a_disk_that_fills_up(small: Path) -> None:
                 refused.add(body)
         if dice.random() < 0.05:
             store.close()
-            store = Store.open(str(root), Settings(segment_size=60_000), Host(), Disk())
+            store = Store.open(str(root), configured(segment_size=60_000), Host(), Disk())
     ballast.unlink(missing_ok=True)
     store.catch_up()
-    assert doctor.survey(store).clean
+    assert survey.survey(store).clean
     sent = {record["put"][0][0]["body"] for record in journaled(store) if record["op"] == "mail.send"}
     assert done and refused and done <= sent and not sent & refused
     store.close()

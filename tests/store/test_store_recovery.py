@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, tree
+from kit import ANN, USER, FakeHost, FaultyDisk, Killed, bodies, journaled, make, read, reopen, send, set_aside, tree
 from mbox import opening
-from mbox.doctor import survey as doctor
-from mbox.store import replay
-from mbox.format import documents
-from mbox.format import places
-from mbox.system.disk import Disk
+from mbox.doctor import repair, survey
 from mbox.errors import Corrupt, StoreError, Usage
+from mbox.format import documents, places
+from mbox.store import checkpoint
 from mbox.store.store import Store, Transaction
+from mbox.system.disk import Disk
 
 SEGMENT = f"{places.LOGS}/000001.jsonl"
 
@@ -32,7 +31,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 def clean(store: Store) -> None:
     """The store is as its journal says, after one command took the lock."""
     store.catch_up()
-    found = doctor.survey(store)
+    found = survey.survey(store)
     assert found.clean, found.findings
 
 
@@ -90,7 +89,7 @@ def test_a_second_misfortune_during_recovery(tmp_path: Path, name: str, code: in
 
     def after(store: Store) -> tuple[list[str], list[str]]:
         clean(store)
-        aside = sorted(doc["from_path"] for doc in store.documents(places.DEADLETTER))
+        aside = sorted(set_aside(Path(store.root)))
         fresh = store.transact(send("new"), ANN)
         assert name != "fast" or places.number(fresh) > 5000, "a number may be given twice"
         return bodies(store), aside
@@ -130,7 +129,7 @@ def test_fast_never_skips_setting_aside_for_a_full_segment(tmp_path: Path) -> No
 
 
 def test_fast_keeps_what_a_person_wrote(tmp_path: Path) -> None:
-    """A document from before the checkpoint, edited by hand before the machine died: the text is in the dead letters."""
+    """A document from before the checkpoint, edited by hand before the machine died: the text is kept aside."""
     host = FakeHost()
     store = make(tmp_path, host, durability="fast", segment_size=1000)
     while len(store.journal.segments()) < 3:
@@ -142,14 +141,14 @@ def test_fast_keeps_what_a_person_wrote(tmp_path: Path) -> None:
     host.reboot()
     after = reopen(tmp_path, host, durability="fast", segment_size=1000)
     clean(after)
-    assert any('"mine"' in doc["original"] for doc in after.documents(places.DEADLETTER))
+    assert any('"mine"' in text for text in set_aside(tmp_path).values())
     touched = tmp_path / places.agent("ann")
     os.utime(touched, (host.w + 5, host.w + 5))
     after.close()
     host.reboot("boot-3")
     again = reopen(tmp_path, host, durability="fast", segment_size=1000)
     clean(again)
-    assert len(list(again.documents(places.DEADLETTER))) == 1, "what is as the journal has it is left alone"
+    assert len(set_aside(tmp_path)) == 1, "what is as the journal has it is left alone"
 
 
 def test_a_change_to_full_does_not_forget_what_fast_lost(tmp_path: Path) -> None:
@@ -190,10 +189,10 @@ def test_two_processes_that_checkpoint_out_of_order(tmp_path: Path) -> None:
     store = make(tmp_path, segment_size=1200)
     while len(store.journal.segments()) < 4:
         store.transact(send("fill"), ANN)
-    store._rolled = 2
+    store.begun = 2
     store._checkpoint()
     segments = store.journal.segments()
-    assert replay._last_checkpoint(store.journal, segments) == segments[-1]
+    assert checkpoint.first(store, segments, True) == segments[-1]
 
 
 def test_a_copy_of_a_store_has_no_leases(tmp_path: Path) -> None:
@@ -265,7 +264,7 @@ def test_death_at_every_call_of_an_init(tmp_path: Path, half: bool) -> None:
             pass
         made = opening.init(str(root), here=True)
         made.store.transact(lambda tx: tx.record("test", []), USER)
-        assert doctor.survey(made.store).clean, at
+        assert survey.survey(made.store).clean, at
         numbers = [record["seq"] for record in journaled(made.store)]
         assert numbers == sorted(set(numbers)) and numbers[-1] > 9
         made.store.close()
@@ -285,11 +284,11 @@ def test_init_after_the_journal_was_taken_away(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / places.LOGS)
     again = opening.init(str(tmp_path), here=True)
     assert (again.fresh, again.adopted) == (True, 1)
-    assert doctor.survey(again.store).clean and again.store.tail.seq >= 50
+    assert survey.survey(again.store).clean and again.store.tail.seq >= 50
 
 
 def test_a_clone_with_strange_documents_is_adopted(tmp_path: Path) -> None:
-    """A tracked store cloned without its journal: what is fit is adopted, the rest set aside or left, and said."""
+    """A clone whose branch holds documents, without a journal: what is fit is adopted, the rest set aside or left, and said."""
     (tmp_path / ".tasks").mkdir()
     good = documents.new("task", task_id="t9", title="x", created_at="2027-01-15T08:00:00.000000Z")
     for name, text in {
@@ -327,9 +326,9 @@ def test_a_missing_segment_is_named(tmp_path: Path, missing: int) -> None:
     before = tree(tmp_path)
     store.journal.close()
     os.unlink(store.journal.path(missing))
-    found = doctor.survey(store)
+    found = survey.survey(store)
     assert [finding.kind for finding in found.findings if finding.bad] == ["journal"], found.findings
-    for act in (lambda: doctor.rebuild(store), lambda: doctor.repair(store, USER)):
+    for act in (lambda: repair.rebuild(store), lambda: repair.repair(store, USER)):
         with pytest.raises(StoreError, match=f"{missing:06d}|between"):
             act()
     assert tree(tmp_path) == before
@@ -341,7 +340,7 @@ def test_a_rewound_store_is_what_the_doctor_says(tmp_path: Path) -> None:
     size = store.tail.offset
     store.transact(send("one"), ANN)
     os.truncate(tmp_path / SEGMENT, size)
-    found = doctor.survey(store)
+    found = survey.survey(store)
     assert not found.clean and "back in time" in str(found.findings)
 
 
@@ -412,7 +411,7 @@ def test_a_read_only_store_can_be_read(tmp_path: Path) -> None:
     after = reopen(tmp_path, disk=ReadOnly())
     assert bodies(after) == ["one"]
     assert after.mark() is not None and not after.is_behind()
-    assert doctor.survey(after).clean
+    assert survey.survey(after).clean
     with pytest.raises(StoreError, match="read-only; nothing happened"):
         after.transact(send("two"), ANN)
 
@@ -471,15 +470,15 @@ def spoilt(root: Path) -> Store:
 def test_death_at_every_call_of_a_repair_and_a_rebuild(tmp_path: Path, mend: str) -> None:
     """Wherever mending dies, mending again ends where one that was left alone ends; then there is nothing to mend."""
     def run(store: Store) -> None:
-        doctor.repair(store, USER) if mend == "repair" else doctor.rebuild(store, drop_edits=True)
+        repair.repair(store, USER) if mend == "repair" else repair.rebuild(store, drop_edits=True)
 
     def end(root: Path) -> dict[str, bytes]:
         store = reopen(root)
         run(store)
-        assert [finding for finding in doctor.survey(store).findings if finding.bad and mend == "repair"] == []
+        assert [finding for finding in survey.survey(store).findings if finding.bad and mend == "repair"] == []
         before = len(journaled(store))
         if mend == "repair":
-            assert doctor.repair(store, USER) == [] and len(journaled(store)) == before
+            assert repair.repair(store, USER) == [] and len(journaled(store)) == before
         store.close()
         documents_ = {path: data for path, data in tree(root).items() if places.DEADLETTER not in path}
         kept = {documents.decode("deadletter", data)["original"] for path, data in tree(root).items()
@@ -508,18 +507,18 @@ def test_two_rebuilds_at_once(tmp_path: Path) -> None:
     store = make(tmp_path)
     store.transact(send("x"), ANN)
     (tmp_path / places.agent("bob")).unlink()
-    before = Store._open_lock
+    before = Store.open_lock
 
     def meddle(self: Store) -> None:
         if self is store and not meddled:
             meddled.append(1)
             with pytest.raises(StoreError, match="held by pid"):
-                doctor.rebuild(reopen(tmp_path))
+                repair.rebuild(reopen(tmp_path))
         before(self)
 
     meddled: list[int] = []
-    store.__class__ = type("Meddled", (Store,), {"_open_lock": meddle})
-    assert doctor.rebuild(store).written == 1
+    store.__class__ = type("Meddled", (Store,), {"open_lock": meddle})
+    assert repair.rebuild(store).written == 1
     assert meddled
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from conftest import Run
-from mbox.reservations import reserving as reservations
-from mbox.mail import sending as mail
-from mbox.agents import registry as agents
+from mbox.agents import presence
 from mbox.format import places
-from mbox.mail.sending import Draft
-from mbox.reservations.reserving import Wanted
+from mbox.mail import reading, sending
+from mbox.mail.sending import MailDraft
+from mbox.reservations import reserving
+from mbox.reservations.reserving import ReservationRequest
 from taskkit import ANN, BOB, USER, World
 from teamkit import end_all, environment, until
 
@@ -29,18 +29,18 @@ FAKETIME = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1") + glob.gl
 def test_no_lease_falls_by_the_clock_on_the_wall(tmp_path: Path, hours: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Task, reservation, review and read message: all stand; and after their own time, they fall."""
     world = World(tmp_path)
-    agents.beat(world.store, ANN, os.getpid())
+    presence.beat(world.store, ANN, os.getpid())
     mine, reviewed = world.add("mine", "a/**"), world.add("reviewed")
     world.claim(BOB, reviewed)
     world.verb("submit", BOB, reviewed)
     world.claim(ANN, mine)
     world.verb("review", ANN, reviewed)
-    rid = reservations.reserve(world.store, ANN, Wanted(["b/**"], 1800, False, "", None))["reservation_id"]
-    msg_id = mail.send(world.store, BOB, ["ann"], Draft(body="x", needs_ack=True))["msg_id"]
-    mail.read(world.store, ANN)
+    rid = reserving.reserve(world.store, ANN, ReservationRequest(["b/**"], 1800, False, "", None))["reservation_id"]
+    msg_id = sending.send(world.store, BOB, ["ann"], MailDraft(body="x", needs_ack=True))["msg_id"]
+    reading.read(world.store, ANN)
     wall = world.host.wall
     monkeypatch.setattr(type(world.host), "wall", lambda self: wall() + hours * 3600)
-    assert agents.alive(world.store, "ann") is True
+    assert presence.alive(world.store, "ann") is True
     count = world.records()
     world.pass_time(1)
     assert world.records() == count, "nothing was swept"

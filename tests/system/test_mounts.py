@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mbox import opening, root
-from mbox.system import watch
+from mbox import opening
 from mbox.errors import StoreError
+from mbox.store import state
+from mbox.system import filesystem, watch
 
 TABLES = Path(__file__).parent / "mounts"
 
@@ -32,14 +33,20 @@ PLACES = [
 ]
 
 
+def everywhere(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Every path is on a file system of this ``kind``."""
+    for module in (filesystem, state):
+        monkeypatch.setattr(module, "filesystem", lambda _path: kind)
+
+
 @pytest.mark.parametrize(("table", "path", "kind", "shared"), PLACES)
 def test_a_place_on_another_machine(
     table: str, path: str, kind: str, shared: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its file system; refused for writing and polled exactly where another kernel may write too, and said."""
     text = (TABLES / f"{table}.txt").read_text(encoding="utf-8")
-    assert root.filesystem(path, text) == kind
-    monkeypatch.setattr(root, "filesystem", lambda _path: kind)
+    assert filesystem.filesystem(path, text) == kind
+    everywhere(monkeypatch, kind)
     backend, why = watch._choice([path], "auto")
     assert (backend == "poll", kind in why) == (shared, shared)
     assert watch._choice([path], "inotify") == ("inotify", "")
@@ -53,9 +60,8 @@ def test_a_place_on_another_machine(
 
 def test_the_setting_allows_it_and_waiting_polls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`network_fs: true` lets a store on such a place be used; it says that it polls."""
-    store = opening.init(str(tmp_path), here=True).store
-    store.close()
-    monkeypatch.setattr(root, "filesystem", lambda _path: "nfs4")
+    opening.init(str(tmp_path), here=True).store.close()
+    everywhere(monkeypatch, "nfs4")
     said: list[str] = []
     with pytest.raises(StoreError, match="nfs4"):
         opening.open_store(str(tmp_path), "/").catch_up()

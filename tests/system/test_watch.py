@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mbox import root
-from mbox.system import watch
 from mbox.errors import StoreError, Usage
+from mbox.system import filesystem, watch
 from mbox.system.watch import Watcher
 
 QUICK = (0.01, 0.02)
@@ -296,7 +295,7 @@ def child(backend: str, folder: Path) -> Iterator[Callable[[str], subprocess.Pop
         process = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(folder), backend, word],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**os.environ, "PYTHONPATH": str(Path(watch.__file__).parents[1])},
+            env={**os.environ, "PYTHONPATH": str(Path(watch.__file__).parents[2])},
         )  # fmt: skip
         started.append(process)
         assert process.stdout is not None
@@ -371,7 +370,7 @@ def test_a_network_file_system_is_polled_and_that_is_said(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where other kernels' changes make no events, auto polls and says so once; a named back end is used."""
-    monkeypatch.setattr(root, "filesystem", lambda path: "nfs4")
+    monkeypatch.setattr(filesystem, "filesystem", lambda path: "nfs4")
     backend, said = chosen(folder, "auto")
     assert backend == "poll"
     (text,) = said
@@ -433,10 +432,10 @@ def test_an_unknown_back_end_is_refused(folder: Path) -> None:
 def test_importing_the_module_is_cheap() -> None:
     """No back end, no thread and no parser is imported before it is needed."""
     script = (
-        "import sys, mbox.watch; heavy = {'inotify_simple', 'watchfiles', 'anyio', 'asyncio', 'ctypes', "
-        "'threading', 'subprocess', 'pathlib', 'mbox.root', 'yaml'}; print(sorted(heavy & set(sys.modules)))"
+        "import sys, mbox.system.watch; heavy = {'inotify_simple', 'watchfiles', 'anyio', 'asyncio', 'ctypes', "
+        "'threading', 'subprocess', 'pathlib', 'mbox.system.filesystem', 'yaml'}; print(sorted(heavy & set(sys.modules)))"
     )
-    package = str(Path(watch.__file__).parents[1])
+    package = str(Path(watch.__file__).parents[2])
     command = [sys.executable, "-S", "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": package})
     assert done.stdout == "[]\n"
@@ -453,11 +452,11 @@ class Clock:
         self.slept: list[float] = []
         self.plan: dict[float, Callable[[], None]] = {}
 
-    def monotonic(self) -> float:
+    def mono(self) -> float:
         """Seconds on a clock of its own."""
         return self.now - 1_799_999_000
 
-    def time(self) -> float:
+    def wall(self) -> float:
         """Wall time."""
         return self.now
 

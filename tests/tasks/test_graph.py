@@ -13,11 +13,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mbox.tasks import graph
 from mbox.errors import MboxError, Usage
+from mbox.format import checks
+from mbox.format.documents import TASK_STATES
+from mbox.tasks import graph
 
 NAMES = [f"t{number}" for number in range(7)]
 Edges = dict[str, list[str]]
@@ -278,20 +280,21 @@ def lines_of(title: str, fmt: str) -> list[str]:
 
 
 @pytest.mark.parametrize("fmt", graph.FORMATS)
+@example("failed")
 @given(
     st.one_of(st.sampled_from(HOSTILE), st.text(st.characters(), max_size=30), st.text('"\\`#&;[]{}<>|\n', max_size=9))
 )
 def test_no_title_breaks_a_drawing(fmt: str, title: str) -> None:
     """Whatever a title says, the page has the lines of a harmless one and not one control or bidi character."""
-    lines = lines_of(title, fmt)
-    assert len(lines) == len(lines_of("queue", fmt))
+    lines, harmless = lines_of(title, fmt), title if title in TASK_STATES else "queue"  # a state's own word has its style
+    assert len(lines) == len(lines_of(harmless, fmt))
     assert all(char.isprintable() or char in "\u200c\u200d" for line in lines for char in line)
 
 
 @pytest.mark.parametrize("title", HOSTILE)
 def test_mermaid_and_dot_show_a_hostile_title_as_it_is(title: str) -> None:
     """Labels hold no character of the format's syntax unescaped, and unescaped they are the title on one line."""
-    shown = f"end: {graph.one_line(title)}"
+    shown = f"end: {checks.one_line(title)}"
     label = re.search(r'n0\["(.*)"\]', "\n".join(lines_of(title, "mermaid")))
     assert label
     assert re.fullmatch(r"(?:[\w .,\-/()]|[^\x00-\x7f]|#\d+;)*", label[1])
@@ -303,11 +306,11 @@ def test_mermaid_and_dot_show_a_hostile_title_as_it_is(title: str) -> None:
 
 def test_one_line_is_short_and_keeps_what_people_write() -> None:
     """White space becomes single spaces, a long line ends in an ellipsis, joiners of emoji and Persian stay."""
-    assert graph.one_line(" a\r\n\t b\u3000c ") == "a b c"
-    assert graph.one_line("x" * 10, 5) == "xxxx…"
-    assert graph.one_line("x" * 5, 5) == "xxxxx"
-    assert graph.one_line("می\u200cخواهم 👩\u200d🔬") == "می\u200cخواهم 👩\u200d🔬"
-    assert graph.one_line("a\x1b[1mb\u202e\U000e0041") == "a\ufffd[1mb\ufffd\ufffd"
+    assert checks.one_line(" a\r\n\t b\u3000c ") == "a b c"
+    assert checks.one_line("x" * 10, 5) == "xxxx…"
+    assert checks.one_line("x" * 5, 5) == "xxxxx"
+    assert checks.one_line("می\u200cخواهم 👩\u200d🔬") == "می\u200cخواهم 👩\u200d🔬"
+    assert checks.one_line("a\x1b[1mb\u202e\U000e0041") == "a\ufffd[1mb\ufffd\ufffd"
 
 
 # graphviz
@@ -343,10 +346,101 @@ def test_a_failing_graphviz_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 @pytest.mark.skipif(not shutil.which("dot", path=os.environ.get("PATH")), reason="graphviz is not installed")
 def test_the_real_graphviz_shows_hostile_titles_as_text() -> None:
-    """Every hostile title is one text element of the SVG, word for word; there is nothing else in it."""
+    """Every hostile title is one text element of the SVG, word for word; beside it are the legend and nothing else."""
     tasks = [node(f"n{number}", title) for number, title in enumerate(HOSTILE)]
     page = xml.dom.minidom.parseString(graph.svg(graph.render(tasks, {"n1": ["n0"]}, "dot")))
     texts = [getattr(text.firstChild, "data", "") for text in page.getElementsByTagName("text")]
-    wanted = [f"n{number}: {graph.one_line(title)}" for number, title in enumerate(HOSTILE)]
-    assert sorted(" ".join(text.split()) for text in texts) == sorted(wanted)
+    wanted = [f"n{number}: {checks.one_line(title)}" for number, title in enumerate(HOSTILE)]
+    beside = ["legend", "queued", "not connected"]
+    assert sorted(" ".join(text.split()) for text in texts) == sorted([*wanted, *beside])
     assert not page.getElementsByTagName("script")
+
+
+# many
+
+
+def many(count: int, connected: int, stages: int = 0, labels: int = 0) -> tuple[list[dict[str, object]], Edges]:
+    """So many tasks in every state, the first ``connected`` of them behind one another at random."""
+    chance = random.Random(count)
+    states = list(graph.LOOKS)
+    tasks = []
+    for number in range(count):
+        status, stage = states[number % len(states)], f"stage-{number % stages}" if stages else ""
+        made = node(f"n{number}", f"Do the thing that is number {number}", "queued" if status == "held" else status, stage=stage)
+        more = {"hold": "x" if status == "held" else "", "labels": [f"label-{number % labels}"] if labels else []}
+        tasks.append({**made, **more})
+    edges = {f"n{number}": [f"n{chance.randrange(max(0, number - 40), number)}"] for number in range(1, connected)}
+    return tasks, edges
+
+
+def drawn_size(page: str) -> tuple[float, float]:
+    """Width and height of an SVG in points."""
+    width, height = re.findall(r'(?:width|height)="([\d.]+)pt"', page)[:2]
+    return float(width), float(height)
+
+
+needs_dot = pytest.mark.skipif(not shutil.which("dot", path=os.environ.get("PATH")), reason="graphviz is not installed")
+
+
+@needs_dot
+@pytest.mark.parametrize(
+    ("connected", "stages", "labels"), [(0, 0, 0), (300, 5, 0), (300, 0, 7), (1000, 900, 0), (1000, 0, 0)],
+    ids=["none connected", "by stage", "by label", "a stage each", "neither"],
+)  # fmt: skip
+def test_a_thousand_tasks_fit_a_page(connected: int, stages: int, labels: int) -> None:
+    """The picture stays within a few screens either way, and every task is counted in it."""
+    tasks, edges = many(1000, connected, stages, labels)
+    page = graph.svg(graph.render(tasks, edges, "dot"))
+    width, height = drawn_size(page)
+    assert width < 6000 and height < 6000, (width, height)
+    counts = [int(count) for count in re.findall(r"(?:: |>)(\d+) tasks?<", page)]
+    assert sum(counts) == 1000
+
+
+@needs_dot
+def test_tasks_that_nothing_is_connected_to_stand_apart() -> None:
+    """A block of their own beside the graph, as deep as it is wide, not one row; from left to right."""
+    tasks, edges = many(190, 30)
+    text = graph.render(tasks, edges, "dot")
+    assert "rankdir=LR" in text and 'label="not connected"' in text
+    width, height = drawn_size(graph.svg(text))
+    assert width < 16_000 and height < 6000, (width, height)
+    assert all(f'"n{number}" [label=' in text for number in range(190))
+
+
+def test_each_status_has_a_shape_and_a_colour_and_stands_in_the_legend() -> None:
+    """No two states look alike in either, so that a print without colours can be read; the legend names those that occur."""
+    looks = graph.LOOKS.values()
+    assert len({look.shape for look in looks}) == len({look.fill for look in looks}) == len(looks)
+    tasks, edges = many(18, 9)
+    text = graph.render(tasks, edges, "dot")
+    legend = text.partition("subgraph cluster_legend {")[2].partition("}")[0]
+    for status, look in graph.LOOKS.items():
+        assert re.search(rf'"legend: {status}" \[label="{status}", fillcolor="{look.fill}", color="{look.line}"', legend), status
+        assert f"node [shape={look.shape}]" in text
+    assert '"legend: failed"' not in graph.render(PLAN[:2], {}, "dot")
+
+
+def test_a_folded_graph_keeps_what_waits_for_what() -> None:
+    """Stages are joined by as many dependencies as their tasks have; `whole` draws each task, however many."""
+    tasks = [node(f"{name}{number}", stage=stage) for name, stage in (("a", "first"), ("b", "then")) for number in range(150)]
+    edges = {f"b{number}": [f"a{number}"] for number in range(100)}
+    text = graph.render(tasks, edges, "dot")
+    assert '"group: first" -> "group: then" [label="100"];' in text
+    assert '"a5"' not in text and "first: 100 tasks" in text and "first: 50 tasks" in text
+    assert '"a5" -> "b5";' in graph.render(tasks, edges, "dot", whole=True)
+
+
+@pytest.mark.parametrize("title", HOSTILE)
+def test_a_hostile_stage_is_shown_as_it_is_when_folded(title: str) -> None:
+    """It is one line of a label, nothing of the format's syntax."""
+    tasks = [node(f"a{number}", stage=title) for number in range(250)]
+    label = re.search(r'\[label="((?:[^"\\]|\\.)*): 250 tasks', graph.render(tasks, {}, "dot"))
+    assert label and html.unescape(re.sub(r"\\(.)", r"\1", label[1])) == checks.one_line(title, 72)
+
+
+def test_what_is_drawn_without_a_box_stands_in_the_legend() -> None:
+    """A dependency that has ended is not among the tasks that are drawn: its name stands alone, and the legend says why."""
+    node = {"task_id": "t2", "title": "go on", "status": "queued"}
+    assert "no box: it has ended" in graph.render([node], {"t2": ["t1"]}, "dot")
+    assert "no box" not in graph.render([node], {"t2": []}, "dot")

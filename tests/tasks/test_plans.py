@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -16,10 +17,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mbox.tasks import planfile as plans
-from mbox.tasks.beads import hold_for, parse_beads
-from mbox.tasks.drafts import Draft, cycle_of, outside, without_cycles
 from mbox.errors import Usage
+from mbox.tasks import planfile
+from mbox.tasks.beads import hold_for, parse_beads
+from mbox.tasks.drafts import TaskDraft, cycle_of, outside, without_cycles
 
 FULL: dict[str, Any] = {
     "id": "build-1.x",
@@ -34,7 +35,7 @@ FULL: dict[str, Any] = {
     "max_attempts": 5,
     "payload": {"a": [1, None, True, 0.5, {"b": "\x00"}]},
 }
-FULL_DRAFT = Draft(
+FULL_DRAFT = TaskDraft(
     id="build-1.x",
     title="Build it, for $5",
     description="'''C:\\new\\table\n{{x}} $HOME 100%\n",
@@ -49,21 +50,21 @@ FULL_DRAFT = Draft(
 )
 
 
-def parse(text: str, name: str = "plan.yaml") -> list[Draft]:
+def parse(text: str, name: str = "plan.yaml") -> list[TaskDraft]:
     """The drafts in a plan, without where they came from."""
-    return [draft._replace(where="") for draft in plans.parse_plan(text.encode(), name)]
+    return [draft._replace(where="") for draft in planfile.parse_plan(text.encode(), name)]
 
 
 def refusal(data: bytes | str, name: str = "plan.yaml", beads: bool = False) -> str:
-    """What the user is told; always one line that starts with the file, exit 2."""
-    read = parse_beads if beads else plans.parse_plan
+    """What the user is told; always one line that starts with the file, in YAML with line and column, exit 2."""
+    read = parse_beads if beads else planfile.parse_plan
     with pytest.raises(Usage) as caught:
         read(data if isinstance(data, bytes) else data.encode(), name)
     said = str(caught.value)
     assert "\n" not in said
-    assert said.startswith(f"{name}: ")
+    assert re.match(rf"{re.escape(name)}(:[0-9]+:[0-9]+)?: ", said)
     assert caught.value.exit == 2
-    return said.removeprefix(f"{name}: ")
+    return said.removeprefix(f"{name}:").lstrip()
 
 
 # Our plan: what is taken
@@ -72,7 +73,7 @@ def refusal(data: bytes | str, name: str = "plan.yaml", beads: bool = False) -> 
 @pytest.mark.parametrize("name", ["plan.json", "plan", "-"])
 def test_a_json_plan_carries_every_field(name: str) -> None:
     """Every field arrives as it was written, from a file of any name; what is left out has its default."""
-    assert parse(json.dumps({"tasks": [FULL, {"title": "b"}]}, indent=1), name) == [FULL_DRAFT, Draft(None, "b")]
+    assert parse(json.dumps({"tasks": [FULL, {"title": "b"}]}, indent=1), name) == [FULL_DRAFT, TaskDraft(None, "b")]
 
 
 @pytest.mark.parametrize("name", ["plan.yaml", "plan.YML", "plan", "-"])
@@ -81,26 +82,26 @@ def test_a_yaml_plan_carries_every_field(name: str) -> None:
     tasks = {"tasks": [FULL, {"title": "b"}]}
     for flow in (False, True):
         text = yaml.safe_dump(tasks, allow_unicode=True, default_flow_style=flow)
-        assert parse(text, name) == [FULL_DRAFT, Draft(None, "b")]
+        assert parse(text, name) == [FULL_DRAFT, TaskDraft(None, "b")]
 
 
 @pytest.mark.parametrize("name", ["plan.jsonl", "plan.ndjson", "plan.json", "plan", "-"])
 def test_json_lines_carry_every_field(name: str) -> None:
     """One task a line; blank lines, a byte order mark and Windows line ends do no harm, nor does U+2028 in a string."""
     lines = [json.dumps(FULL), "", json.dumps({"title": "b", "description": "x\u2028y"}, ensure_ascii=False)]
-    assert parse("\ufeff" + "\r\n".join(lines), name) == [FULL_DRAFT, Draft(None, "b", "x\u2028y")]
+    assert parse("\ufeff" + "\r\n".join(lines), name) == [FULL_DRAFT, TaskDraft(None, "b", "x\u2028y")]
 
 
 @pytest.mark.parametrize("name", ["plan.jsonl", "plan.json", "-"])
 def test_a_single_line_is_a_task(name: str) -> None:
     """A JSON Lines file of one task is not taken for a plan without tasks."""
-    assert parse('{"title": "a"}\n', name) == [Draft(None, "a")]
+    assert parse('{"title": "a"}\n', name) == [TaskDraft(None, "a")]
 
 
 def test_every_draft_says_where_it_stands() -> None:
     """``where`` is the file and the entry's number, in JSON Lines the line's, to start the caller's own messages."""
-    plan = plans.parse_plan(b"tasks: [{title: a}, {title: b}]", "p.yaml")
-    lines = plans.parse_plan(b'{"title":"a"}\n\n{"title":"b"}\n', "p.jsonl")
+    plan = planfile.parse_plan(b"tasks: [{title: a}, {title: b}]", "p.yaml")
+    lines = planfile.parse_plan(b'{"title":"a"}\n\n{"title":"b"}\n', "p.jsonl")
     assert [draft.where for draft in plan] == ["p.yaml: task 1", "p.yaml: task 2"]
     assert [draft.where for draft in lines] == ["p.jsonl: line 1", "p.jsonl: line 3"]
 
@@ -125,45 +126,46 @@ def test_yaml_and_json_mean_the_same(payload: Any, description: str) -> None:
 def test_json_is_read_without_loading_yaml() -> None:
     """A plan in JSON Lines or a beads file does not pay for the import of a YAML parser."""
     code = (
-        "import sys; from mbox import beads, plans; plans.parse_plan(b'{\"title\": \"a\"}', 'p.jsonl');"
+        "import sys; from mbox.tasks import beads; from mbox.tasks import planfile as plans; "
+        "plans.parse_plan(b'{\"title\": \"a\"}', 'p.jsonl');"
         'beads.parse_beads(b\'{"id": "a-1", "title": "a"}\', "b"); assert "yaml" not in sys.modules'
     )
-    env = {**os.environ, "PYTHONPATH": str(Path(str(plans.__file__)).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(str(planfile.__file__)).parents[2])}
     subprocess.run([sys.executable, "-c", code], env=env, check=True)
 
 
 # Our plan: what is refused
 
 REFUSED_FIELDS = [
-    ("title: yes", "title is true, not text: write it in quotes"),
-    ("title: 12", "title is 12, not text: write it in quotes"),
-    ("title: null", "title is null, not text: write some, or leave the field out"),
-    ("title: [a]", "title is a list, not text"),
+    ("title: yes", "title must be text, not true: write it in quotes"),
+    ("title: 12", "title must be text, not 12: write it in quotes"),
+    ("title: null", "title must be text, not null: write some, or leave the field out"),
+    ("title: [a]", "title must be text, not a list"),
     ("title: ''", "title is empty"),
     ('title: "a\\nb"', "title contains a line break"),
     ('title: "a\\x1b[1m"', "title contains a control or bidi character (\\x1b)"),
     ("title: fix $HOME", "title: the shell did not expand $HOME"),
     ("stage: impl", "title is missing"),
-    ("titel: a", "no field 'titel'; did you mean title?"),
-    ("xyzzy: a", "no field 'xyzzy'; a task has id, title,"),
-    ("issue_type: bug", "no field 'issue_type'; a beads file needs --from beads"),
-    ("title: a, id: 3", "id is 3, not text"),
+    ("titel: a", "unknown key 'titel'; did you mean title?"),
+    ("xyzzy: a", "unknown key 'xyzzy'; known: id, title,"),
+    ("issue_type: bug", "unknown key 'issue_type'; a beads file needs --from beads"),
+    ("title: a, id: 3", "id must be text, not 3"),
     ("title: a, id: Build It", "id: task name 'Build It': use a-z 0-9"),
     ("title: a, id: t12", "id: task id 't12'"),
     ("title: a, id: r0", "id: task id 'r0'"),
     ("title: a, id: con", "id: task name 'con'"),
-    ("title: a, depends_on: b", "depends_on is 'b', not a list: put it in [ ]"),
+    ("title: a, depends_on: b", "depends_on must be a list such as [a, b], not 'b'"),
     ("title: a, depends_on: [b, b]", "depends_on has 'b' twice"),
-    ("title: a, depends_on: [7]", "depends_on is 7, not text"),
+    ("title: a, depends_on: [7]", "depends_on must be text, not 7"),
     ("title: a, depends_on: ['../b']", "depends_on: not an id: '../b'"),
     ("title: a, touched_paths: [a, '']", "touched_paths has an empty pattern"),
-    ("title: a, priority: urgent", "priority is 'urgent', not a number from 0 to 9 (9 first; 8 and 9 are urgent)"),
-    ("title: a, priority: 10", "priority is 10, not a number"),
-    ("title: a, priority: -1", "priority is -1, not a number"),
-    ("title: a, priority: 5.0", "priority is 5.0, not a number"),
-    ("title: a, priority: true", "priority is true, not a number"),
-    ("title: a, max_attempts: 0", "max_attempts is 0, not a number from 1"),
-    ("title: a, labels: {}", "labels is a mapping, not a list"),
+    ("title: a, priority: urgent", "priority must be a number from 0 to 9 (9 first; 8 and 9 are urgent), not 'urgent'"),
+    ("title: a, priority: 10", "priority must be a number from 0 to 9 (9 first; 8 and 9 are urgent), not 10"),
+    ("title: a, priority: -1", "priority must be a number from 0 to 9 (9 first; 8 and 9 are urgent), not -1"),
+    ("title: a, priority: 5.0", "priority must be a number from 0 to 9 (9 first; 8 and 9 are urgent), not 5.0"),
+    ("title: a, priority: true", "priority must be a number from 0 to 9 (9 first; 8 and 9 are urgent), not true"),
+    ("title: a, max_attempts: 0", "max_attempts must be a number from 1 to 1000, not 0"),
+    ("title: a, labels: {}", "labels must be a list such as [a, b], not a mapping"),
     ("title: a, labels: [two words]", "labels 'two words' is not one word"),
     ("title: a, requires: ['a,b']", "requires 'a,b' is not one word"),
     ("title: a, stage: in work", "stage 'in work' is not one word"),
@@ -174,33 +176,35 @@ REFUSED_FIELDS = [
 
 @pytest.mark.parametrize(("fields", "said"), REFUSED_FIELDS)
 def test_a_field_that_does_not_fit_is_named_with_its_entry(fields: str, said: str) -> None:
-    """File, entry number and field, on one line, with the mend; nothing is coerced, no unknown field is skipped."""
-    assert refusal(f"tasks:\n- {{title: fine}}\n- {{{fields}}}\n").startswith(f"task 2: {said}")
+    """File, line, entry number and field, on one line, with the mend; nothing is coerced, no unknown field is skipped."""
+    place, _, told = refusal(f"tasks:\n- {{title: fine}}\n- {{{fields}}}\n").partition(": ")
+    assert re.fullmatch(r"3:[0-9]+", place)
+    assert told.startswith(f"task 2: {said}")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("tasks: [{title: a, title: b}]", "line 1: 'title' stands twice in one mapping"),
+        ("tasks: [{title: a, title: b}]", "1:20: 'title' stands twice in one mapping: take one of the two out"),
         (
             "tasks:\n- title: a\n  payload: {due: 2026-01-14}",
-            "line 3: YAML reads '2026-01-14' as timestamp: use quotes",
+            "3:18: YAML reads '2026-01-14' as timestamp: use quotes",
         ),
-        ("tasks:\n- title: a\n  payload: {at: 12:30}", "line 3: YAML reads '12:30' as int: use quotes"),
-        ("tasks: [{title: a, payload: {1: x}}]", "line 1: the key 1 is not text: write it in quotes"),
-        ("tasks: [{title: !!python/name:os.system x}]", "line 1: YAML reads 'x' as python/name:os.system"),
-        ("tasks: [{title: a, payload: !!set {a}}]", "line 1: tag 'tag:yaml.org,2002:set'"),
-        ("tasks: [{title: a, payload: !!int ''}]", "line 1: '' is no int"),
-        ("tasks: [{title: a}]\nname: x", "no field 'name': a plan has tasks and nothing else"),
-        ("tasks: []", "no task in it"),
+        ("tasks:\n- title: a\n  payload: {at: 12:30}", "3:17: YAML reads '12:30' as int: use quotes"),
+        ("tasks: [{title: a, payload: {1: x}}]", "1:30: the key 1 is not text: write it in quotes"),
+        ("tasks: [{title: !!python/name:os.system x}]", "1:17: YAML reads 'x' as python/name:os.system"),
+        ("tasks: [{title: a, payload: !!set {a}}]", "1:29: tag 'tag:yaml.org,2002:set'"),
+        ("tasks: [{title: a, payload: !!int ''}]", "1:29: '' is no int"),
+        ("tasks: [{title: a}]\nname: x", "2:1: unknown key 'name'; known: tasks"),
+        ("tasks: []", "1:1: no task in it"),
         ("", "empty; a plan is {tasks: [...]}"),
         (" \n", "empty; a plan is {tasks: [...]}"),
-        ("- title: a", "a plan is {tasks: [...]}"),
-        ("tasks:\n\t- a", "line 2: not YAML: "),
-        ("tasks: [{title: a}]\n---\ntasks: []", "line 2: a second document"),
+        ("- title: a", "1:1: a plan is {tasks: [...]}"),
+        ("tasks:\n\t- a", "2:1: not YAML: "),
+        ("tasks: [{title: a}]\n---\ntasks: []", "2:1: a second document: a file is one"),
         ("tasks: [{title: a, id: x}, {title: b}, {title: c, id: x}]", "task 3: id x is taken by task 1"),
-        ("tasks: [a]", "task 1: a task is a mapping with at least a title, not 'a'"),
-        ("tasks: [\x00]", "not YAML: "),
+        ("tasks: [a]", "1:9: task 1: a task must be a mapping with at least a title, not 'a'"),
+        ("tasks: [\x00]", "1:9: not YAML: "),
     ],
 )
 def test_a_yaml_file_that_does_not_fit_is_refused(text: str, said: str) -> None:
@@ -213,20 +217,21 @@ def test_a_yaml_file_that_does_not_fit_is_refused(text: str, said: str) -> None:
     [
         ('{"tasks":[{"title":"a","title":"b"}]}', "p.json", "'title' stands twice in one object"),
         (
-            '{"tasks":[\n{"title":"a",}]}',
+            '{"tasks":[\n{"title" "a"}]}',
             "p.json",
-            "not JSON: Expecting property name enclosed in double quotes at line 2",
+            "not JSON: Expecting ':' delimiter at line 2, column 10",
         ),
         ('{"tasks":[{"title":"a","payload":NaN}]}', "p.json", "NaN is not JSON"),
         ('{"tasks":[{"title":"a","payload":1e999}]}', "p.json", "task 1: payload has a number that JSON has not"),
-        ('{"tasks":[{"title":"\\ud800"}]}', "p.json", "task 1: title is not UTF-8"),
+        ('{"tasks":[{"title":"\\ud800"}]}', "p.json", "task 1: title is not UTF-8: '\\ud800' is half a character; leave it out"),
+        ('{"tasks":[{"title":"a","payload":' + "1" * 5000 + "}]}", "p.json", "a number of more than 4300 digits: write"),
         ('{"tasks":[{"title":"a","payload":["\\ud800"]}]}', "p.json", "task 1: payload is not UTF-8"),
         ('{"tasks":[{"title":"a","description":"\\u0000"}]}', "p.json", "task 1: description contains NUL"),
         ('[{"title":"a"}]', "p.json", "a plan is {tasks: [...]}"),
         ('{"title":"a"}\n\n{"title":"b"', "-", "line 3: not JSON: "),
-        ('{"title":"a"}\n{"titel":"b"}', "p.jsonl", "line 2: no field 'titel'; did you mean title?"),
+        ('{"title":"a"}\n{"titel":"b"}', "p.jsonl", "line 2: unknown key 'titel'; did you mean title?"),
         ('{"title":"a","id":"x"}\n{"title":"b","id":"x"}', "p.jsonl", "line 2: id x is taken by line 1"),
-        ('{"title":"a"}\n7', "p.jsonl", "line 2: a task is a mapping"),
+        ('{"title":"a"}\n7', "p.jsonl", "line 2: a task must be a mapping"),
         ("\n\n", "p.jsonl", "empty; a plan is"),
     ],
 )
@@ -237,13 +242,13 @@ def test_a_json_file_that_does_not_fit_is_refused(text: str, name: str, said: st
 
 def test_bytes_that_are_no_text_are_named_by_line() -> None:
     """Not UTF-8: the line that is not."""
-    assert refusal(b"tasks:\n- title: \xff", "p.yaml") == "line 2: not UTF-8: convert the file"
+    assert refusal(b"tasks:\n- title: \xff", "p.yaml") == "2:10: not UTF-8: convert the file"
 
 
 def test_the_name_of_a_file_cannot_break_the_line() -> None:
     """A newline or an escape in the file's name is shown in the message, not obeyed."""
     with pytest.raises(Usage, match=r"^a\\nb\\x1b: empty; a plan is"):
-        plans.parse_plan(b"", "a\nb\x1b")
+        planfile.parse_plan(b"", "a\nb\x1b")
 
 
 def test_a_file_costs_no_more_than_its_size() -> None:
@@ -291,7 +296,7 @@ def test_dependencies_outside_the_file_are_named() -> None:
 # beads
 
 
-def beads(*issues: dict[str, Any]) -> list[Draft]:
+def beads(*issues: dict[str, Any]) -> list[TaskDraft]:
     """The drafts of these issues; each has an id and a title if it says nothing else."""
     whole = [{"id": f"bd-{number}", "title": "T", **issue} for number, issue in enumerate(issues, 1)]
     return parse_beads("\n".join(map(json.dumps, whole)).encode(), "issues.jsonl")
@@ -321,7 +326,7 @@ def test_priorities_are_spread_over_ours() -> None:
     assert [draft.priority for draft in beads(*({"priority": n} for n in range(5)), {})] == [9, 7, 5, 3, 1, 5]
     for bad in (5, -1, "1", True):
         line = json.dumps({"id": "bd-1", "title": "T", "priority": bad})
-        assert refusal(line, "i.jsonl", beads=True).startswith("line 1: priority is ")
+        assert refusal(line, "i.jsonl", beads=True).startswith("line 1: priority must be a number from 0 to 4, not ")
 
 
 def test_blocks_become_dependencies_and_other_links_stay_in_the_payload() -> None:
@@ -356,7 +361,7 @@ def test_every_field_has_a_home() -> None:
         "comments": [{"id": 1, "text": "hm"}],
     }
     (draft,) = beads(issue)
-    assert draft == Draft(
+    assert draft == TaskDraft(
         id="bd-1",
         title="T",
         description="Long\nstory",
@@ -419,15 +424,15 @@ def test_a_blocker_that_is_nowhere_holds_the_issue() -> None:
         ('{"id": "bd-2", "id": "bd-3", "title": "T"}', "'id' stands twice"),
         ("[]", "an issue is an object, not a list"),
         ('{"title": "T"}', "id is missing"),
-        ('{"id": 7, "title": "T"}', "id is 7, not text"),
+        ('{"id": 7, "title": "T"}', "id must be text, not 7"),
         ('{"id": "t7", "title": "T"}', "id: task id 't7'"),
         ('{"id": "-x", "title": "T"}', "id: task name '-x'"),
         ('{"id": "bd-1", "title": "T"}', "id bd-1 is taken by line 1; rename one"),
         ('{"id": "BD-1", "title": "T"}', "id BD-1 and bd-1 both become bd-1, taken by line 1; rename one"),
         ('{"id": "bd-2"}', "title is missing"),
         ('{"id": "bd-2", "title": "\\n"}', "title is empty"),
-        ('{"id": "bd-2", "title": "T", "status": 3}', "status is 3, not text"),
-        ('{"id": "bd-2", "title": "T", "labels": "x"}', "labels is 'x', not a list"),
+        ('{"id": "bd-2", "title": "T", "status": 3}', "status must be text, not 3: write it in quotes"),
+        ('{"id": "bd-2", "title": "T", "labels": "x"}', "labels must be a list such as [a, b], not 'x'"),
         ('{"id": "bd-2", "title": "T", "labels": [1]}', "labels has 1, not text"),
         ('{"id": "bd-2", "title": "T", "created_at": "soon"}', "created_at is 'soon', not an RFC 3339 time"),
         ('{"id": "bd-2", "title": "T", "dependencies": ["bd-1"]}', "dependencies has 'bd-1', not an object"),
@@ -475,7 +480,7 @@ REAL = [
 RELAY = "agent-relay_2026-02-16_439_cycle"
 
 
-def real(shared_data: Path, file: str) -> tuple[list[dict[str, Any]], list[Draft]]:
+def real(shared_data: Path, file: str) -> tuple[list[dict[str, Any]], list[TaskDraft]]:
     """The issues of a real file, and the drafts made of it."""
     data = (shared_data / "beads" / f"{file}.jsonl").read_bytes()
     return [json.loads(line) for line in data.splitlines()], parse_beads(data, file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,24 +12,17 @@ import pytest
 
 from conftest import Run
 from kit import journaled, tree
-from mbox.tasks import claims
-from mbox.tasks import notes
-from mbox.tasks import planning
-from mbox.tasks import planfile as plans
-from mbox.tasks import ready
-from mbox.tasks import reviews
-from mbox.tasks import batches as selections
-from mbox.tasks import lifecycle as tasks
-from mbox.reservations import reserving as reservations
-from mbox.mail import sending as mail
-from mbox.agents import registry as agents
-from mbox.format import documents
-from mbox.format import places
-from mbox.tasks.beads import parse_beads
-from mbox.tasks.drafts import Draft
+from mbox.agents import registry
 from mbox.errors import MboxError, NotFound, Nothing, NotYours, Refused, TimedOut, Usage
-from mbox.reservations.reserving import Wanted
-from mbox.store.store import Actor
+from mbox.format import documents, globs, places
+from mbox.mail import inbox, sending
+from mbox.reservations import reserving
+from mbox.reservations.reserving import ReservationRequest
+from mbox.store import transaction
+from mbox.store.store import Actor, Store, Transaction
+from mbox.tasks import batches, claims, lifecycle, notes, planfile, planning, ready, reviews
+from mbox.tasks.beads import parse_beads
+from mbox.tasks.drafts import TaskDraft
 from taskkit import ANN, BOB, LEASE, RAE, USER, World, opened
 
 Row = dict[str, Any]
@@ -145,7 +138,7 @@ def check_fields(w: World, before: Row, after: Row, verb: str, who: Actor) -> No
     if after["status"] == "queued":
         assert (after["owner"], after["incarnation"], after["reviewer"]) == (None, 0, None)
     elif verb == "claim":
-        assert (after["owner"], after["incarnation"]) == who
+        assert (after["owner"], after["incarnation"]) == who.who
     else:
         assert (after["owner"], after["incarnation"]) == (before["owner"], before["incarnation"])
     said = {"fail": "too hard", "reject": "no tests", "cancel": "not wanted"}
@@ -169,13 +162,27 @@ def test_token_must_match(w: World, verb: str) -> None:
 def test_older_incarnation(w: World, verb: str, tmp_path: Path) -> None:
     """A process of an older incarnation changes nothing (exit 5), and a newer one does not hold what the older held."""
     task_id = bring(w, {"review": "review", "requeue": "failed"}.get(verb, "claimed"))
-    agents.add(w.store, USER, "ann", {}, new=True)
+    registry.add(w.store, USER, "ann", {}, new=True)
     before = tree(tmp_path)
     assert w.exit_of(verb, ANN, task_id) == 5
     assert tree(tmp_path) == before
     if verb in ("claim", "start", "done", "submit", "fail", "release"):
         with pytest.raises(NotYours, match="older incarnation of you"):
             w.verb(verb, Actor("ann", 2), task_id)
+
+
+def test_a_later_incarnation_is_called_one(w: World) -> None:
+    """A store that went back, or a lost file, can leave a task to an incarnation that is yet to come: it is not called older."""
+    task_id = w.add()
+    w.claim(ANN, task_id)
+
+    def decide(tx: Transaction) -> None:
+        lifecycle.put(tx, {**lifecycle.find(tx, task_id), "incarnation": 2})
+        tx.record("store.adopt", [task_id])
+
+    w.store.transact(decide, USER)
+    with pytest.raises(NotYours, match=r"a later incarnation of you \(2, you are 1\)"):
+        w.verb("done", ANN, task_id)
 
 
 @pytest.mark.parametrize("verb", ["start", "done", "submit", "fail", "release", "renew"])
@@ -231,10 +238,14 @@ def test_renew_at_once(w: World) -> None:
     w.claim(ANN, task_id)
     w.host.advance(60)
     count = w.records()
-    assert tasks.renew(w.store, ANN, task_id, dry_run=True)["status"] == "claimed"
+    assert lifecycle.renew(w.store, ANN.trial(), task_id)["status"] == "claimed"
     lease = w.store.load_lease(places.task_lease(task_id))
     assert lease and lease.left(w.host) == LEASE - 60
-    w.verb("renew", ANN, task_id)
+    assert w.verb("renew", ANN, task_id)["left"] == "30m"
+    short = w.add()
+    w.claim(ANN, short, lease=60)
+    assert w.verb("renew", ANN, short)["left"] == "60s", "what is left of its own lease, not of the usual one"
+    count = w.records()
     for path in (places.task_lease(task_id), places.lease(w.reserved()[0])):
         lease = w.store.load_lease(path)
         assert lease and lease.left(w.host) == LEASE
@@ -271,6 +282,56 @@ def test_void_lease(w: World) -> None:
     w.store.drop_index()
     w.pass_time(1)
     assert w.verb("done", ANN, task_id)["status"] == "done"
+
+
+def test_void_lease_with_time_left(w: World) -> None:
+    """A lease under an older token holds nothing, however long it runs; when it comes due the attempt is not over."""
+    task_id = w.add()
+    w.claim(ANN, task_id)
+    path = places.task_lease(task_id)
+    lease = w.store.load_lease(path)
+    assert lease
+    w.store.write_lease(path, lease._replace(token=lease.token - 1))
+    w.store.drop_index()
+    for verb in ("start", "done", "release", "claim"):
+        assert w.exit_of(verb, ANN, task_id) == 5, verb
+    w.pass_time(LEASE + 1)
+    found = w.store.load_lease(path)
+    assert found and (found.token, found.holder, round(found.left(w.host))) == (lease.token, "ann", LEASE)
+    assert (w.status(task_id), w.doc(task_id)["attempt_count"]) == ("claimed", 0)
+    assert w.verb("done", ANN, task_id)["status"] == "done"
+
+
+def test_void_review_lease(w: World) -> None:
+    """The same for the reviewer's: under an older token it holds nothing, and its end ends no review."""
+    task_id = w.add()
+    w.claim(ANN, task_id)
+    w.verb("submit", ANN, task_id)
+    w.verb("review", RAE, task_id)
+    path = places.review_lease(task_id)
+    lease = w.store.load_lease(path)
+    assert lease
+    w.store.write_lease(path, lease._replace(token=lease.token - 1))
+    w.store.drop_index()
+    assert w.exit_of("approve", RAE, task_id) == 5
+    w.pass_time(LEASE + 1)
+    found = w.store.load_lease(path)
+    assert found and (found.token, found.holder) == (lease.token, "rae")
+    assert w.verb("approve", RAE, task_id)["status"] == "done"
+
+
+def test_the_holder_claims_again_without_queueing(w: World) -> None:
+    """A claim that would wait and is the holder's own already is answered at once: it stands in no line for itself."""
+    task_id = w.add("a task", "src/**")
+    token = w.claim(ANN, task_id)["token"]
+    stood: list[tuple[str, list[str]]] = []
+    wish = claims.ClaimRequest()
+    for given in (None, token):
+        again = claims.claim_id(w.store, ANN, task_id, wish, given, lambda tx, paths: stood.append((tx.actor.name, paths)))
+        assert (again["token"], again["already"], stood) == (token, True, [])
+    with pytest.raises(NotYours):
+        claims.claim_id(w.store, BOB, task_id, wish, None, lambda tx, paths: stood.append((tx.actor.name, paths)))
+    assert stood == [("bob", ["src/**"])]
 
 
 def test_cancelled_holder_is_told(w: World) -> None:
@@ -348,7 +409,7 @@ def test_claim_counts_as_explain_does(w: World) -> None:
     rows = ready.explain(w.store, "bob")
     assert said == "nothing ready: " + ", ".join(f"{row['count']} {row['reason']}" for row in rows)
     with pytest.raises(Nothing, match="no task is open"):
-        selections.cancel(w.store, USER, where=selections.Filter())
+        batches.cancel(w.store, USER, where=batches.TaskFilter())
         w.claim(BOB)
 
 
@@ -418,7 +479,7 @@ def test_no_reserve(w: World) -> None:
     w.claim(ANN, reserve=False)
     assert w.reserved() == []
     other = w.add("b", "b.py")
-    reservations.reserve(w.store, BOB, Wanted(["b.py"], 600))
+    reserving.reserve(w.store, BOB, ReservationRequest(["b.py"], 600))
     with pytest.raises(Nothing):
         w.claim(ANN, reserve=False)
     assert w.exit_of("claim", ANN, other) == 5
@@ -475,7 +536,7 @@ def test_reclaimed_task_shows_what_was_left(w: World) -> None:
 
 def test_more_expired_than_a_command_sweeps(w: World) -> None:
     """A claim goes on sweeping until it finds what it asks for, or there is nothing more to sweep."""
-    planning.import_drafts(w.store, USER, [Draft(None, f"{n}") for n in range(150)])
+    planning.import_drafts(w.store, USER, [TaskDraft(None, f"{n}") for n in range(150)])
     made = [row["task_id"] for row in ready.rows(w.store)]
     for n, task_id in enumerate(made):
         w.claim(BOB, task_id, lease=10 + n)
@@ -522,14 +583,17 @@ def test_dead_dependency_blocks(w: World, end: str) -> None:
     assert w.claim(ANN)["task_id"] == second
 
 
-def test_index_is_not_believed(w: World, tmp_path: Path) -> None:
-    """A task whose document says otherwise than the index (edited by hand) is not claimed."""
-    wrong, right = w.add("wrong"), w.add("right")
-    path = tmp_path / places.task(wrong)
-    path.write_text(path.read_text().replace('"hold": ""', '"hold": "by hand"'))
-    assert w.claim(ANN)["task_id"] == right
-    with pytest.raises(Nothing):
-        w.claim(ANN)
+def test_a_file_that_says_otherwise_than_the_journal_is_not_believed(w: World, tmp_path: Path) -> None:
+    """What the toolkit keeps comes from the journal: the file is put back, and what stood there is kept."""
+    first, second = w.add("first"), w.add("second")
+    path = tmp_path / places.task(first)
+    before = path.read_text()
+    path.write_text(before.replace('"hold": ""', '"hold": "by hand"'))
+    assert w.claim(ANN)["task_id"] == first
+    (kept,) = (tmp_path / places.ASIDE).iterdir()
+    assert "by hand" in kept.read_text() and "by hand" not in path.read_text()
+    path.write_text(before)
+    assert w.claim(BOB)["task_id"] == second and w.exit_of("claim", BOB, first) == 5
 
 
 # -- parked tasks ------------------------------------------------------------------------------------------------------
@@ -551,9 +615,9 @@ def count_reads(w: World, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_parked_tasks(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tasks under somebody's reservation are looked at once, not at every claim, and are free when it ends."""
-    planning.import_drafts(w.store, USER, [Draft(None, f"task {n}", touched_paths=(f"src/{n}.py",)) for n in range(40)])
+    planning.import_drafts(w.store, USER, [TaskDraft(None, f"task {n}", touched_paths=(f"src/{n}.py",)) for n in range(40)])
     free = w.add("free", priority=0)
-    rid = reservations.reserve(w.store, BOB, Wanted(["src"], 600))["reservation_id"]
+    rid = reserving.reserve(w.store, BOB, ReservationRequest(["src"], 600))["reservation_id"]
     reads = count_reads(w, monkeypatch)
     assert w.claim(ANN)["task_id"] == free
     assert len(set(reads)) >= 41
@@ -561,14 +625,14 @@ def test_parked_tasks(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     reads.clear()
     assert w.claim(ANN)["task_id"] == free
     assert len(set(reads)) < 4
-    reservations.release(w.store, BOB, [rid], [])
+    reserving.release(w.store, BOB, [rid], [])
     assert w.claim(ANN)["title"] == "task 0"
 
 
 def test_holder_claims_what_it_parked(w: World) -> None:
     """Who holds the reservation can claim the tasks that are parked under it, in their order."""
     w.add("one", "src/1.py"), w.add("two", "src/2.py", priority=7)
-    reservations.reserve(w.store, BOB, Wanted(["src"], 600))
+    reserving.reserve(w.store, BOB, ReservationRequest(["src"], 600))
     with pytest.raises(Nothing):
         w.claim(ANN)
     assert w.claim(BOB)["title"] == "two"
@@ -578,7 +642,7 @@ def test_holder_claims_what_it_parked(w: World) -> None:
 def test_parked_until_expiry(w: World) -> None:
     """Parked tasks are free when the reservation's lease runs out, when a task ends it, and when their paths change."""
     one, two = w.add("one", "src/1.py"), w.add("two", "src/1.py")
-    reservations.reserve(w.store, BOB, Wanted(["src"], 600))
+    reserving.reserve(w.store, BOB, ReservationRequest(["src"], 600))
     with pytest.raises(Nothing):
         w.claim(ANN)
     planning.update(w.store, USER, two, {"touched_paths": ["lib/1.py"]})
@@ -592,10 +656,10 @@ def test_parked_until_expiry(w: World) -> None:
 def test_parked_under_what_shrinks(w: World) -> None:
     """Tasks parked under a reservation are free when it gives their paths back and keeps others."""
     one = w.add("one", "src/1.py")
-    reservations.reserve(w.store, BOB, Wanted(["src", "lib"], 600))
+    reserving.reserve(w.store, BOB, ReservationRequest(["src", "lib"], 600))
     with pytest.raises(Nothing):
         w.claim(ANN)
-    reservations.release(w.store, BOB, [], ["src"])
+    reserving.release(w.store, BOB, [], ["src"])
     assert len(w.reserved()) == 1
     assert w.claim(ANN)["task_id"] == one
 
@@ -613,13 +677,88 @@ def test_parked_under_a_task(w: World) -> None:
 def test_many_parked(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """More parked tasks than one transaction looks at: the search goes on in the next, and finds what is behind."""
     monkeypatch.setattr(claims, "PARKED", 8)
-    planning.import_drafts(w.store, USER, [Draft(None, f"task {n}", touched_paths=("src/a.py",)) for n in range(30)])
+    planning.import_drafts(w.store, USER, [TaskDraft(None, f"task {n}", touched_paths=("src/a.py",)) for n in range(30)])
     free = w.add("free", priority=0)
-    reservations.reserve(w.store, BOB, Wanted(["src"], 600))
-    assert claims.claim(w.store, ANN, claims.Wish(), dry_run=True)["task_id"] == free
+    reserving.reserve(w.store, BOB, ReservationRequest(["src"], 600))
+    assert claims.claim(w.store, ANN.trial(), claims.ClaimRequest())["task_id"] == free
     assert w.claim(ANN)["task_id"] == free
     with pytest.raises(Nothing, match="1 in work, 30 reserved"):
         w.claim(ANN)
+
+
+# -- what very many may cost --------------------------------------------------------------------------------------------
+
+
+def test_a_search_gives_up_the_lock_when_its_steps_are_spent(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks that are hard to tell from what is reserved are parked over several decisions; an honest one is found exactly."""
+    hard = "{*a*b,*c*d}" + "{*a?,*b?}" * 4 + "*a?[b-d]" * 12
+    reserving.reserve(w.store, BOB, ReservationRequest([f"{hard}{n}x" for n in range(4)], 600))
+    for n in range(5):
+        w.add("hard", f"{hard}{n}y")
+    free = w.add("free", "src/a.py", priority=0)
+    monkeypatch.setattr(globs.Effort, "__init__", with_steps(20_000))
+    tries = count_decisions(w.store, monkeypatch)
+    assert claims.claim(w.store, ANN.trial(), claims.ClaimRequest())["task_id"] == free
+    assert w.claim(ANN)["task_id"] == free
+    assert len(tries) > 4
+
+
+def with_steps(steps: int) -> Callable[[globs.Effort], None]:
+    """Efforts that have so many steps."""
+    made = globs.Effort.__init__
+    return lambda effort: made(effort, steps)
+
+
+def count_decisions(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[Actor]:
+    """The actors of every decision from now on."""
+    found, transact = list[Actor](), store.transact
+
+    def counted(decide: Callable[[Transaction], Any], actor: Actor) -> Any:
+        found.append(actor)
+        return transact(decide, actor)
+
+    monkeypatch.setattr(store, "transact", counted)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("bound", "drafts", "said"),
+    [
+        ("TASKS", [TaskDraft(f"x{n}", "t") for n in range(4)], "4 tasks, at most 3"),
+        ("EDGES", [TaskDraft(f"x{n}", "t", depends_on=("a",)) for n in range(4)], "4 dependencies, at most 3"),
+        ("DEPENDENCIES", [TaskDraft("x", "t", depends_on=tuple("abcd"))], "4 tasks, at most 3"),
+    ],
+)
+def test_a_plan_beyond_the_bounds_is_refused_with_the_number(
+    w: World, monkeypatch: pytest.MonkeyPatch, bound: str, drafts: list[TaskDraft], said: str
+) -> None:
+    """Tasks and dependencies of one plan, and of one task, are bounded, before the lock is taken."""
+    w.add("a", id="a")
+    monkeypatch.setattr(planning, bound, 3)
+    tries = count_decisions(w.store, monkeypatch)
+    with pytest.raises(Usage, match=said):
+        planning.import_drafts(w.store, USER, drafts)
+    assert not tries
+
+
+def test_a_plan_reads_each_dependency_once(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many tasks that depend on the same few cost a reading for each of these, not for each dependency."""
+    deps = tuple(w.add("first") for _ in range(3))
+    reads: list[str] = []
+    plain = Transaction.status
+    monkeypatch.setattr(Transaction, "status", lambda tx, task_id: (reads.append(task_id), plain(tx, task_id))[1])
+    planning.import_drafts(w.store, USER, [TaskDraft(f"x{n}", "t", depends_on=deps) for n in range(20)])
+    assert sorted(task_id for task_id in reads if task_id in deps) == sorted(deps)
+
+
+def test_a_batch_ends_with_its_bytes(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large tasks are changed over several records, every one of them."""
+    ids = [w.add("large", description="x" * 1000) for _ in range(5)]
+    monkeypatch.setattr(transaction, "LADEN", 8000)
+    count = w.records()
+    done = batches.cancel(w.store, USER, ["nothing", *ids])
+    assert ([row["task_id"] for row in done.changed], len(done.errors)) == (ids, 1)
+    assert w.records() == count + 3
 
 
 # -- reviews -----------------------------------------------------------------------------------------------------------
@@ -635,11 +774,11 @@ def test_submit_to(w: World) -> None:
     task_id = w.add("Parse", "a.py")
     w.claim(ANN, task_id)
     with pytest.raises(Refused):
-        tasks.submit(w.store, ANN, task_id, "ann")
+        lifecycle.submit(w.store, ANN, task_id, "ann")
     with pytest.raises(NotFound):
-        tasks.submit(w.store, ANN, task_id, "ray")
+        lifecycle.submit(w.store, ANN, task_id, "ray")
     count = w.records()
-    tasks.submit(w.store, ANN, task_id, "rae", result={"commit": "1f"})
+    lifecycle.submit(w.store, ANN, task_id, "rae", result={"commit": "1f"})
     assert w.records() == count + 1
     assert subjects(w, "rae") == [f"review {task_id}: Parse"]
     assert w.reserved() == []
@@ -651,18 +790,53 @@ def test_submit_to(w: World) -> None:
     assert w.exit_of("reject", RAE, task_id) == 5
 
 
+def test_a_claim_renews_what_was_kept(w: World) -> None:
+    """`submit --keep`, reject, claim by the same owner: the reservation it has goes on, under its id, with the new lease."""
+    task_id = w.add("a task", "src/*.py", "lib/**")
+    rid = w.claim(ANN, task_id)["reservation_id"]
+    for _ in range(3):
+        lifecycle.submit(w.store, ANN, task_id, keep=True)
+        w.pass_time(LEASE - 60)
+        reviews.take(w.store, RAE, task_id)
+        reviews.reject(w.store, RAE, task_id, "no tests")
+        tried = claims.claim_id(w.store, ANN.trial(), task_id, claims.ClaimRequest())
+        assert tried["reservation_id"] == rid
+        assert w.claim(ANN)["reservation_id"] == rid
+        assert w.store.names(places.RESERVATIONS) == [f"{rid}.json"]
+        assert journaled(w.store)[-1]["on"] == [task_id, rid]
+        lease = w.store.load_lease(places.lease(rid))
+        assert lease and lease.left(w.store.host) > LEASE - 1
+    w.verb("done", ANN, task_id)
+    assert w.store.names(places.RESERVATIONS) == []
+
+
+def test_a_claim_renews_only_what_is_enough(w: World) -> None:
+    """Paths that came to the task since are reserved; what is another's, untied, shared or run out is left alone."""
+    task_id = w.add("a task", "src/*.py")
+    first = w.claim(ANN, task_id)["reservation_id"]
+    lifecycle.submit(w.store, ANN, task_id, keep=True)
+    planning.update(w.store, USER, task_id, {"touched_paths": ["src/*.py", "lib/**"]})
+    reviews.take(w.store, RAE, task_id)
+    reviews.reject(w.store, RAE, task_id, "no tests")
+    second = w.claim(ANN, task_id)["reservation_id"]
+    assert first != second
+    other = w.add("another", "doc/**")
+    own = reserving.reserve(w.store, ANN, ReservationRequest(["doc/**"], LEASE))["reservation_id"]
+    assert w.claim(ANN, other)["reservation_id"] != own
+
+
 def test_submit_keep(w: World) -> None:
     """`submit --keep` keeps the reservation through review and rejection; it ends with the task."""
     task_id = w.add("Parse", "a.py")
     w.claim(ANN, task_id)
-    tasks.submit(w.store, ANN, task_id, keep=True)
+    lifecycle.submit(w.store, ANN, task_id, keep=True)
     kept = w.reserved()
     assert kept
     w.verb("review", RAE, task_id)
     w.verb("reject", RAE, task_id)
     assert w.reserved() == kept
     w.claim(ANN, task_id)
-    tasks.submit(w.store, ANN, task_id, keep=True)
+    lifecycle.submit(w.store, ANN, task_id, keep=True)
     w.verb("review", RAE, task_id)
     w.verb("approve", RAE, task_id)
     assert w.reserved() == []
@@ -731,6 +905,22 @@ def test_review_runs_out(w: World) -> None:
     assert w.verb("approve", BOB, task_id)["status"] == "done"
 
 
+def test_review_whose_lease_ran_out_is_taken_before_it_is_swept(w: World) -> None:
+    """A decision judges the lease itself; a token that is not the review's is named as such."""
+    task_id = w.add()
+    w.claim(ANN, task_id)
+    w.verb("submit", ANN, task_id)
+    token = w.verb("review", RAE, task_id)["token"]
+    with pytest.raises(NotYours, match=f"token {token + 1} is not its review's"):
+        w.verb("approve", RAE, task_id, token + 1)
+    assert w.exit_of("review", BOB, task_id) == 5
+    w.store.sweep = None
+    w.host.advance(LEASE + 1)
+    with pytest.raises(NotYours, match=r"is not yours \(or ran out\)"):
+        w.verb("approve", RAE, task_id, token)
+    assert w.verb("review", BOB, task_id)["token"] > token
+
+
 def test_review_lease_file_lost(w: World, tmp_path: Path) -> None:
     """A review whose lease file is gone has the default time from the first look."""
     task_id = bring(w, "reviewing")
@@ -746,8 +936,8 @@ def test_reviewer_in_new_incarnation(w: World) -> None:
     """What an older incarnation of the reviewer was asked, the new one can take; nobody else can."""
     task_id = w.add()
     w.claim(ANN, task_id)
-    tasks.submit(w.store, ANN, task_id, "rae")
-    agents.add(w.store, USER, "rae", {}, new=True)
+    lifecycle.submit(w.store, ANN, task_id, "rae")
+    registry.add(w.store, USER, "rae", {}, new=True)
     newer = Actor("rae", 2)
     assert w.exit_of("approve", newer, task_id) == 5
     assert w.exit_of("review", BOB, task_id) == 5
@@ -766,7 +956,7 @@ def test_require_reservation(tmp_path: Path) -> None:
     w.claim(ANN, task_id, reserve=False)
     with pytest.raises(Refused, match=r"reserve --task .* 'a\.py'"):
         w.verb("start", ANN, task_id)
-    reservations.reserve(w.store, ANN, Wanted(["*.py"], 60))
+    reserving.reserve(w.store, ANN, ReservationRequest(["*.py"], 60))
     assert w.verb("start", ANN, task_id)["status"] == "running"
     w.host.advance(61)
     assert w.exit_of("done", ANN, task_id) == 2
@@ -775,7 +965,7 @@ def test_require_reservation(tmp_path: Path) -> None:
     assert w.verb("start", ANN, plain)["status"] == "running"
     w.claim(BOB, bare)
     assert w.exit_of("start", BOB, bare) == 2
-    reservations.reserve(w.store, BOB, Wanted(["x.py"], 600, task_id=bare))
+    reserving.reserve(w.store, BOB, ReservationRequest(["x.py"], 600, task_id=bare))
     assert w.verb("done", BOB, bare)["status"] == "done"
     again = w.add("d", "d.py", stage="impl")
     with pytest.raises(Refused):
@@ -789,7 +979,7 @@ def test_require_reservation(tmp_path: Path) -> None:
 
 def test_add_key(w: World) -> None:
     """The same key and content is the same task; other content is refused; another caller's key is another key."""
-    draft = Draft(None, "Nightly", labels=("cron",))
+    draft = TaskDraft(None, "Nightly", labels=("cron",))
     made = planning.add(w.store, ANN, draft, "k1")
     again = planning.add(w.store, ANN, draft, "k1")
     assert again == {**made, "already": True}
@@ -826,9 +1016,9 @@ tasks:
 """
 
 
-def drafts(text: str = PLAN) -> list[Draft]:
+def drafts(text: str = PLAN) -> list[TaskDraft]:
     """The drafts of a plan."""
-    return plans.parse_plan(text.encode(), "plan.yaml")
+    return planfile.parse_plan(text.encode(), "plan.yaml")
 
 
 def test_import_plan(w: World) -> None:
@@ -849,7 +1039,7 @@ def test_import_plan(w: World) -> None:
 
 def test_import_in_file_order(w: World) -> None:
     """A thousand tasks of one import are claimed in the order of the file."""
-    planning.import_drafts(w.store, USER, [Draft(None, f"{n}") for n in range(1000)])
+    planning.import_drafts(w.store, USER, [TaskDraft(None, f"{n}") for n in range(1000)])
     docs = ready.by_rank(ready.every(w.store).values())
     assert [doc["title"] for doc in docs] == [str(n) for n in range(1000)]
     assert [w.claim(ANN)["title"] for _ in range(12)] == [str(n) for n in range(12)]
@@ -907,6 +1097,59 @@ def test_update_hold(w: World) -> None:
         w.claim(ANN)
     planning.update(w.store, USER, task_id, {"hold": ""})
     assert w.claim(ANN)["task_id"] == task_id
+
+
+def test_a_dependency_added_under_a_claim(w: World) -> None:
+    """Its holder is told by mail in the same record, `show` says what it waits for, and so does `done`."""
+    told: list[str] = []
+    w.store.say = told.append
+    task_id, met, dep = w.add("mine"), w.add("met"), w.add("first")
+    w.claim(BOB, met)
+    w.verb("done", BOB, met)
+    w.claim(ANN, task_id)
+    assert not planning.update(w.store, USER, task_id, {}, [met])["msg_id"]
+    count = w.records()
+    answer = planning.update(w.store, USER, task_id, {}, [dep])
+    assert w.records() == count + 1
+    (mail,) = inbox.unread(w.store, "ann")
+    assert mail["msg_id"] == answer["msg_id"]
+    assert (mail["type"], mail["task_id"], mail["from"]) == ("task_update", task_id, "system")
+    assert dep in mail["subject"] and "queued" in mail["subject"]
+    assert ready.show(w.store, task_id, 0)["waits_for"] == [f"depends on {dep} (queued)"]
+    told.clear()
+    done = lifecycle.done(w.store, ANN, task_id)
+    assert (done["status"], done["waits_for"]) == ("done", [f"depends on {dep} (queued)"])
+    assert len(told) == 1 and f"depends on {dep} (queued)" in told[0]
+
+
+def test_a_dependency_that_the_holder_adds_itself(w: World) -> None:
+    """Nobody writes to themselves; a review says it too."""
+    task_id, dep = w.add("mine"), w.add("first")
+    w.claim(ANN, task_id)
+    assert not planning.update(w.store, ANN, task_id, {}, [dep])["msg_id"]
+    assert inbox.unread(w.store, "ann") == []
+    assert lifecycle.submit(w.store, ANN, task_id)["waits_for"] == [f"depends on {dep} (queued)"]
+    w.verb("review", RAE, task_id)
+    assert ready.show(w.store, task_id, 0)["waits_for"] == [f"depends on {dep} (queued)"]
+    assert w.verb("approve", RAE, task_id)["waits_for"] == [f"depends on {dep} (queued)"]
+
+
+@pytest.mark.parametrize("other", [None, 5, 6, 7])
+def test_done_and_next_tried(w: World, other: int | None) -> None:
+    """What `task done --next --dry-run` says is what it then does: what it frees, by urgency; ids and tokens too."""
+    mine = w.add("mine", "src/**")
+    w.claim(ANN, mine)
+    if other is not None:
+        w.add("after", "src/a.py", after=[mine], priority=6)
+        w.add("other", priority=other)
+    tried = claims.done_and_next(w.store, ANN.trial(), mine)
+    assert w.status(mine) == "claimed"
+    done = claims.done_and_next(w.store, ANN, mine)
+    if other is None:
+        assert [str(one[1]) for one in (tried, done)] == ["nothing ready", "nothing ready: no task is open"]
+        return
+    assert tried == done
+    assert isinstance(done[1], dict) and done[1]["title"] == ("other" if other == 7 else "after")
 
 
 def test_update_cycle(w: World, tmp_path: Path) -> None:
@@ -1017,7 +1260,7 @@ def test_ready_is_what_claim_takes(w: World) -> None:
     """`ready` lists exactly what claims then take, in that order."""
     planning.import_drafts(w.store, USER, drafts())
     w.add("x", "src/parser.py"), w.add("y", priority=9, requires=("gpu",)), w.add("z", "**/*.md")
-    reservations.reserve(w.store, BOB, Wanted(["docs/**"], 600))
+    reserving.reserve(w.store, BOB, ReservationRequest(["docs/**"], 600))
     listed = [row["task_id"] for row in ready.ready(w.store, "ann")]
     taken = []
     while True:
@@ -1035,7 +1278,7 @@ def test_standing_finds_every_conflict(w: World) -> None:
     texts = ["src", "src/a.py", "src/*.py", "*.py", "**/x.py", "src/b/c.py", "lib/**", "src0/a.py", "{src,lib}/q.py"]
     for text in texts:
         try:
-            reservations.reserve(w.store, BOB, Wanted([text], 600, shared=True))
+            reserving.reserve(w.store, BOB, ReservationRequest([text], 600, shared=True))
         except MboxError as error:
             raise AssertionError(text) from error
     standing = ready.Standing(w.store, "ann")
@@ -1126,24 +1369,24 @@ def test_several_in_one_record(w: World) -> None:
     good = [w.add() for _ in range(3)]
     done = bring(w, "done")
     count = w.records()
-    result = selections.cancel(w.store, USER, [good[0], done, "t999", *good[1:], good[0]])
+    result = batches.cancel(w.store, USER, [good[0], done, "t999", *good[1:], good[0]])
     assert [row["task_id"] for row in result.changed] == good
     assert sorted(error.exit for error in result.errors) == [2, 3]
     assert result.worst() == 3
     assert w.records() == count + 1
     assert w.last()["on"] == good
-    again = selections.cancel(w.store, USER, good)
+    again = batches.cancel(w.store, USER, good)
     assert all(row["already"] for row in again.changed)
     assert w.records() == count + 1
 
 
 def test_in_batches(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """More than one batch goes in several records, and none is left out."""
-    monkeypatch.setattr(selections, "BATCH", 4)
-    made = planning.import_drafts(w.store, USER, [Draft(None, f"{n}", labels=("v1",)) for n in range(10)])
+    monkeypatch.setattr(batches, "BATCH", 4)
+    made = planning.import_drafts(w.store, USER, [TaskDraft(None, f"{n}", labels=("v1",)) for n in range(10)])
     other = w.add()
     count = w.records()
-    result = selections.cancel(w.store, USER, where=selections.Filter(label="v1"))
+    result = batches.cancel(w.store, USER, where=batches.TaskFilter(label="v1"))
     assert [row["task_id"] for row in result.changed] == made["task_ids"]
     assert w.records() == count + 3
     assert w.status(other) == "queued"
@@ -1155,15 +1398,15 @@ def test_by_filter(w: World) -> None:
     for task_id in mine:
         w.claim(ANN, task_id)
     w.claim(BOB, others)
-    assert selections.release(w.store, ANN, where=selections.Filter(stage="impl")).worst() == 5
+    assert batches.release(w.store, ANN, where=batches.TaskFilter(stage="impl")).worst() == 5
     assert [w.status(task_id) for task_id in (*mine, others)] == ["queued", "queued", "claimed"]
     w.claim(ANN, mine[0])
-    assert [r["task_id"] for r in selections.release(w.store, ANN, where=selections.Filter("ann")).changed] == [mine[0]]
+    assert [r["task_id"] for r in batches.release(w.store, ANN, where=batches.TaskFilter("ann")).changed] == [mine[0]]
     failed, dead = bring(w, "failed"), bring(w, "deadletter")
     done = bring(w, "done")
-    result = selections.requeue(w.store, USER, where=selections.Filter("ann"), states=("deadletter",))
+    result = batches.requeue(w.store, USER, where=batches.TaskFilter("ann"), states=("deadletter",))
     assert [row["task_id"] for row in result.changed] == [dead]
-    result = selections.requeue(w.store, USER, where=selections.Filter("ann"))
+    result = batches.requeue(w.store, USER, where=batches.TaskFilter("ann"))
     assert [row["task_id"] for row in result.changed] == [failed]
     assert w.status(done) == "done"
 
@@ -1174,26 +1417,26 @@ def test_cascade(w: World) -> None:
     second, other = w.add("second", after=[first]), w.add("other")
     third = w.add("third", after=[second, other])
     w.claim(ANN, first)
-    result = selections.cancel(w.store, USER, [first], cascade=True)
+    result = batches.cancel(w.store, USER, [first], cascade=True)
     assert [row["task_id"] for row in result.changed] == [first, second, third]
     assert w.status(other) == "queued"
     assert w.reserved() == []
     one, two = w.add("one"), w.add("two")
     planning.update(w.store, USER, two, {}, [one])
-    selections.cancel(w.store, USER, [one])
+    batches.cancel(w.store, USER, [one])
     assert w.status(two) == "queued"
 
 
 def test_dry_run(w: World, tmp_path: Path) -> None:
     """--dry-run answers as the real call and changes nothing, not even the parking."""
     task_id, parked = w.add("a", "a.py"), w.add("b", "b.py", priority=9)
-    reservations.reserve(w.store, BOB, Wanted(["b.py"], 600))
+    reserving.reserve(w.store, BOB, ReservationRequest(["b.py"], 600))
     before, count = tree(tmp_path), w.records()
-    assert claims.claim(w.store, ANN, claims.Wish(), dry_run=True)["task_id"] == task_id
-    assert claims.claim_id(w.store, ANN, task_id, claims.Wish(), dry_run=True)["status"] == "claimed"
-    assert selections.cancel(w.store, USER, [task_id], dry_run=True).changed[0]["status"] == "cancelled"
-    assert planning.import_drafts(w.store, USER, drafts(), dry_run=True)["imported"] == 3
-    assert planning.update(w.store, USER, parked, {"title": "c"}, dry_run=True)["changed"] == ["title"]
+    assert claims.claim(w.store, ANN.trial(), claims.ClaimRequest())["task_id"] == task_id
+    assert claims.claim_id(w.store, ANN.trial(), task_id, claims.ClaimRequest())["status"] == "claimed"
+    assert batches.cancel(w.store, USER.trial(), [task_id]).changed[0]["status"] == "cancelled"
+    assert planning.import_drafts(w.store, USER.trial(), drafts())["imported"] == 3
+    assert planning.update(w.store, USER.trial(), parked, {"title": "c"})["changed"] == ["title"]
     assert (tree(tmp_path), w.records()) == (before, count)
 
 
@@ -1209,11 +1452,8 @@ class Script:
     def __call__(self, *args: Any) -> Script:
         return self
 
-    def __enter__(self) -> Script:
-        return self
-
-    def __exit__(self, *args: Any) -> None:
-        pass
+    def close(self) -> None:
+        """Nothing is held."""
 
     def wait(self, timeout: float | None) -> bool:
         """What would be slept through."""
@@ -1229,8 +1469,8 @@ class Script:
 def waiting(w: World, monkeypatch: pytest.MonkeyPatch, seconds: float, task_id: str | None, *steps: Any) -> Row:
     """What a waiting claim of ann gets while ``steps`` happen."""
     script = Script(w, *steps)
-    monkeypatch.setattr("mbox.watch.Watcher", script)
-    wish = claims.Wish()
+    monkeypatch.setattr("mbox.system.watch.Watcher", script)
+    wish = claims.ClaimRequest()
 
     def attempt() -> Row:
         if task_id is None:
@@ -1273,7 +1513,7 @@ def test_wait_is_woken(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     other.claim(BOB, first)
     answer = waiting(
         w, monkeypatch, 600, None,
-        lambda: mail.send(other.store, BOB, ["ann"], mail.Draft("hello")),
+        lambda: sending.send(other.store, BOB, ["ann"], sending.MailDraft("hello")),
         lambda: other.verb("start", BOB, first),
         lambda: other.verb("done", BOB, first),
     )  # fmt: skip
@@ -1338,13 +1578,12 @@ def test_rebuilt_index_says_the_same(w: World) -> None:
             lambda tx: {
                 "candidates": list(tx.index.candidates(["py"], None, None, "bob")),
                 "review": list(tx.index.in_review("bob")),
-                "counts": tx.index.counts(),
+                "counts": tx.index.tables.rows("SELECT status, count(*) FROM task GROUP BY status"),
                 "made": [tx.index.made(name[:-5], "ann", 1, None, op) for name in sorted(w.store.names(places.TASKS))
                          for op in ("task.done", "task.fail", "task.submit")],
                 "due": tx.index.next_due(),
             },
             USER,
-            dry_run=True,
         )  # fmt: skip
 
     before = answers()
@@ -1368,6 +1607,16 @@ def task(repo: Path, run: Run) -> Any:
         return done.returncode, out, done.stderr
 
     return call
+
+
+def test_issues_of_beads_become_tasks(task: Any) -> None:
+    """``import --from beads`` reads issues, not a plan: each is a task under its own id, with what it waits for."""
+    first = {"id": "bd-1", "title": "Parse", "status": "open", "priority": 1, "issue_type": "bug"}
+    needs = [{"issue_id": "bd-2", "depends_on_id": "bd-1", "type": "blocks"}]
+    issues = [first, {**first, "id": "bd-2", "title": "Test", "dependencies": needs}]
+    status, answer, err = task("import", "-", "--from", "beads", stdin="".join(json.dumps(one) + "\n" for one in issues))
+    assert (status, answer["imported"]) == (0, 2), err
+    assert [row["task_id"] for row in task("ready")[1]] == ["bd-1"]
 
 
 def test_command_line(task: Any, repo: Path) -> None:
@@ -1447,6 +1696,13 @@ def test_command_line_refuses(task: Any, repo: Path) -> None:
     assert task("checkpoint", "t44", "--state", "{", "--as", "ann")[0] == 2
 
 
+def test_an_issue_file_of_beads_is_imported_from_the_command_line(task: Any) -> None:
+    """--from beads reads issues, each a line of JSON; a plan's reader would refuse their fields."""
+    status, answer, err = task("import", "-", "--from", "beads", stdin='{"id": "bd-1", "title": "T", "issue_type": "bug"}\n')
+    assert (status, answer["imported"]) == (0, 1), err
+    assert task("show", "bd-1")[1]["title"] == "T"
+
+
 def test_what_the_log_says(task: Any, repo: Path, run: Run) -> None:
     """A start that is none names all three kinds."""
     done = run("mbox", "log", "--since", "yesterday", cwd=repo)
@@ -1463,14 +1719,14 @@ def test_wait_wakes_for_real(task: Any, repo: Path, run: Run) -> None:
     task("update", held, "--hold", "for ever")
     script = (
         "import os, sys; sys.path[:0] = sys.argv[1:2]\n"
-        "from mbox import claims\n"
+        "from mbox.tasks import claims\n"
         "from mbox.opening import open_store\n"
         "from mbox.store.store import Actor\n"
         "from mbox.errors import Nothing\n"
         "store, ann = open_store(None, os.getcwd()), Actor('ann', 1)\n"
         "def attempt():\n"
         "    try:\n"
-        "        return claims.claim(store, ann, claims.Wish())\n"
+        "        return claims.claim(store, ann, claims.ClaimRequest())\n"
         "    except Nothing:\n"
         "        print('asleep', flush=True)\n"
         "        raise\n"
@@ -1488,3 +1744,12 @@ def test_wait_wakes_for_real(task: Any, repo: Path, run: Run) -> None:
         assert child.wait(30) == 0
     finally:
         child.kill()
+
+
+def test_what_a_selection_finds_is_taken_by_priority_then_age(w: World) -> None:
+    """Whatever states the tasks are in: the order is that of every list, and the record names them in it."""
+    made = [w.add("low", priority=1), w.add("old"), w.add("young"), w.add("high", priority=9)]
+    for task_id in made:
+        claims.claim_id(w.store, ANN, task_id, claims.ClaimRequest(start=task_id in made[::2]))
+    outcome = batches.release(w.store, ANN, [], batches.TaskFilter(owner="ann"))
+    assert [answer["task_id"] for answer in outcome.changed] == [made[3], made[1], made[2], made[0]]

@@ -20,18 +20,13 @@ from hypothesis.stateful import (
 )
 
 from kit import journaled, tree
-from mbox.tasks import claims
-from mbox.tasks import planning
-from mbox.tasks import ready
-from mbox.tasks import batches as selections
-from mbox.tasks import lifecycle as tasks
-from mbox.agents import registry as agents
-from mbox.format import patterns
-from mbox.format import places
-from mbox.format.documents import FINAL
-from mbox.tasks.drafts import Draft
+from mbox.agents import registry
 from mbox.errors import MboxError, Nothing
+from mbox.format import patterns, places
+from mbox.format.documents import ACTIVE, FINAL
 from mbox.store.store import Actor
+from mbox.tasks import batches, claims, planning, ready
+from mbox.tasks.drafts import TaskDraft
 from taskkit import LEASE, USER, World, opened
 
 NAMES = ("ann", "bob", "rae")
@@ -59,7 +54,7 @@ class Task:
         """When the reservation made with the claim runs out; 0 if there is none."""
 
     def is_held(self) -> bool:
-        return self.status in tasks.ACTIVE
+        return self.status in ACTIVE
 
     def end(self) -> None:
         """The lease and the reservation end."""
@@ -74,6 +69,9 @@ class TaskMachine(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp(prefix="mbox-tasks-"))
         self.model: dict[str, Task] = {}
         self.incarnation = dict.fromkeys(NAMES, 1)
+        self.boots = 1
+        self.older: dict[Path, bytes] = {}
+        """Each document as it was first seen, for git to bring back."""
 
     @initialize()
     def begin(self) -> None:
@@ -146,6 +144,11 @@ class TaskMachine(RuleBasedStateMachine):
         task.until = self.now() + LEASE
         task.reserved_until = task.until if task.path else 0.0
 
+    def urgency(self, task_id: str) -> int:
+        """The priority of the most urgent task that waits for it, or its own."""
+        waiting = (ident for ident, task in self.model.items() if task_id in task.after and task.status not in FINAL)
+        return max(self.model[task_id].priority, *map(self.urgency, waiting), 0)
+
     # -- commands ------------------------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.model) < 12)
@@ -156,7 +159,7 @@ class TaskMachine(RuleBasedStateMachine):
     def add(self, deps: list[int], path: str | None, needs: bool, priority: int) -> None:
         """Add a task that may depend on others."""
         after = list(dict.fromkeys(dep for number in deps if (dep := self.pick(number))))
-        draft = Draft(
+        draft = TaskDraft(
             None, "a task", depends_on=tuple(after), touched_paths=(path,) if path else (), priority=priority,
             requires=("gpu",) if needs else (), max_attempts=2,
         )  # fmt: skip
@@ -170,9 +173,9 @@ class TaskMachine(RuleBasedStateMachine):
         actor = self.actor(name)
         self.sweep()
         ready = [item for item in self.model.items() if self.claimable(name, item[1])]
-        ready.sort(key=lambda item: (-item[1].priority, item[1].number))
+        ready.sort(key=lambda item: (-self.urgency(item[0]), item[1].number))
         try:
-            got = claims.claim(self.w.store, actor, claims.Wish())["task_id"]
+            got = claims.claim(self.w.store, actor, claims.ClaimRequest())["task_id"]
         except Nothing:
             got = None
         assert got == (ready[0][0] if ready else None)
@@ -271,7 +274,7 @@ class TaskMachine(RuleBasedStateMachine):
         if verb == "cancel" and task.status not in FINAL:
             task.end()
             task.status = "cancelled"
-        elif verb == "requeue" and task.status in selections.REQUEUED:
+        elif verb == "requeue" and task.status in batches.REQUEUED:
             task.status, task.owner, task.reviewer, task.attempts = "queued", None, None, 0
 
     @rule(number=some, hold=st.booleans())
@@ -318,12 +321,41 @@ class TaskMachine(RuleBasedStateMachine):
         """A new process takes a name over; what the older one held is nobody's until it runs out."""
         self.sweep()
         self.incarnation[name] += 1
-        agents.add(self.w.store, USER, name, {}, new=True)
+        registry.add(self.w.store, USER, name, {}, new=True)
 
     @rule()
     def lose_the_index(self) -> None:
         """The index is deleted, and the store opened anew."""
         self.w.store.drop_index()
+        self.w.store.close()
+        self.w.store = opened(self.root, self.w.host)
+
+    @rule(number=some, name=who, how=st.sampled_from(("gone", "older", "older in its place", "all gone")), decides=st.booleans())
+    def git_moves_documents(self, number: int, name: str, how: str, decides: bool) -> None:
+        """Documents vanish, or come back as they were: a decision, or whoever reads, sees what the journal says."""
+        path = self.root / places.task(self.pick(number) or "t0")
+        if not path.exists():
+            return
+        if how != "older in its place":
+            path.unlink()
+        if how.startswith("older"):
+            path.write_bytes(self.older[path])
+        elif how == "all gone":
+            for folder in (places.TASKS, places.RESERVATIONS, places.AGENTS):
+                for other in (self.root / folder).glob("*.json"):
+                    other.unlink()
+        if decides:
+            self.claim(name)
+
+    @rule()
+    def reboot(self) -> None:
+        """The machine starts anew: leases go on by the clock on the wall."""
+        before, self.boots = self.now(), self.boots + 1
+        self.w.host.reboot(f"boot-{self.boots}")
+        gone = before + 1 - self.now()  # of the clock that starts again
+        for task in self.model.values():
+            task.until -= gone if task.until else 0
+            task.reserved_until -= gone if task.reserved_until else 0
         self.w.store.close()
         self.w.store = opened(self.root, self.w.host)
 
@@ -334,8 +366,11 @@ class TaskMachine(RuleBasedStateMachine):
         """After what has run out is swept, every task is as the model says, and so is what is ready."""
         if not hasattr(self, "w"):
             return
+        self.w.store.bring_up()
         self.w.store.transact(lambda tx: None, USER)
         self.sweep()
+        for path in (self.root / places.TASKS).glob("*.json"):
+            self.older.setdefault(path, path.read_bytes())
         for task_id, task in self.model.items():
             doc = self.w.doc(task_id)
             assert (doc["status"], doc["attempt_count"], doc["round"]) == (task.status, task.attempts, task.round)
@@ -367,7 +402,6 @@ class TaskMachine(RuleBasedStateMachine):
                     for name in NAMES
                 ],
                 USER,
-                dry_run=True,
             )  # fmt: skip
 
         before = candidates()

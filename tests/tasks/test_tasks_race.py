@@ -12,13 +12,12 @@ import pytest
 
 import mbox
 from kit import USER, journaled
-from mbox.tasks import claims
-from mbox.tasks import planning
-from mbox.agents import registry as agents
+from mbox.agents import registry
 from mbox.format import places
-from mbox.tasks.drafts import Draft
-from mbox.opening import OpenStore, init, open_store
-from mbox.store.store import Actor
+from mbox.opening import init, open_store
+from mbox.store.store import Actor, Store
+from mbox.tasks import claims, planning
+from mbox.tasks.drafts import TaskDraft
 
 SOURCE = str(Path(mbox.__file__).parents[1])
 PROCESSES = 16
@@ -26,8 +25,7 @@ PROCESSES = 16
 WORKER = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from mbox.tasks import claims
-from mbox.tasks import lifecycle as tasks
+from mbox.tasks import claims; from mbox.tasks import lifecycle as tasks
 from mbox.errors import Nothing
 from mbox.opening import open_store
 from mbox.store.store import Actor
@@ -38,7 +36,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 while True:
     try:
-        task = claims.claim(store, me, claims.Wish())
+        task = claims.claim(store, me, claims.ClaimRequest())
     except Nothing:
         break
     busy = [f"{root}/busy/{name}" for name in (task["task_id"], *task["touched_paths"])]
@@ -51,7 +49,7 @@ while True:
 """
 
 
-def prepared(root: Path) -> OpenStore:
+def prepared(root: Path) -> Store:
     """A store in which a crowd of agents is registered."""
     (root / "busy").mkdir()
     init(str(root), here=True).store.close()
@@ -59,7 +57,7 @@ def prepared(root: Path) -> OpenStore:
     config.write_text(config.read_text().replace("durability: full", "durability: fast"))
     store = open_store(str(root), str(root))
     for n in range(PROCESSES):
-        agents.add(store, USER, f"w{n}", {})
+        registry.add(store, USER, f"w{n}", {})
     return store
 
 
@@ -105,7 +103,7 @@ def check(root: Path, claimed: list[list[str]], ids: list[str]) -> None:
 def test_five_hundred_tasks(tmp_path: Path, shared: bool) -> None:
     """16 processes claim from 500 tasks until none is left: each once, nobody together on a task or on a path."""
     store = prepared(tmp_path)
-    drafts = [Draft(None, f"{n}", touched_paths=(f"f{n % 50 if shared else n}.py",)) for n in range(500)]
+    drafts = [TaskDraft(None, f"{n}", touched_paths=(f"f{n % 50 if shared else n}.py",)) for n in range(500)]
     planning.import_drafts(store, USER, drafts)
     ids = [name[:-5] for name in store.names(places.TASKS) if name.endswith(".json")]
     store.close()
@@ -120,11 +118,11 @@ def test_five_hundred_tasks(tmp_path: Path, shared: bool) -> None:
 def test_expired_leases(tmp_path: Path) -> None:
     """500 tasks whose holder died: the crowd sweeps, each task is queued again once and claimed once."""
     store = prepared(tmp_path)
-    agents.add(store, USER, "ghost", {})
-    drafts = [Draft(None, f"{n}", touched_paths=(f"f{n}.py",)) for n in range(500)]
+    registry.add(store, USER, "ghost", {})
+    drafts = [TaskDraft(None, f"{n}", touched_paths=(f"f{n}.py",)) for n in range(500)]
     planning.import_drafts(store, USER, drafts)
     sweep, store.sweep = store.sweep, None
-    wish = claims.Wish(lease=0.001)
+    wish = claims.ClaimRequest(lease=0.001)
     ids = [claims.claim(store, Actor("ghost", 1), wish)["task_id"] for _ in range(500)]
     store.sweep = sweep
     assert len(store.names(places.TASK_LEASES)) == 500

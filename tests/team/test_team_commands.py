@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from mbox.team import teamfile
-from mbox.team import lifecycle as teams
-from mbox.format import places
+from mbox.agents import roster
 from mbox.errors import Refused, Usage
+from mbox.format import places
+from mbox.team import lifecycle, teamfile
 from taskkit import USER, World
 from teamkit import BIN, CONFIG, HAVE_TMUX, NO_TMUX, end_all, ended, environment, server, until
 
@@ -143,11 +143,15 @@ def test_what_tmux_reads_in_words_reaches_the_program(tmp_path: Path, places_of:
     member = {"name": "p", "host": "claude", "role": "lead #(touch hacked) #{pid}", "model": "o;", "prompt": "Go;\nnow;",
               "command": [place.script("probe", PROBE), *words], "env": odd, "respawn": True}  # fmt: skip
     place("team", "up", place.file([member]), "--socket", socket)
-    wanted = [[*words, "--model", "o;", "Go;\nnow;"], str(place.root), {**odd, "MBOX_AGENT": "p"}]
-    assert place.saw("p") == wanted
+    seen = place.saw("p")
+    told = seen[0].pop()
+    assert told.startswith("You are p, lead #(touch hacked) #{pid}, one of") and told.endswith("\n\nGo;\nnow;")
+    wanted = [[*words, "--model", "o;"], str(place.root), {**odd, "MBOX_AGENT": "p"}]
+    assert seen == wanted
     (place.root / "seen.p").unlink()
     os.kill(place.beat("p")["pid"], signal.SIGKILL)
-    assert place.saw("p") == wanted
+    seen = place.saw("p")
+    assert (seen[0].pop(), seen) == (told, wanted)
     assert asked(socket, "list-panes", "-a", "-F", "#{pane_title}") == "p (lead #(touch hacked) #{pid})\n"
     asked(socket, "run-shell", "true")  # tmux says when it is done: what it was given before had as long
     assert not list(tmp_path.rglob("hacked"))
@@ -442,7 +446,7 @@ def world(tmp_path: Path) -> World:
 def call(world: World, *members: dict[str, Any], name: str = "blue", **more: Any) -> dict[str, Any]:
     """Call a team together, in the domain."""
     text = json.dumps({"team": name, "members": [{"host": "x", **member} for member in members], **more})
-    return teams.up(world.store, USER, teamfile.parse(text, f"/{name}.yaml"), [], {}, "")
+    return lifecycle.up(world.store, USER, teamfile.parse(text, f"/{name}.yaml"), [], {}, "")
 
 
 BLUE = ({"name": "boss", "role": "orchestrator", "reports_to": "ann"}, {"name": "w1", "role": "lead"}, {"name": "w2"})
@@ -458,7 +462,7 @@ def test_up_again_leaves_the_lead_where_it_was_moved_to(world: World) -> None:
     """Nothing changes; a new call after the end, or another orchestrator in the file, counts."""
     call(world, *BLUE)
     first = stand(world)
-    teams.lead(world.store, USER, "blue", "w1")
+    lifecycle.lead(world.store, USER, "blue", "w1")
     moved = stand(world)
     assert moved == {"boss": ("worker", "w1"), "w1": ("orchestrator", "ann"), "w2": ("worker", "w1")}
     assert call(world, *BLUE)["already"] and stand(world) == moved
@@ -466,23 +470,23 @@ def test_up_again_leaves_the_lead_where_it_was_moved_to(world: World) -> None:
     assert stand(world) == moved
     found = world.store.read(places.agent("w3"))
     assert found and found["reports_to"] == "w1"
-    teams.lead(world.store, USER, "blue", "w2")
+    lifecycle.lead(world.store, USER, "blue", "w2")
     assert stand(world) == {"boss": ("worker", "w2"), "w1": ("worker", "w2"), "w2": ("orchestrator", "ann")}
-    teams.change_state(world.store, USER, "blue", "down")
+    lifecycle.change_state(world.store, USER, "blue", "down")
     call(world, *BLUE)
     assert stand(world) == first
-    teams.lead(world.store, USER, "blue", "w1")
+    lifecycle.lead(world.store, USER, "blue", "w1")
     call(world, *BLUE, orchestrator="w2")
-    doc = teams.require(world.store, world.store.read, "blue")
+    doc = roster.require(world.store, world.store.read, "blue")
     assert doc["orchestrator"] == "w2" and doc["policy"] is None
 
 
 def test_back_to_whom_the_file_names_is_as_before(world: World) -> None:
     """There is nothing more to remember."""
     call(world, *BLUE)
-    teams.lead(world.store, USER, "blue", "w1")
-    teams.lead(world.store, USER, "blue", "boss")
-    assert teams.require(world.store, world.store.read, "blue")["policy"] is None
+    lifecycle.lead(world.store, USER, "blue", "w1")
+    lifecycle.lead(world.store, USER, "blue", "boss")
+    assert roster.require(world.store, world.store.read, "blue")["policy"] is None
 
 
 def test_a_team_below_a_team_reports_to_who_leads_that(world: World) -> None:
@@ -491,12 +495,12 @@ def test_a_team_below_a_team_reports_to_who_leads_that(world: World) -> None:
     call(world, {"name": "x1", "role": "orchestrator"}, {"name": "x2"}, name="red", parent="blue")
     docs = {name: world.store.read(places.agent(name)) for name in ("x1", "x2")}
     assert {name: doc["reports_to"] for name, doc in docs.items() if doc} == {"x1": "boss", "x2": "x1"}
-    red = teams.require(world.store, world.store.read, "red")
+    red = roster.require(world.store, world.store.read, "red")
     assert red["parent"] == "boss"
-    assert teams.below(world.store, teams.require(world.store, world.store.read, "blue")) == ["red"]
-    teams.change_state(world.store, USER, "blue", "draining")
+    assert roster.below(world.store, roster.require(world.store, world.store.read, "blue")) == ["red"]
+    lifecycle.change_state(world.store, USER, "blue", "draining")
     x2 = docs["x2"]
-    assert x2 and teams.draining(world.store.read, x2) == "blue"
+    assert x2 and roster.draining(world.store.read, x2) == "blue"
     call(world, {"name": "y"}, name="none")
     with pytest.raises(Usage, match="nobody leads team none"):
         call(world, {"name": "z"}, name="over", parent="none")
@@ -516,10 +520,10 @@ def test_who_leads_others_is_not_taken_out(world: World) -> None:
     """The last one is."""
     call(world, *BLUE)
     with pytest.raises(Refused, match="boss leads team blue"):
-        teams.take_out(world.store, USER, "blue", "boss")
+        lifecycle.take_out(world.store, USER, "blue", "boss")
     for name in ("w1", "w2", "boss"):
-        assert teams.take_out(world.store, USER, "blue", name) == {"team": "blue", "removed": name}
-    assert teams.take_out(world.store, USER, "blue", "w1")["already"]
+        assert lifecycle.take_out(world.store, USER, "blue", name) == {"team": "blue", "removed": name}
+    assert lifecycle.take_out(world.store, USER, "blue", "w1")["already"]
 
 
 def test_mail_goes_up_and_down(place: Place) -> None:

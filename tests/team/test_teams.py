@@ -13,17 +13,16 @@ from typing import Any
 import pytest
 
 from conftest import CHECKOUT, Run
-from mbox.team import report
-from mbox.team import teamfile
-from mbox.team import lifecycle as teams
-from mbox.mail import lookup as letters
-from mbox.mail import sending as mail
-from mbox.doctor import survey as doctor
-from mbox.format import places
-from mbox.tasks.drafts import Draft as Task
+from mbox.agents import roster
+from mbox.doctor import survey
 from mbox.errors import MboxError, NotFound, Refused
-from mbox.mail.sending import Draft
+from mbox.format import keys, operations, places
+from mbox.mail import inbox, sending
+from mbox.mail.sending import MailDraft
 from mbox.store.store import Actor
+from mbox.store.transaction import Transaction
+from mbox.tasks.drafts import TaskDraft as Task
+from mbox.team import lifecycle, report, teamfile
 from taskkit import ANN, BOB, RAE, USER, World
 from teamkit import CONFIG, HAVE_TMUX, NO_TMUX, end_all, environment, server, until
 
@@ -42,7 +41,7 @@ def spec(*members: dict[str, Any], name: str = "blue", **more: Any) -> teamfile.
 
 def call(world: World, *members: dict[str, Any], tasks: list[Task] | None = None, **more: Any) -> dict[str, Any]:
     """Call a team together."""
-    return teams.up(world.store, USER, spec(*members, **more), tasks or [], {}, "mbox-blue")
+    return lifecycle.up(world.store, USER, spec(*members, **more), tasks or [], {}, "mbox-blue")
 
 
 BLUE = ({"name": "boss", "role": "orchestrator"}, {"name": "w1"}, {"name": "w2", "capabilities": ["gpu"]})
@@ -69,7 +68,7 @@ def test_agents_and_plan_come_in_one_record(world: World) -> None:
     assert agent(world, "boss")["reports_to"] is None and agent(world, "w1")["team"] == "blue"
     again = call(world, *BLUE, tasks=[Task(id="a", title="A"), Task(id="b", title="B", depends_on=("a",))])
     assert again["already"] and world.records() == before + 1
-    assert doctor.survey(world.store).clean
+    assert survey.survey(world.store).clean
 
 
 def test_a_change_of_the_file_changes_what_it_says(world: World) -> None:
@@ -77,8 +76,8 @@ def test_a_change_of_the_file_changes_what_it_says(world: World) -> None:
     call(world, *BLUE)
     answer = call(world, BLUE[0], {"name": "w1", "capabilities": ["py"]}, {"name": "w3"})
     assert (answer["new"], answer["changed"], answer["not_in_file"]) == (["w3"], ["w1"], ["w2"])
-    team = teams.require(world.store, world.store.read, "blue")
-    assert [row["name"] for row in teams.present(team)] == ["boss", "w1", "w3"]
+    team = roster.require(world.store, world.store.read, "blue")
+    assert [row["name"] for row in roster.present(team)] == ["boss", "w1", "w3"]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_a_member_of_another_team_that_is_up_is_not_taken(world: World) -> None:
     call(world, *BLUE)
     with pytest.raises(Refused, match="belongs to team blue"):
         call(world, {"name": "w1"}, name="red")
-    teams.change_state(world.store, USER, "blue", "down")
+    lifecycle.change_state(world.store, USER, "blue", "down")
     assert call(world, {"name": "w1"}, name="red")["changed"] == ["w1"]
 
 
@@ -120,13 +119,13 @@ def test_lead_moves_the_role_and_who_reports_at_once(world: World) -> None:
     """One record; the old leader reports to the new one, and the new one to whom the old did."""
     call(world, {"name": "boss", "role": "orchestrator", "reports_to": "ann"}, {"name": "w1"}, {"name": "w2"})
     before = world.records()
-    assert teams.lead(world.store, USER, "blue", "w2")["before"] == "boss"
+    assert lifecycle.lead(world.store, USER, "blue", "w2")["before"] == "boss"
     assert world.records() == before + 1
     seen = {name: (agent(world, name)["role"], agent(world, name)["reports_to"]) for name in ("boss", "w1", "w2")}
     assert seen == {"boss": ("worker", "w2"), "w1": ("worker", "w2"), "w2": ("orchestrator", "ann")}
-    assert teams.lead(world.store, USER, "blue", "w2")["already"]
+    assert lifecycle.lead(world.store, USER, "blue", "w2")["already"]
     with pytest.raises(NotFound, match="did you mean w1"):
-        teams.lead(world.store, USER, "blue", "w11")
+        lifecycle.lead(world.store, USER, "blue", "w11")
 
 
 # -- draining --------------------------------------------------------------------------------------------------------
@@ -138,7 +137,7 @@ def test_members_of_a_draining_team_claim_nothing_others_do(world: World) -> Non
     call(world, {"name": "x1"}, {"name": "x2"}, name="red", parent="w1")
     mine, other = world.add("mine"), world.add("other")
     world.claim(Actor("w2", 1), mine)
-    teams.change_state(world.store, USER, "blue", "draining")
+    lifecycle.change_state(world.store, USER, "blue", "draining")
     for who in (Actor("w1", 1), Actor("x1", 1)):
         with pytest.raises(MboxError, match=r"^draining: team blue") as refused:
             world.claim(who)
@@ -156,24 +155,42 @@ def test_up_and_down_know_superior_and_reports(world: World) -> None:
     """And refuse where there is none."""
     call(world, *BLUE)
     store = world.store
-    assert teams.superior(store, store.read, "w1") == "boss"
-    assert teams.reports(store, "boss") == ["w1", "w2"]
+    assert roster.superior(store, store.read, "w1") == "boss"
+    assert roster.reports(store, "boss") == ["w1", "w2"]
     with pytest.raises(Refused, match="reports to nobody"):
-        teams.superior(store, store.read, "boss")
+        roster.superior(store, store.read, "boss")
     with pytest.raises(Refused, match="nobody reports to w1"):
-        teams.reports(store, "w1")
+        roster.reports(store, "w1")
 
 
 def test_what_is_unread_goes_to_the_orchestrator_as_one_list(world: World) -> None:
     """One message with a line for each; nothing if all is read."""
     call(world, *BLUE)
-    assert teams.hand_over(world.store, USER, "blue") is None
-    sent = [mail.send(world.store, BOB, [to], Draft(body="x", subject=f"for {to}"))["msg_id"] for to in ("w1", "w1", "w2")]
-    handed = teams.hand_over(world.store, USER, "blue")
+    assert lifecycle.hand_over(world.store, USER, "blue") is None
+    sent = [sending.send(world.store, BOB, [to], MailDraft(body="x", subject=f"for {to}"))["msg_id"] for to in ("w1", "w1", "w2")]
+    handed = lifecycle.hand_over(world.store, USER, "blue")
     assert handed is not None and (handed["to"], handed["messages"]) == ("boss", 3)
-    assert teams.hand_over(world.store, USER, "blue") == handed
-    (doc,) = letters.unread(world.store, "boss")
+    assert lifecycle.hand_over(world.store, USER, "blue") == handed
+    (doc,) = inbox.unread(world.store, "boss")
     assert all(f"{msg_id} from bob: for w" in doc["body"] for msg_id in sent)
+    assert world.last()["key"][1] == keys.fingerprint([operations.MAIL_SEND, doc["body"]])
+
+
+def test_a_list_that_an_older_version_handed_over_is_not_sent_again(world: World) -> None:
+    """Its key, as it stands in that version's journal, is still known."""
+    call(world, *BLUE)
+    for to in ("w1", "w1", "w2"):
+        sending.send(world.store, BOB, [to], MailDraft(body="x", subject=f"for {to}"))
+
+    def older(tx: Transaction) -> None:
+        ident = sending.system(tx, "boss", "unread when team blue ended: 3", "as it was then")
+        key = ["unread of blue, called 2027-01-15T08:00:00.000000Z: c84764c1-107", "c84764c1-107"]
+        tx.record(operations.MAIL_SEND, [ident], key=key)
+
+    world.store.transact(older, USER)
+    (doc,) = inbox.unread(world.store, "boss")
+    assert lifecycle.hand_over(world.store, USER, "blue") == {"to": "boss", "messages": 3, "msg_id": doc["msg_id"]}
+    assert len(inbox.unread(world.store, "boss")) == 1
 
 
 # -- report ----------------------------------------------------------------------------------------------------------
@@ -194,9 +211,9 @@ def test_the_report_adds_up(world: World) -> None:
     world.verb("fail", w2, "j1")
     world.claim(w2, "j2", lease=5.0)
     world.pass_time(6)
-    mail.send(world.store, w1, ["w2"], Draft(body="x"))
-    mail.send(world.store, ANN, ["w2"], Draft(body="not of the team"))
-    made = report.report(world.store, teams.require(world.store, world.store.read, "blue"))
+    sending.send(world.store, w1, ["w2"], MailDraft(body="x"))
+    sending.send(world.store, ANN, ["w2"], MailDraft(body="not of the team"))
+    made = report.report(world.store, roster.require(world.store, world.store.read, "blue"))
     rows = {row["member"]: row for row in made["members"]}
     assert rows["boss"] == {"member": "boss"}
     assert rows["w1"] == {"member": "w1", "claimed": 1, "done": 1, "mails": 1, "waiting": "60s", "working": "30s"}
@@ -216,7 +233,7 @@ def test_a_review_counts_for_whose_task_it_was(world: World) -> None:
     world.verb("submit", Actor("w1", 1), "j")
     world.verb("review", Actor("w2", 1), "j")
     world.verb("approve", Actor("w2", 1), "j")
-    made = report.report(world.store, teams.require(world.store, world.store.read, "blue"))
+    made = report.report(world.store, roster.require(world.store, world.store.read, "blue"))
     rows = {row["member"]: row for row in made["members"]}
     assert (rows["w1"]["submitted"], rows["w1"]["done"], rows["w2"].get("done")) == (1, 1, None)
 
@@ -320,7 +337,7 @@ def test_a_team_works_and_goes(root: Path, team: Team, socket: str) -> None:
     assert team("doctor", command="mbox").returncode == 0
     audit = team("audit", "log", command="mbox").stdout
     assert json.loads(audit)
-    assert json.loads(team("status", "blue").stdout)[0]["alive"] == "dead"
+    assert json.loads(team("status", "blue").stdout)[0]["alive"] == "ended"
     assert team("down", check=False).returncode == 3
 
 
@@ -350,7 +367,9 @@ def test_quotes_and_newlines_reach_the_program(root: Path, team: Team, socket: s
                          "prompt": "Do\n\"this\" `now`", "env": {"ODD": odd}}])  # fmt: skip
     team("up", file, "--socket", socket)
     seen = json.loads(until(lambda: (root / "seen").exists() and (root / "seen").read_text(), "what it saw", at=root))
-    assert seen == [[*words, "--model", "o'pus $(id)", 'Do\n"this" `now`'], odd]
+    told = seen[0].pop()
+    assert told.startswith("You are p, worker, one of") and told.endswith('\n\nDo\n"this" `now`')
+    assert seen == [[*words, "--model", "o'pus $(id)"], odd]
     assert not (root / "hacked").exists()
     team("down", "--force")
 
@@ -398,15 +417,20 @@ def test_a_killed_member_is_started_again_where_it_was(root: Path, team: Team, s
     def pane() -> str:
         return str(json.loads((root / places.status("worker-1")).read_text())["pane"])
 
+    def dog() -> str:
+        return team("watchdog", "--status", command="mbox").stdout
+
+    status = root / places.status("worker-1")
+    until(status.exists, "that it says where it is", at=status.parent)  # which comes after its first beat
     first = pane()
     for n in range(3):
         beat = json.loads((root / places.heartbeat("worker-1")).read_text())
         os.kill(beat["pid"], 9)
         if n < 2:
             path = root / places.heartbeat("worker-1")
-            until(lambda: json.loads(path.read_text())["pid"] != beat["pid"], "a respawn", at=path.parent)  # noqa: B023
+            until(lambda: json.loads(path.read_text())["pid"] != beat["pid"], dog, at=path.parent)  # noqa: B023
             assert pane() == first
-    until(lambda: "broken" in team("status", command="mbox").stdout, lambda: team("watchdog", "--status", command="mbox").stdout)
+    until(lambda: "broken" in team("status", command="mbox").stdout, dog)
     whys = json.loads(team("log", "--op", "agent.dead", command="mbox").stdout)
     assert all("is gone" in row["why"] for row in whys)
     assert len(json.loads(team("inbox", "--as", "boss", command="mbox").stdout)) == 1

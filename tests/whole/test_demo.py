@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+from teamkit import HAVE_TMUX, NO_TMUX
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.timeout(600)
@@ -27,5 +29,20 @@ def test_the_workers_demo_proves_its_claims() -> None:
     assert "w3 was killed while it held" in done.stdout
     assert "one accepted done a task: 9 of 9" in done.stdout
     assert "never two live holders, no two workers on one path" in done.stdout
+    assert "mbox doctor: clean" in done.stdout
+    assert done.stdout.strip().endswith("nothing lost, nothing done twice")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not (CHECKOUT / ".git").exists(), reason="the demo clones the checkout, and this is none")
+@pytest.mark.skipif(not HAVE_TMUX, reason=NO_TMUX)
+def test_the_team_demo_proves_its_claims() -> None:
+    """Who is killed holds a task then, for certain: the watchdog gives it back, and somebody does it."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    line = [str(CHECKOUT / "scripts" / "demos" / "team"), "12"]
+    done = subprocess.run(line, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "w3's wrapper was killed while it held" in done.stdout and "agent.dead" in done.stdout
+    assert "one accepted done a task: 25 of 25" in done.stdout
     assert "mbox doctor: clean" in done.stdout
     assert done.stdout.strip().endswith("nothing lost, nothing done twice")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import json
 import mailbox
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,14 +16,16 @@ import tarfile
 import tomllib
 import venv
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 import mbox
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGE = CHECKOUT / "mailbox" / "mbox"
 COMMANDS = ("mbox", "task", "reserve", "team")
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
@@ -89,11 +93,18 @@ def test_mailbox_is_the_standard_library_under_pytest(pytest_command: list[str],
 # ---- what is installed
 
 
+def _names(requirements: Iterable[str], system: str) -> set[str]:
+    """What of it is installed on a system."""
+    found = [Requirement(one) for one in requirements]
+    return {one.name for one in found if one.marker is None or one.marker.evaluate({"sys_platform": system})}
+
+
 def test_the_declared_packages_are_the_six_of_the_design() -> None:
-    """An installation brings the six packages, all of them always (inotify on Linux), and nothing else."""
+    """An installation brings the six packages, all of them always (inotify on Linux; on macOS psutil), and nothing else."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = {requirement.split(">=")[0] for requirement in project["dependencies"]}
-    assert names == {"click", "pyyaml", "ruamel.yaml", "inotify-simple", "watchfiles", "portalocker"}
+    everywhere = {"click", "pyyaml", "ruamel.yaml", "watchfiles", "portalocker"}
+    for system, own in (("linux", "inotify-simple"), ("darwin", "psutil")):
+        assert _names(project["dependencies"], system) == {*everywhere, own}
     assert set(project["scripts"]) == set(COMMANDS)
 
 
@@ -320,7 +331,16 @@ PATH_WRITERS = {"write_text", "write_bytes", "symlink_to", "hardlink_to"}
 WRITING_FLAGS = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_APPEND", "O_TRUNC"}
 
 
-def _is_writing(call: ast.Call) -> bool:
+def _named(tree: ast.AST) -> dict[str, ast.expr]:
+    """What a module gives a name once, at its top: flags that are spelled out there are known where they are used."""
+    found: dict[str, list[ast.expr]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found.setdefault(node.targets[0].id, []).append(node.value)
+    return {name: values[0] for name, values in found.items() if len(values) == 1}
+
+
+def _is_writing(call: ast.Call, named_values: dict[str, ast.expr]) -> bool:
     """Whether ``call`` opens a file for writing, may do so, or changes one by a method of a path."""
     named = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     owner = getattr(call.func.value, "id", "?") if isinstance(call.func, ast.Attribute) else ""
@@ -328,6 +348,7 @@ def _is_writing(call: ast.Call) -> bool:
     if named == "open" and owner == "os" and ast.unparse(call.args[0]) in ("os.devnull", "'/dev/tty'"):
         return False  # devices, no files
     if named == "open" and owner == "os":
+        modes = [named_values.get(mode.id, mode) if isinstance(mode, ast.Name) else mode for mode in modes]
         words = {part.attr for mode in modes for part in ast.walk(mode) if isinstance(part, ast.Attribute)}
         return not words or bool(words & WRITING_FLAGS)
     if named in ("open", "fdopen") and owner in ("", "io", "os"):
@@ -339,7 +360,8 @@ def _is_writing(call: ast.Call) -> bool:
 
 
 def _writes(tree: ast.AST) -> list[str]:
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_writing(node)]
+    named = _named(tree)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_writing(node, named)]
     return [f"line {call.lineno}: {ast.unparse(call)}" for call in calls]
 
 
@@ -355,6 +377,8 @@ def _writes(tree: ast.AST) -> list[str]:
         "os.fdopen(n, 'wb')",
         "os.open(p, flags)",
         "os.open(p, os.O_RDWR)",
+        "F = os.O_RDWR\nos.open(p, F)",
+        "F = os.O_RDONLY\nF = os.O_RDWR\nos.open(p, F)",
         "os.open(p, os.O_RDONLY | os.O_CREAT)",
     ],
 )
@@ -365,11 +389,38 @@ def test_the_search_for_writers_finds(text: str) -> None:
 
 def test_only_disk_changes_files() -> None:
     """No module but ``disk`` opens a file for writing (the linter bans the rest: rename, unlink, fsync and so on)."""
-    for text in ("open(p)", "open(p, 'rb')", "os.open(p, os.O_RDONLY | os.O_CLOEXEC)", "p.open()", "Store.open(root)"):
+    for text in ("open(p)", "open(p, 'rb')", "F = os.O_RDONLY\nos.open(p, F)", "p.open()", "Store.open(root)"):
         assert not _writes(ast.parse(text)), text
     found = {
         str(path.relative_to(PACKAGE)): places
         for path in sorted(PACKAGE.rglob("*.py"))
-        if path != PACKAGE / "disk.py" and (places := _writes(ast.parse(path.read_text(encoding="utf-8"))))
+        if path != PACKAGE / "system/disk.py" and (places := _writes(ast.parse(path.read_text(encoding="utf-8"))))
     }
     assert found == {}
+
+
+# ---- what is pinned
+
+
+def test_what_is_locked_has_hashes_and_is_all_that_is_needed() -> None:
+    """Every requirement of pyproject.toml on Linux stands in the lock; each entry has one version and hashes."""
+    text = (CHECKOUT / "scripts/locks/requirements.txt").read_text()
+    entries = re.split(r"(?m)^(?=[a-z])", "".join(line for line in text.splitlines(True) if not line.startswith("#")))
+    pinned = {re.split("==", entry)[0]: entry for entry in entries if entry.strip()}
+    assert all(re.match(r"[a-z0-9-]+==[0-9][^ ]* ", entry) and "--hash=sha256:" in entry for entry in pinned.values())
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    wanted = [*project["project"]["dependencies"], *project["project"]["optional-dependencies"]["dev"]]
+    wanted += project["build-system"]["requires"]
+    names = {re.sub(r"[._]", "-", one).lower() for one in _names(wanted, "linux")}
+    assert names <= pinned.keys()
+
+
+def test_the_agent_programs_have_exact_versions_and_hashes() -> None:
+    """What `npm ci` installs is what the lock file says: by hash, from the registry."""
+    wanted = json.loads((CHECKOUT / "scripts/locks/package.json").read_text())["dependencies"]
+    packages = json.loads((CHECKOUT / "scripts/locks/package-lock.json").read_text())["packages"]
+    assert packages.pop("")["dependencies"] == wanted
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values())
+    assert {packages[f"node_modules/{name}"]["version"] for name in wanted} == set(wanted.values())
+    assert all(one["integrity"].startswith("sha512-") and one["resolved"].startswith("https://registry.npmjs.org/")
+               for one in packages.values())  # fmt: skip

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from mbox import root
-from mbox.system.disk import Disk
 from mbox.errors import NoStore, Refused, StoreError, Usage
+from mbox.git.placement import exclude
+from mbox.system import filesystem
+from mbox.system.disk import Disk
 
 Git = Callable[..., str]
 
@@ -129,11 +131,13 @@ def test_nothing_found_names_where_it_looked(tmp: Path, main: Path, git: Git) ->
 
 
 def test_a_file_called_mailbox_is_no_store(tmp: Path) -> None:
-    """Somebody's mail file of that name does not hide the store above."""
+    """Somebody's mail file of that name is named: the store above is not taken in its place."""
     store(tmp)
     (tmp / "sub").mkdir()
     (tmp / "sub" / ".mailbox").write_text("From: x\n")
-    assert found(tmp / "sub") == (str(tmp), "parent")
+    with pytest.raises(StoreError, match=f"{tmp}/sub/.mailbox is no folder, .*--root"):
+        find(tmp / "sub")
+    assert find(tmp / "sub", str(tmp)).path == str(tmp)
 
 
 @pytest.mark.parametrize("name", [".mailbox", ".tasks"])
@@ -356,6 +360,34 @@ def test_a_separate_git_directory_that_does_not_tell(tmp: Path, git: Git) -> Non
     assert found(linked / "src") == (str(main), "worktree")
 
 
+@pytest.mark.parametrize("led", ["core.worktree", "another's worktree", "another's repository"])
+def test_a_folder_that_was_unpacked_is_led_nowhere(tmp: Path, main: Path, git: Git, led: str) -> None:
+    """Its ``.git`` names a made-up repository, or another one of the same person's, which do not name it back: exit 6."""
+    there = store(main)
+    linked = linked_worktree(there, "linked", git)
+    unpacked, home = tmp / "unpacked", tmp / "home"
+    for folder in (unpacked / "fake/.git.d/objects", unpacked / "fake/.git.d/worktrees/w", home):
+        folder.mkdir(parents=True)
+    if led == "core.worktree":
+        (unpacked / "fake/.git.d/config").write_text(f"[core]\n worktree = {home}\n")
+        own = unpacked / "fake/.git.d/worktrees/w"
+        (own / "commondir").write_text("../..\n")
+        (own / "gitdir").write_text(f"{unpacked}/.git\n")
+    elif led == "another's worktree":
+        own = main / ".git/worktrees/linked"
+    else:
+        own = unpacked / "fake/.git.d/worktrees/w"
+        (own / "commondir").write_text(f"{main}/.git\n")
+        (own / "gitdir").write_text(f"{unpacked}/.git\n")
+    (unpacked / ".git").write_text(f"gitdir: {own}\n")
+    with pytest.raises(StoreError):
+        find(unpacked)
+    with pytest.raises(StoreError):
+        root.init_place(str(unpacked), False)
+    assert found(linked) == (str(main), "worktree")
+    assert not list(home.iterdir())
+
+
 def test_worktrees_in_a_circle_end(tmp: Path, git: Git) -> None:
     """Two repositories, each inside a linked worktree of the other: the search ends."""
     a, b = repository(tmp / "a", git), repository(tmp / "b", git)
@@ -428,47 +460,44 @@ def test_init_here_in_a_linked_worktree_is_refused(main: Path, git: Git) -> None
 @pytest.mark.parametrize("before", ["", "# mine\n*.log\n", "*.log", None])
 def test_exclude_adds_its_two_lines_once(main: Path, git: Git, before: str | None) -> None:
     """What a user wrote stays, an unfinished last line too; twice is once; git ignores both folders."""
-    exclude = main / ".git" / "info" / "exclude"
+    file = main / ".git" / "info" / "exclude"
     if before is None:
-        exclude.unlink()
-        exclude.parent.rmdir()
+        file.unlink()
+        file.parent.rmdir()
     else:
-        exclude.write_text(before)
+        file.write_text(before)
     for name in (".mailbox", ".tasks"):
         (main / name).mkdir()
         (main / name / "x").touch()
-    assert root.exclude(str(main), Disk(), False) == [".mailbox/", ".tasks/"]
+    assert exclude(str(main), Disk(), print) == [".mailbox/", ".tasks/"]
     assert git(main, "status", "--porcelain") == ""
-    text = exclude.read_text()
+    text = file.read_text()
     assert text == (before or "") + ("\n" if before == "*.log" else "") + ".mailbox/\n.tasks/\n"
-    assert root.exclude(str(main), Disk(), False) == []
-    assert exclude.read_text() == text
+    assert exclude(str(main), Disk(), print) == []
+    assert file.read_text() == text
 
 
 def test_exclude_adds_only_what_is_missing(main: Path) -> None:
     """One of the lines may stand there already."""
-    exclude = main / ".git" / "info" / "exclude"
-    exclude.write_text(".tasks/\n")
-    assert root.exclude(str(main), Disk(), False) == [".mailbox/"]
-    assert exclude.read_text() == ".tasks/\n.mailbox/\n"
+    file = main / ".git" / "info" / "exclude"
+    file.write_text(".tasks/\n")
+    assert exclude(str(main), Disk(), print) == [".mailbox/"]
+    assert file.read_text() == ".tasks/\n.mailbox/\n"
 
 
 def test_exclude_serves_all_worktrees_and_roots_in_folders(main: Path, git: Git) -> None:
     """The lines go to the common directory: a stray store in a linked worktree is not committed either."""
     linked = linked_worktree(main, "linked", git)
-    root.exclude(str(main / "src"), Disk(), False)
+    exclude(str(main / "src"), Disk(), print)
     for folder in (main / "src", linked):
         store(folder)
         (folder / ".mailbox" / "x").touch()
         assert git(folder, "status", "--porcelain") == ""
 
 
-def test_exclude_leaves_tracked_stores_and_plain_folders_alone(tmp: Path, main: Path) -> None:
-    """With --track nothing is excluded; outside of git there is nothing to exclude from."""
-    before = (main / ".git" / "info" / "exclude").read_text()
-    assert root.exclude(str(main), Disk(), True) == []
-    assert (main / ".git" / "info" / "exclude").read_text() == before
-    assert root.exclude(str(tmp), Disk(), False) == []
+def test_exclude_leaves_plain_folders_alone(tmp: Path) -> None:
+    """Outside of git there is nothing to exclude from."""
+    assert exclude(str(tmp), Disk(), print) == []
 
 
 # -- file systems ------------------------------------------------------------------------------------------
@@ -524,60 +553,60 @@ DOCKER = """701 640 0:150 / / rw,relatime master:300 - overlay overlay rw,lowerd
 )
 def test_the_mount_table_tells_the_file_system(table: str, path: str, fstype: str, network: bool) -> None:
     """The longest mount point above, by whole segments, escapes resolved; the later of two on one point."""
-    assert root.filesystem(path, table) == fstype
-    assert root.is_network(fstype) is network
+    assert filesystem.filesystem(path, table) == fstype
+    assert filesystem.is_network(fstype) is network
 
 
 def test_no_mount_table_is_no_network() -> None:
     """Where the kernel has no such table the type is unknown, which refuses nobody."""
-    assert root.filesystem("/x", "") == ""
-    assert not root.is_network("")
+    assert filesystem.filesystem("/x", "") == ""
+    assert not filesystem.is_network("")
 
 
 def test_the_running_kernels_table_is_understood(tmp: Path) -> None:
     """On this machine /proc is proc, and a folder that does not exist is on what its parent is on."""
     if not os.path.exists("/proc/self/mountinfo"):
         pytest.skip("no /proc/self/mountinfo")
-    assert root.filesystem("/proc/self") == "proc"
+    assert filesystem.filesystem("/proc/self") == "proc"
     (tmp / "link").symlink_to("/proc")
-    assert root.filesystem(str(tmp / "link")) == "proc"
-    assert root.filesystem(str(tmp / "no" / "such")) == root.filesystem(str(tmp)) != ""
+    assert filesystem.filesystem(str(tmp / "link")) == "proc"
+    assert filesystem.filesystem(str(tmp / "no" / "such")) == filesystem.filesystem(str(tmp)) != ""
 
 
 def test_same_file_system(tmp: Path) -> None:
     """A folder and one beside it that is not made yet are on one file system; /proc is on another."""
-    assert root.same_filesystem(str(tmp), str(tmp / "not" / "yet"))
-    assert not root.same_filesystem(str(tmp), "/proc")
+    assert filesystem.same_filesystem(str(tmp), str(tmp / "not" / "yet"))
+    assert not filesystem.same_filesystem(str(tmp), "/proc")
 
 
 def test_the_same_device_under_two_mounts_is_not_enough(tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bind mount has the same device, but nothing can be renamed into it."""
     (tmp / "a").mkdir()
     (tmp / "b").mkdir()
-    monkeypatch.setattr(root, "_mount", lambda path: ("/" if path.endswith("a") else path, "ext4"))
-    assert not root.same_filesystem(str(tmp / "a"), str(tmp / "b"))
+    monkeypatch.setattr(filesystem, "_mount", lambda path: ("/" if path.endswith("a") else path, "ext4"))
+    assert not filesystem.same_filesystem(str(tmp / "a"), str(tmp / "b"))
 
 
 def test_two_devices_are_never_the_same(tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two subvolumes of one mount have one mount point and two devices; renaming between them fails, too."""
-    monkeypatch.setattr(root, "_mount", lambda path: ("/", "btrfs"))
-    assert not root.same_filesystem(str(tmp), "/proc")
+    monkeypatch.setattr(filesystem, "_mount", lambda path: ("/", "btrfs"))
+    assert not filesystem.same_filesystem(str(tmp), "/proc")
 
 
 def test_case_is_asked_of_the_file_system(tmp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name in the other case is the same file, another file, or none."""
     folder = str(tmp)
     (tmp / "123").touch()
-    assert not root.case_folds(folder)  # no name that has a case
+    assert not filesystem.case_folds(folder)  # no name that has a case
     (tmp / "Readme").touch()
-    folds = root.case_folds(folder)
+    folds = filesystem.case_folds(folder)
     assert folds == (tmp / "rEADME").exists()
     if not folds:
         (tmp / "rEADME").touch()
-        assert not root.case_folds(folder)
+        assert not filesystem.case_folds(folder)
         (tmp / "rEADME").unlink()
         os.link(
             tmp / "Readme", tmp / "rEADME"
         )  # one file under both names, as a folding file system shows it
-        assert root.case_folds(folder)
+        assert filesystem.case_folds(folder)
     assert sorted(os.listdir(tmp))[0] == "123"

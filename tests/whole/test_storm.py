@@ -13,27 +13,25 @@ import pytest
 from conftest import CHECKOUT
 from kit import journaled
 from mailkit import USER, send
-from mbox.mail import lookup as letters
-from mbox.mail import sending as mail
-from mbox.agents import registry as agents
+from mbox.agents import registry
 from mbox.format import places
-from mbox.mail.sending import Draft
-from mbox.opening import OpenStore, init, open_store
-from mbox.store.store import Actor, Transaction
+from mbox.mail import lookup, sending
+from mbox.mail.sending import MailDraft
+from mbox.opening import init, open_store
+from mbox.store.store import Actor, Store, Transaction
 from mbox.system.watch import Watcher
 
 ANSWERER = """
 import os, sys
-from mbox.mail import waiting as asks
-from mbox.mail import sending as mail
+from mbox.mail import reading, sending as mail, waiting as asks
 from mbox.errors import Refused
-from mbox.mail.lookup import ANY
-from mbox.mail.sending import Draft
+from mbox.mail.inbox import ANY
+from mbox.mail.sending import MailDraft as Draft
 from mbox.opening import open_store
 from mbox.store.store import Actor
 store = open_store(sys.argv[1], os.getcwd())
 who, refused = Actor(sys.argv[2], 1), 0
-with asks.Bell(store, who.name) as bell:
+with asks.inbox_watch(store, who.name) as bell:
     while True:
         for doc in asks.take(store, who, bell, ANY, 1, 0):
             if doc["type"] == "stop":
@@ -43,21 +41,21 @@ with asks.Bell(store, who.name) as bell:
                 mail.reply(store, who, doc["msg_id"], Draft(body="and you?"))
             except Refused:
                 refused += 1
-            mail.finish(store, who, [doc])
+            reading.finish(store, who, [doc])
 """
 
 SIX = ("orc", "a1", "a2", "a3", "a4", "a5")
 ORC, ZED, END = (Actor(name, 1) for name in ("orc", "zed", "end"))
 
 
-def begun(root: Path, config: str) -> OpenStore:
+def begun(root: Path, config: str) -> Store:
     """A store with the six, with zed, who writes to each of them, and end, who stops them, under ``config``."""
     init(str(root), here=True).store.close()
     (root / ".mailbox" / "config.yaml").write_text(config, encoding="utf-8")
     store = open_store(str(root), str(root))
     for name in (*SIX, "zed", "end"):
         role = "orchestrator" if name == "orc" else "worker" if name in SIX else "guest"
-        agents.add(store, USER, name, {"role": role})
+        registry.add(store, USER, name, {"role": role})
     return store
 
 
@@ -67,7 +65,7 @@ def is_over(tx: Transaction) -> bool:
     return not any(tx.names(folder) for folder in folders)
 
 
-def weathered(store: OpenStore) -> int:
+def weathered(store: Store) -> int:
     """Let the storm run until it has ended; how many of their answers the agents saw refused."""
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT / "mailbox")}
     made = [
@@ -92,7 +90,7 @@ def test_a_storm_ends_by_the_limits(tmp_path: Path, config: str, rule: str) -> N
     """It ends; every refusal stands in the journal with its rule and what it refused; no other message is lost."""
     store = begun(tmp_path, config)
     noise = [send(store, ZED, name, body=f"to {name}") for name in SIX]
-    mail.broadcast(store, ORC, Draft(body="hello all"), role="worker")
+    sending.broadcast(store, ORC, MailDraft(body="hello all"), role="worker")
     refused = weathered(store)
     records = journaled(store)
     rules = [record for record in records if record["op"] == "mail.refused"]
@@ -102,7 +100,7 @@ def test_a_storm_ends_by_the_limits(tmp_path: Path, config: str, rule: str) -> N
     assert set(noise) <= {doc["msg_id"] for doc in sent}
     for doc in sent:
         for name in doc["to"]:
-            copy = letters.copy(store, name, doc["msg_id"])
+            copy = lookup.copy(store, name, doc["msg_id"])
             assert copy is not None
             expected = "unread" if name == "zed" else "read" if doc["type"] == "stop" else "acked"
             assert (doc["msg_id"], name, copy["state"]) == (doc["msg_id"], name, expected)
