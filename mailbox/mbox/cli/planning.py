@@ -194,6 +194,8 @@ def list_(context: Context, status: str | None, owner: str | None, mine: bool, s
         listed = [{name: value for name, value in row.items() if name != "owner"} for row in listed]
     context.emit(listed, "", *NARROW)
     context.left_out(len(rows), left)
+    if label is owner is None and (count := ready.of_runs(store)):
+        context.say(f"{count} of workflows besides: --label run:RUN lists them, `workflow list` names the runs")
 
 
 @command(examples=["task show t45", "task show t45 --notes 20"], exits=MISSING)

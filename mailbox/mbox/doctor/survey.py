@@ -230,7 +230,7 @@ def _strangers(store: Store, folded: Fold) -> Iterator[Finding]:
 
 
 _ELSEWHERE = (
-    *(f".mailbox/{name}/" for name in ("logs", "leases", "heartbeat", "status", "locks", "cache", "runs")),
+    *(f".mailbox/{name}/" for name in ("logs", "leases", "heartbeat", "status", "locks", "cache")),
     ".tasks/leases/", ".tasks/index/",
 )  # fmt: skip
 _KNOWN = frozenset(
@@ -241,6 +241,8 @@ _KNOWN = frozenset(
 def _stranger(path: str) -> Finding | None:
     """A file that the journal does not name, unless it is one that it never names."""
     if path in _KNOWN or path.startswith(_ELSEWHERE):
+        return None
+    if path.startswith(f"{places.RUNS}/") and "/work/" in path:
         return None
     if path.startswith(f"{places.ASIDE}/"):
         return Finding("aside", path, "kept when the journal's state was put back; remove it once looked at", False)

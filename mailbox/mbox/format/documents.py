@@ -44,9 +44,13 @@ class Newer(LeftAlone):
 class Field:
     """One field of a document's schema.  No NamedTuple: every command would wait 0.1 ms for the class to be made."""
 
-    __slots__ = ("choices", "default", "name", "required", "type")
+    __slots__ = ("choices", "default", "name", "required", "sparse", "type")
 
-    def __init__(self, name: str, type_: str, default: Any, choices: tuple[str, ...], required: bool) -> None:
+    def __init__(
+        self, name: str, type_: str, default: Any, choices: tuple[str, ...], required: bool, sparse: bool = False
+    ) -> None:
+        self.sparse = sparse
+        """Whether it stands only in documents that have it: what was written before there was such a field is as it was."""
         self.name = name
         self.type = type_
         self.default = default
@@ -58,12 +62,18 @@ def _f(name: str, type_: str, default: Any = None, choices: tuple[str, ...] = ()
     return Field(name, type_, default, choices, False)
 
 
+def _s(name: str, type_: str) -> Field:
+    return Field(name, type_, None, (), False, True)
+
+
 def _r(name: str, type_: str, choices: tuple[str, ...] = ()) -> Field:
     return Field(name, type_, None, choices, True)
 
 
 MESSAGE_STATES = ("unread", "read", "acked", "expired", "dead")
 TASK_STATES = ("queued", "claimed", "running", "review", "done", "failed", "deadletter", "cancelled")
+RUN_STATES = ("running", "paused", "needs_human", "exceeded", "succeeded", "failed", "cancelled")
+STEP_STATES = ("open", "done", "failed", "skipped")
 ACTIVE = ("claimed", "running")
 """Task states in which somebody holds the task."""
 FINAL = frozenset(["done", "failed", "deadletter", "cancelled"])
@@ -85,7 +95,7 @@ KINDS: dict[str, tuple[Field, ...]] = {
         _f("touched_paths", "strs", []), _f("requires", "strs", []), _f("labels", "strs", []),
         _f("priority", "int", 5), _f("attempt_count", "int", 0), _f("max_attempts", "int", 3),
         _f("token", "int", 0), _f("reason", "str", ""), _f("payload", "any"), _f("result", "any"),
-        _r("created_at", "time"), _f("finished_at", "time?"),
+        _r("created_at", "time"), _f("finished_at", "time?"), _s("order", "dict"),
     ),
     "reservation": (
         _r("reservation_id", "str"), _r("agent", "str"), _f("incarnation", "int", 0), _r("patterns", "strs"),
@@ -116,6 +126,20 @@ KINDS: dict[str, tuple[Field, ...]] = {
         _r("team", "str"), _f("state", "str", "up", ("up", "draining", "down")), _f("members", "rows", []),
         _f("policy", "dict?"), _f("session", "str", ""), _f("parent", "str?"), _f("orchestrator", "str?"),
         _r("created_at", "time"), _f("file", "str", ""),
+    ),
+    "run": (
+        _r("run", "str"), _r("workflow", "str"), _f("file", "str", ""), _f("status", "str", "running", RUN_STATES),
+        _f("reason", "str", ""), _f("by", "str", ""), _f("settings", "dict?"), _f("inputs", "dict?"), _f("tree", "dict?"),
+        _f("parent", "dict?"), _f("at", "dict?"), _f("visits", "dict?"), _f("last", "dict?"), _f("memory", "dict?"),
+        _f("spent", "dict?"), _f("failure", "dict?"), _f("output", "any"), _r("started_at", "time"), _f("ended_at", "time?"),
+    ),
+    "definition": (_r("run", "str"), _r("main", "str"), _r("files", "dict")),
+    "step": (
+        _r("run", "str"), _r("step", "str"), _r("visit", "int"), _f("item", "any"), _r("kind", "str"),
+        _f("status", "str", "open", STEP_STATES), _f("task", "str?"), _f("failed", "str?"), _f("detail", "str", ""),
+        _f("exit", "any"), _f("output", "any"), _f("value", "any"), _f("edge", "dict?"), _f("gates", "any", []),
+        _f("attempts", "any", []), _f("rounds", "int", 0), _f("items", "any"), _f("by", "str?"), _f("cost", "dict?"),
+        _f("seconds", "num", 0), _f("state", "dict?"), _r("entered_at", "time"), _f("ended_at", "time?"),
     ),
     "deadletter": (
         _r("reason", "str"), _f("detail", "str", ""), _f("from_path", "str", ""), _r("first_at", "time"),
@@ -182,7 +206,7 @@ def _is_rows(value: list[Any]) -> bool:
 _NONE = type(None)
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,), "str?": (str, _NONE), "int": (int,), "num": (int, float), "bool": (bool,), "strs": (list,),
-    "time": (str,), "time?": (str, _NONE), "rows": (list,), "dict?": (dict, _NONE),
+    "time": (str,), "time?": (str, _NONE), "rows": (list,), "dict": (dict,), "dict?": (dict, _NONE),
     "any": (_NONE, bool, int, float, str, list, dict),
 }  # fmt: skip
 _CLOSER: dict[str, Callable[[Any], bool]] = {
@@ -204,7 +228,10 @@ _PLANS = {
 
 _BLANKS: dict[str, tuple[Document, list[str]]] = {
     kind: (
-        {**({} if kind in _UNVERSIONED else {"schema": FORMAT}), **{field.name: field.default for field in fields}},
+        {
+            **({} if kind in _UNVERSIONED else {"schema": FORMAT}),
+            **{field.name: field.default for field in fields if not field.sparse},
+        },
         [field.name for field in fields if field.default == []],
     )
     for kind, fields in KINDS.items()
@@ -397,7 +424,7 @@ def check(kind: str, value: Any) -> Document:
             out[name] = found
         elif required:
             raise Unfit(f"field {name!r} is missing")
-        else:
+        elif not field.sparse:
             out[name] = list(default) if type(default) is list else default
     if not doc.keys() <= out.keys():
         for name in doc:

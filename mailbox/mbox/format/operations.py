@@ -6,7 +6,7 @@ that a journal holds no others; another version may have made them, and who read
 
 from __future__ import annotations
 
-MAIL, TASK, RESERVE, AGENT, TEAM, STORE = "mail.", "task.", "reserve.", "agent.", "team.", "store."
+MAIL, TASK, RESERVE, AGENT, TEAM, RUN, STORE = "mail.", "task.", "reserve.", "agent.", "team.", "run.", "store."
 """How the operations on a noun begin."""
 
 MAIL_SEND = "mail.send"
@@ -55,6 +55,20 @@ TEAM_UP = "team.up"
 TEAM_LEAD = "team.lead"
 TEAM_DRAIN = "team.drain"
 TEAM_DOWN = "team.down"
+
+RUN_BEGIN = "run.begin"
+RUN_START = "run.start"
+RUN_STEP = "run.step"
+RUN_ITEM = "run.item"
+RUN_RETRY = "run.retry"
+RUN_ASK = "run.ask"
+RUN_ANSWER = "run.answer"
+RUN_TELL = "run.tell"
+RUN_PAUSE = "run.pause"
+RUN_STOP = "run.stop"
+RUN_RESUME = "run.resume"
+RUN_CANCEL = "run.cancel"
+RUN_END = "run.end"
 
 STORE_SEGMENT = "store.segment"
 STORE_QUARANTINE = "store.quarantine"

@@ -106,7 +106,7 @@ EDITABLE: Mapping[str, Mapping[str, fields.Check]] = {
     },
     "agent": {"host": _or_nothing(fields.line), "model": _or_nothing(fields.line), "capabilities": _WORDS},
     "reservation": {"reason": _or_nothing(fields.line)},
-    "message": {}, "team": {}, "deadletter": {}, "notes": {},
+    "message": {}, "team": {}, "deadletter": {}, "notes": {}, "run": {}, "definition": {}, "step": {},
 }  # fmt: skip
 """By kind, the fields that people may edit in the file, each with the check of the command that sets it."""
 

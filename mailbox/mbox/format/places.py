@@ -37,6 +37,7 @@ NOTES = ".tasks/notes"
 LOCKS = ".mailbox/locks"
 STATUS = ".mailbox/status"
 TEAMS = ".mailbox/team"
+RUNS = ".mailbox/runs"
 WATCHDOG = ".mailbox/cache/watchdog.json"
 """What the watchdog last did; not in status/, which it watches."""
 WATCHDOG_LOCK = ".mailbox/locks/@watchdog"
@@ -52,7 +53,7 @@ FOLDERS = (
 )
 """What `mbox init` makes, in this order, below ``.mailbox`` itself."""
 
-EPHEMERAL = ("lock", "leases/", "heartbeat/", "status/", "locks/", "cache/", "logs/", "checkpoint", "aside/")
+EPHEMERAL = ("lock", "leases/", "heartbeat/", "status/", "locks/", "cache/", "logs/", "checkpoint", "aside/", "runs/*/work/")
 """Below ``.mailbox``, never in git (the journal goes to the audit ref, never to a branch)."""
 
 _DEVICES = frozenset(
@@ -190,6 +191,40 @@ def errand(by: str) -> str:
     return f"{ERRANDS}/{_checked(by)}.json"
 
 
+def run_folder(run: str) -> str:
+    """What there is of a workflow's run."""
+    return f".mailbox/runs/{_checked(run)}"
+
+
+def run(run: str) -> str:
+    """Where a run stands."""
+    return f"{run_folder(run)}/run.json"
+
+
+def definition(run: str) -> str:
+    """What a run does: its files as they were when it began."""
+    return f"{run_folder(run)}/definition.json"
+
+
+def step_folder(run: str) -> str:
+    return f"{run_folder(run)}/steps"
+
+
+def step(run: str, seat: str) -> str:
+    """How one visit of a step stands, or one item of it: ``seat`` is ``STEP.VISIT[.ITEM]``."""
+    return f"{step_folder(run)}/{_checked(seat)}.json"
+
+
+def work(run: str, seat: str, attempt: int) -> str:
+    """Where one attempt's prompt and output are; ephemeral."""
+    return f"{run_folder(run)}/work/{_checked(seat)}.{attempt}"
+
+
+def run_lock(run: str) -> str:
+    """Held by the one engine of a run."""
+    return f".mailbox/locks/@run-{_checked(run)}"
+
+
 def team_lock(name: str) -> str:
     """Held by whoever starts or ends members of team ``name``."""
     return f".mailbox/locks/@team-{_checked(name)}"
@@ -243,6 +278,10 @@ def _mail(parts: list[str]) -> str | None:
             return "message" if is_name(who) else None
         case ["archive", who, month]:
             return "message" if is_name(who) and is_month(month) else None
+        case ["runs", run]:
+            return {"run.json": "run", "definition.json": "definition"}.get(parts[-1]) if is_name(run) else None
+        case ["runs", run, "steps"]:
+            return "step" if is_name(run) else None
         case _:
             return _flat(parts)
 
@@ -269,7 +308,7 @@ def kind(path: str) -> str:
         parts = path.split("/")
         by_top = {MAILBOX: _mail, TASKS: _task}.get(parts[0])
         found = (by_top(parts) if by_top else None) or ""
-        if found:
+        if found and found not in ("run", "definition"):  # two kinds in one folder
             _known[folder] = found
     if not found or not is_name(stem) or ending != ("jsonl" if found == "notes" else "json"):
         raise Corrupt(f"{path!r} is not a place in the store's layout; refused")
@@ -291,7 +330,7 @@ def is_indexed(path: str) -> bool:
     return path.startswith(_INDEXED) or (path.startswith(TASKS) and path.count("/") == 1)
 
 
-_INDEXED = (f"{AGENTS}/", f"{RESERVATIONS}/", f"{TEAMS}/", f"{DEADLETTER}/", f"{NOTES}/")
+_INDEXED = (f"{AGENTS}/", f"{RESERVATIONS}/", f"{TEAMS}/", f"{RUNS}/", f"{DEADLETTER}/", f"{NOTES}/")
 
 
 def lease_kind(path: str) -> str:

@@ -315,6 +315,8 @@ def every_document(files: Files) -> Iterator[str]:
         folders.append(f"{places.OUTBOX}/{agent}")
     for agent in folders_in(files, places.ARCHIVE):
         folders += [f"{places.ARCHIVE}/{agent}/{month}" for month in folders_in(files, f"{places.ARCHIVE}/{agent}")]
+    for run in folders_in(files, places.RUNS):
+        folders += [places.run_folder(run), places.step_folder(run)] if places.is_name(run) else []
     for folder in folders:
         if is_folder(files.absolute(folder)):
             for name in files.names(folder):

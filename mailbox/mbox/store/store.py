@@ -69,7 +69,7 @@ ASK_JOURNAL = "not looked at closer: a dry run asks the journal"
 _VERIFIED = (f"{places.TASKS}/", f"{places.RESERVATIONS}/")
 _ARCHIVE = f"{places.ARCHIVE}/"
 _MAIL = (f"{places.INBOX}/", _ARCHIVE)
-_STAMPED = (*_VERIFIED, *_MAIL, f"{places.AGENTS}/", f"{places.TEAMS}/", f"{places.DEADLETTER}/")
+_STAMPED = (*_VERIFIED, *_MAIL, f"{places.AGENTS}/", f"{places.TEAMS}/", f"{places.RUNS}/", f"{places.DEADLETTER}/")
 
 
 class Store(Holding):

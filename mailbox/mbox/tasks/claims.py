@@ -173,7 +173,7 @@ def _find(tx: Transaction, agent: Document, wish: ClaimRequest, search: _Search,
             continue
         has_moved = True
         doc = tx.glance(places.task(task_id))
-        if doc is None or obstacle(tx, doc, able):
+        if doc is None or obstacle(tx, doc, able, agent):
             passed.add(task_id)
             continue
         rid = _blocked_by(tx, name, doc, standing)
@@ -254,7 +254,7 @@ def _following(store: Store, tx: Transaction, freed: list[str]) -> Answer:
         found, goes_on = _find(tx, agent, wish, search, at_once=True)
         search.pass_parked()
     docs = [found, *(tx.read(places.task(task_id)) for task_id in freed)]
-    fit = [doc for doc in docs if doc and not obstacle(tx, doc, able) and not blocker(tx, agent["agent"], doc)]
+    fit = [doc for doc in docs if doc and not obstacle(tx, doc, able, agent) and not blocker(tx, agent["agent"], doc)]
     if not fit:
         raise NoneReady(tx, wish)
     tx.go_on()
@@ -287,7 +287,7 @@ def claim_id(
         _refuse_draining(tx, agent)
         if doc["status"] in FINAL:
             raise Nothing(f"{task_id} is {doc['status']}")
-        if why := obstacle(tx, doc, frozenset(agent["capabilities"])):
+        if why := obstacle(tx, doc, frozenset(agent["capabilities"]), agent):
             raise NotNow(f"{task_id}: {why}")
         if blocked := blocker(tx, actor.name, doc):
             if waiting:
@@ -319,8 +319,8 @@ def blocker(tx: Transaction, name: str, doc: Document) -> Held | None:
     return conflicts.blocker(tx, name, doc["touched_paths"]) if doc["touched_paths"] else None
 
 
-def obstacle(tx: Transaction, doc: Document, able: Set[str]) -> str:
-    """Why a task that is not claimed cannot be, but for reservations; "" if it can."""
+def obstacle(tx: Transaction, doc: Document, able: Set[str], agent: Document | None = None) -> str:
+    """Why a task that is not claimed cannot be (by ``agent``), but for reservations; "" if it can."""
     if doc["status"] != "queued":
         return f"is {'in review' if doc['status'] == 'review' else doc['status']}"
     if doc["hold"]:
@@ -336,6 +336,10 @@ def obstacle(tx: Transaction, doc: Document, able: Set[str]) -> str:
             state = ""
         if state != "done":
             return f"depends on {dep}, which is {state or tx.store.unseen(places.task(dep))}"
+    if doc.get("order"):
+        from .orders import obstacle as not_for
+
+        return not_for(doc, agent)
     return ""
 
 

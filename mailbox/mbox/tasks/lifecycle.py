@@ -177,7 +177,7 @@ def answer(doc: Document, **more: Any) -> Answer:
     return {"task_id": doc["task_id"], "status": doc["status"], **more}
 
 
-def _by_holder(store: Store, actor: Actor, task_id: str, token: int | None, op: str, change: Change) -> Answer:
+def by_holder(store: Store, actor: Actor, task_id: str, token: int | None, op: str, change: Change) -> Answer:
     """Run ``change`` on the task if ``actor`` is its live holder; ``already`` if it made ``op`` before."""
 
     def decide(tx: Transaction) -> Answer:
@@ -225,7 +225,7 @@ def renew(store: Store, actor: Actor, task_id: str, token: int | None = None) ->
         return answer(doc, token=doc["token"], left=clock.span(left))
 
     while goes_on:
-        renewed = _by_holder(store, actor, task_id, token, "", change)
+        renewed = by_holder(store, actor, task_id, token, "", change)
     return renewed
 
 
@@ -249,18 +249,26 @@ def start(store: Store, actor: Actor, task_id: str, token: int | None = None) ->
         tx.record(operations.TASK_START, [task_id])
         return answer(doc)
 
-    return _by_holder(store, actor, task_id, token, operations.TASK_START, change)
+    return by_holder(store, actor, task_id, token, operations.TASK_START, change)
 
 
 def done(store: Store, actor: Actor, task_id: str, result: Any = None, token: int | None = None,
-         then: Callable[[Transaction, list[str]], None] | None = None) -> Answer:  # fmt: skip
+         then: Callable[[Transaction, list[str]], None] | None = None,
+         usage: dict[str, Any] | None = None) -> Answer:  # fmt: skip
     """claimed or running → done; ``unblocked`` names the tasks that are ready now.
+
+    A workflow's task whose result is to pass gates goes to review instead; `Usage` where its order refuses the result
+    (`orders`).  ``usage`` is what the try cost, as far as that is known.
 
     ``then`` is called with them in the same transaction; in a call that is only tried it sees what comes after.
     """
 
     def change(tx: Transaction, doc: Document) -> Answer:
         want_reservation(store, tx, doc)
+        if doc.get("order"):
+            _take_result(doc, result, usage)
+            if doc["order"].get("gates"):
+                return _hand_in(tx, doc, result)
         doc["result"] = result
         finish(tx, doc, "done")
         tx.record(operations.TASK_DONE, [task_id])
@@ -270,7 +278,25 @@ def done(store: Store, actor: Actor, task_id: str, result: Any = None, token: in
             then(tx, freed)
         return made
 
-    return _by_holder(store, actor, task_id, token, operations.TASK_DONE, change)
+    return by_holder(store, actor, task_id, token, operations.TASK_DONE, change)
+
+
+def _take_result(doc: Document, result: Any, usage: dict[str, Any] | None = None) -> None:
+    """Check a result against the order of its task, and note what it cost."""
+    from . import orders
+
+    orders.check_result(doc, result)
+    if usage is not None:
+        doc["order"] = {**doc["order"], "outcome": {"kind": "done", **usage}}
+
+
+def _hand_in(tx: Transaction, doc: Document, result: Any) -> Answer:
+    """claimed or running → review by the gates of its run; its paths stay reserved."""
+    end_lease(tx, doc, keep=True)
+    doc.update(status="review", result=result, reviewer=None)
+    put(tx, doc)
+    tx.record(operations.TASK_SUBMIT, [doc["task_id"]])
+    return answer(doc, unblocked=[], waits_for=unmet(tx, doc))
 
 
 def fail(store: Store, actor: Actor, task_id: str, reason: str, token: int | None = None) -> Answer:
@@ -281,7 +307,7 @@ def fail(store: Store, actor: Actor, task_id: str, reason: str, token: int | Non
         tx.record(operations.TASK_FAIL, [task_id], reason)
         return answer(doc)
 
-    return _by_holder(store, actor, task_id, token, operations.TASK_FAIL, change)
+    return by_holder(store, actor, task_id, token, operations.TASK_FAIL, change)
 
 
 def submit(store: Store, actor: Actor, task_id: str, to: str | None = None, keep: bool = False,
@@ -295,6 +321,8 @@ def submit(store: Store, actor: Actor, task_id: str, to: str | None = None, keep
         if to == actor.name:
             raise Refused(f"{task_id}: nobody reviews what they did; submit it to somebody else, or to nobody")
         reviewer = registry.require(store, tx.read, to) if to else None
+        if doc.get("order"):
+            _take_result(doc, result)
         end_lease(tx, doc, keep)
         doc.update(status="review", result=result, reviewer=to or None)
         made = answer(doc, waits_for=unmet(tx, doc))
@@ -312,7 +340,7 @@ def submit(store: Store, actor: Actor, task_id: str, to: str | None = None, keep
         tx.record(operations.TASK_SUBMIT, [task_id])
         return made
 
-    return _by_holder(store, actor, task_id, token, operations.TASK_SUBMIT, change)
+    return by_holder(store, actor, task_id, token, operations.TASK_SUBMIT, change)
 
 
 def released(tx: Transaction, task_id: str, token: int | None = None) -> Answer:

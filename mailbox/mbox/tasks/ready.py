@@ -19,6 +19,7 @@ from mbox.reservations import conflicts, guard
 from mbox.system import clock
 
 from . import notes
+from .orders import is_of_run
 
 if TYPE_CHECKING:
     from mbox.store.store import Store
@@ -109,7 +110,10 @@ def _more_urgent(doc: Document, urgent: Mapping[str, Urgency]) -> Answer:
 
 def rows(store: Store, statuses: Sequence[str] = (), owner: str | None = None, stage: str | None = None,
          label: str | None = None, everything: bool = False) -> list[Answer]:  # fmt: skip
-    """Header rows ``task_id status stage owner priority title``; of tasks that are not final, unless said."""
+    """Header rows ``task_id status stage owner priority title``; of tasks that are not final, unless said.
+
+    A run's tasks are among them only where their owner or label is named, else `of_runs` counts them.
+    """
     found, docs = [], every(store)
     urgent = urgencies(docs)
     for doc in by_rank(docs.values(), urgent):
@@ -119,9 +123,15 @@ def rows(store: Store, statuses: Sequence[str] = (), owner: str | None = None, s
             and owner in (None, doc["owner"])
             and stage in (None, doc["stage"])
             and (label is None or label in doc["labels"])
+            and not (label is owner is None and is_of_run(doc))
         ):
             found.append(_row(store, doc, urgent))
     return found
+
+
+def of_runs(store: Store) -> int:
+    """How many tasks that are not final were given out by workflows: `rows` leaves them out."""
+    return sum(1 for doc in every(store).values() if is_of_run(doc) and doc["status"] not in FINAL)
 
 
 def listed(store: Store, found: Iterable[Mapping[str, Any]]) -> list[Answer]:

@@ -1,0 +1,257 @@
+"""Running a workflow's commands: gates, ``run`` steps, probes, and the programs of hosts.
+
+A command runs in the run's tree, in a session of its own, with stdout and stderr in files of the attempt's work folder.  Before
+it becomes the program the process writes who it is to ``process`` in that folder; so whoever comes after an engine that was killed
+finds what that left running, and ends it (`end_left_over`) before anything is run again.
+
+stdin is the step's data as JSON, made only for a command that reads: the pipe is filled with blanks, which JSON allows at its
+beginning, and only when some are taken out git is asked and the rest is written (`Stdin`).
+
+Promised: a command that runs over its time, or whose run is stopped, is ended with its whole group.  Not promised: anything of a
+process that left the group.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mbox.system import processes
+from mbox.system.disk import read_bytes
+from mbox.system.processes import Identity
+
+if TYPE_CHECKING:
+    from mbox.store.store import Store
+    from mbox.system.host import Host
+    from mbox.workflow.definition import CommandLine
+
+LARGEST = 64 << 10
+"""Bytes of stdout that are an output at most."""
+
+TAIL = 40
+"""Last lines of a log that are told."""
+
+LOOK = 0.5
+"""Seconds between two looks at whether the command is still wanted."""
+
+GRACE = 5.0
+"""Seconds that a command has between SIGTERM and SIGKILL."""
+
+PIPE = 4096
+"""Bytes of the pipe to a command's stdin, where the system lets one choose."""
+
+PROCESS = "process"
+
+
+class Finished(NamedTuple):
+    """How a command ended: its exit status (128+N by a signal), whether by signal, out of time, or because it was stopped."""
+
+    exit: int
+    killed: bool = False
+    timed_out: bool = False
+    stopped: bool = False
+    seconds: float = 0.0
+
+
+class Stdin:
+    """What a command gets on stdin: nothing, or JSON that is made when it reads."""
+
+    def __init__(self, make: Callable[[], bytes] | None) -> None:
+        self.make = make
+        self._rest = b""
+        self.read_end, self.write_end = os.pipe()
+        os.set_blocking(self.write_end, False)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            fcntl.fcntl(self.write_end, fcntl.F_SETPIPE_SZ, PIPE)
+        if make is None:
+            self.close()
+        else:
+            self._fill()
+
+    def _fill(self) -> None:
+        try:
+            while True:
+                os.write(self.write_end, b" " * PIPE)
+        except BlockingIOError:
+            return
+
+    def feed(self) -> None:
+        """Write on: somebody reads."""
+        if self.make is not None:
+            self._rest, self.make = self.make(), None
+        try:
+            while self._rest:
+                self._rest = self._rest[os.write(self.write_end, self._rest) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._rest = b""
+        self.close()
+
+    def close(self) -> None:
+        """Let the reader come to the end."""
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
+
+
+def words_of(command: CommandLine, inputs: Mapping[str, Any]) -> list[str]:
+    """The argument list of a command; of a text, and of an input that is one, by bash with its safeguards on."""
+    if command.words is not None:
+        return [*command.words]
+    text = command.text if command.text is not None else inputs[command.input or ""]
+    return [*text] if isinstance(text, list) else ["bash", "-euo", "pipefail", "-c", str(text)]
+
+
+def environment(environ: Mapping[str, str], inputs: Mapping[str, Any], item: Any, more: Mapping[str, str]) -> dict[str, str]:
+    """What a command finds in its environment: the caller's but for who that is, the inputs, the item, the step's ``env``."""
+    out = {key: value for key, value in environ.items() if key not in ("MBOX_AGENT", "MBOX_INCARNATION")}
+    out |= {f"INPUT_{name.upper()}": as_text(value) for name, value in inputs.items()}
+    if item is not None:
+        out["ITEM"] = as_text(item)
+    return out | dict(more)
+
+
+def as_text(value: Any) -> str:
+    """A value as a variable: a text as it is, all else as JSON."""
+    return value.replace("\0", "") if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def run(store: Store, words: Sequence[str], folder: str, environ: Mapping[str, str], logs: str,
+        stdin: Callable[[], bytes] | None = None, seconds: float | None = None,
+        wanted: Callable[[], bool] = lambda: True) -> Finished:  # fmt: skip
+    """Run a command to its end, ``seconds`` at most, while it is ``wanted``; ``logs`` is where stdout and stderr go.
+
+    A program that is not there ends with 127, one that cannot be run with 126, as a shell has it.
+    """
+    host, disk = store.host, store.disk
+    began = host.mono()
+    store.check_folder(logs)
+    at = store.absolute(logs)
+    disk.folders(at)
+    given = Stdin(stdin)
+    files = [disk.open(f"{at}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ("stdout", "stderr", PROCESS)]
+    try:
+        try:
+            child = subprocess.Popen(
+                words, cwd=folder, env=dict(environ), stdin=given.read_end, stdout=files[0], stderr=files[1],
+                start_new_session=True, preexec_fn=lambda: _sign(files[2]),
+            )  # fmt: skip
+        except OSError as error:
+            disk.write(files[1], f"{words[0]}: {error.strerror}\n".encode())
+            return Finished(127 if isinstance(error, FileNotFoundError) else 126)
+        finally:
+            for fd in files:
+                os.close(fd)
+        os.close(given.read_end)
+        given.read_end = -1
+        return _attend(child, given, host, began, seconds, wanted)
+    finally:
+        given.close()
+        if given.read_end >= 0:
+            os.close(given.read_end)
+
+
+def _sign(fd: int) -> None:
+    """In the child, before it is the program: who it is."""
+    own = processes.identity(os.getpid())
+    os.write(fd, f"{own.pid} {own.ticks}".encode())
+
+
+def _attend(child: subprocess.Popen[bytes], given: Stdin, host: Host, began: float, seconds: float | None,
+            wanted: Callable[[], bool]) -> Finished:  # fmt: skip
+    leader = processes.identity(child.pid)
+    end = None if seconds is None else began + seconds
+    with _Ending(child) as ending:
+        while child.poll() is None:
+            left = LOOK if end is None else min(LOOK, max(0.0, end - host.mono()))
+            if ending.wait(left, given):
+                given.feed()
+            if child.poll() is not None:
+                break
+            timed_out = end is not None and host.mono() >= end
+            if timed_out or not wanted():
+                processes.end_group(leader, GRACE, host)
+                child.wait()
+                return Finished(_status(child), True, timed_out, not timed_out, host.mono() - began)
+    processes.end_group(leader, GRACE, host)  # what it left running in its group
+    return Finished(_status(child), child.returncode < 0, seconds=host.mono() - began)
+
+
+class _Ending:
+    """Wakes when the child has ended or takes from its stdin."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        self.child = child
+        self.selector = selectors.DefaultSelector()
+        self.fd = os.pidfd_open(child.pid) if hasattr(os, "pidfd_open") else -1
+        if self.fd >= 0:
+            self.selector.register(self.fd, selectors.EVENT_READ)
+
+    def wait(self, seconds: float, given: Stdin) -> bool:
+        """Whether stdin can be written to, within ``seconds`` or until the child ends."""
+        fd = given.write_end
+        if fd >= 0:
+            self.selector.register(fd, selectors.EVENT_WRITE)
+        try:
+            found = self.selector.select(seconds if self.fd >= 0 else min(seconds, 0.02))
+            return any(key.fd == fd for key, _ in found)
+        finally:
+            if fd >= 0:
+                self.selector.unregister(fd)
+
+    def __enter__(self) -> _Ending:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.selector.close()
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+def _status(child: subprocess.Popen[bytes]) -> int:
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+
+def end_left_over(logs: str, host: Host) -> bool:
+    """End what an engine or worker that was killed left running for the attempt in ``logs``; whether there was anything."""
+    try:
+        pid, ticks = map(int, read_bytes(f"{logs}/{PROCESS}", 64).split())
+    except (OSError, ValueError):
+        return False
+    return bool(processes.end_group(Identity(pid, ticks), GRACE, host))
+
+
+def output_of(logs: str) -> bytes:
+    """What was printed, at most a byte more than an output may have."""
+    try:
+        with open(f"{logs}/stdout", "rb") as file:
+            return file.read(LARGEST + 1)
+    except OSError:
+        return b""
+
+
+def tail_of(path: str, lines: int = TAIL, most: int = 4000) -> str:
+    """The last lines of a log."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 4 * most))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.strip().splitlines()[-lines:])[-most:]
+
+
+def signal_name(status: int) -> str:
+    """``SIGKILL`` for 137; the number where there is no such signal."""
+    try:
+        return signal.Signals(status - 128).name
+    except ValueError:
+        return str(status)

@@ -1,0 +1,95 @@
+"""The workers of a run, as processes: started, found dead, retired.
+
+A worker is an agent ``RUN.ROLE`` with the capability ``run:RUN``, which its tasks require.  It is started in a session of its own
+under ``mbox run``, so that it outlives the engine; that two are started for one task does no harm, for one of them claims it.
+
+Promised: a worker whose supervisor was killed is noticed and its task given back within one look of the engine, without a
+watchdog.  Not promised: that a program which left its group ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mbox.agents import presence, registry
+from mbox.format import operations, places
+from mbox.format.documents import Document
+from mbox.liveness import departure, supervisor
+from mbox.store.transaction import SWEEP
+from mbox.system import command, interpreter
+from mbox.tasks.orders import label
+
+from . import runs
+from .moves import actor
+
+if TYPE_CHECKING:
+    from mbox.store.store import Store
+
+STARTS = 3
+"""How often a worker is started for one attempt before that is given up."""
+
+SLOW = 20.0
+"""Seconds after which a worker that has not claimed is started again."""
+
+
+class Staffing:
+    """What one engine knows of the workers that it started."""
+
+    def __init__(self, store: Store, environ: Mapping[str, str]) -> None:
+        self.store = store
+        self.environ = {name: value for name, value in environ.items() if name not in ("MBOX_AGENT", "MBOX_INCARNATION", "MBOX_ROOT")}
+        self.started: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def start(self, run: Document, seat: Document, task: Document) -> bool:
+        """See to it that a worker is on its way to the task; False where it was tried `STARTS` times."""
+        store, order = self.store, task["order"]
+        name = runs.worker_name(run["run"], order["role"], seat["item"])
+        key = (task["task_id"], order["attempt"])
+        when, times = self.started.get(key, (0.0, 0))
+        if times and store.host.mono() - when < SLOW:
+            return True
+        if self._is_there(name):
+            self.started[key] = (store.host.mono(), max(1, times))
+            return True
+        if times >= STARTS:
+            return False
+        capabilities = sorted({*task["requires"], label(run["run"])})
+        role = order["role"] if order["role"] != registry.ORCHESTRATOR else registry.USUAL
+        said = {"role": role, "host": order["host"] or "", "model": order["model"] or "", "capabilities": capabilities}
+        registry.add(store, actor(run["run"]), name, said)
+        mine = interpreter.words("mbox", "workflow", "work", task["task_id"], "--root", store.root, "--quiet")
+        words = interpreter.words("mbox", "run", "--as", name, "--no-watchdog", "--root", store.root, "--quiet", "--", *mine)
+        command.start_detached(words, self.environ)
+        self.started[key] = (store.host.mono(), times + 1)
+        return True
+
+    def _is_there(self, name: str) -> bool:
+        """Whether a worker of that name runs under its supervisor."""
+        beat = presence.heartbeat(self.store, name)
+        return beat is not None and bool(beat["child"]) and presence.is_fresh(self.store, beat)
+
+    def settle_dead(self, run: Document, task: Document) -> bool:
+        """Give back what a worker of this run held whose supervisor is gone; whether there was one."""
+        name = task["owner"] or ""
+        if not name.startswith(f"{run['run']}."):
+            return False
+        beat = presence.heartbeat(self.store, name)
+        if beat is None or beat["machine"] != self.store.host.machine or not presence.is_gone(beat):
+            return False
+        supervisor.end_program(self.store, name, beat)
+        why = "its supervisor was killed"
+        return bool(departure.give_back(self.store, SWEEP, name, beat["incarnation"], operations.AGENT_DEAD, why).ids)
+
+    def retire(self, run: str) -> None:
+        """Take the workers of a run that has ended out of the game; one that still holds something stays."""
+        from mbox.errors import Refused
+
+        for name in registry.known(self.store):
+            doc = self.store.glance(places.agent(name)) if name.startswith(f"{run}.") else None
+            if doc is None or doc["retired_at"] or label(run) not in doc["capabilities"]:
+                continue
+            try:
+                departure.retire(self.store, SWEEP, name)
+            except Refused as error:
+                self.store.say(str(error))
