@@ -6,7 +6,8 @@ more memory than `budget.INPUT` (small values by the million, aliases that multi
 Of YAML every value has its line and column.
 Not promised: what the values mean (`fields`).
 
-Every YAML file is read here, but where a person's comments are kept (``ruamel``).  A parser is imported for YAML only.
+Every YAML file is read here, in one of its two versions, but where a person's comments are kept.
+A parser is imported for YAML only.
 """
 
 from __future__ import annotations
@@ -168,26 +169,73 @@ def _no_constant(word: str) -> None:
     raise _Told(f"{word} is not JSON: {_NO_NUMBER}")
 
 
-def yaml_document(text: str, file: str, *, spelled: bool = False, aliases: str = "") -> tuple[Any, Place]:
+def yaml_document(text: str, file: str, *, spelled: bool = False, aliases: str = "", core: bool = False) -> tuple[Any, Place]:
     """The one YAML document that ``text`` is, and where it begins; None where there is none.
 
     Mappings and lists are `PlacedMapping` and `PlacedList`: they know where their keys and items stand.  With ``spelled``
     a scalar is the text that stands there (``on`` stays ``on``), or None.  ``aliases`` is the mend where aliases are refused.
+    With ``core`` it is YAML 1.2 (``yes`` and ``12:30`` are texts), else 1.1.
     """
-    import yaml
+    yaml: Any
+    if core:
+        import ruamel.yaml as yaml
+    else:
+        import yaml
 
     file = checks.on_one_line(file)
+    if core and (found := re.search("(?m)^%", text)):
+        raise Usage(f"{_place_after(text[: found.start()], file)}: a directive (%…): take it out, the version is 1.2")
     try:
-        return _YamlReader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text), file, spelled, aliases).document()
-    except yaml.MarkedYAMLError as error:
+        loader = _Core(text) if core else getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        return _YamlReader(yaml, loader, file, spelled, aliases).document()
+    except yaml.error.MarkedYAMLError as error:
         at = f"{_place(file, error.problem_mark)}" if error.problem_mark else file
         if "nesting depth" in str(error.problem):  # newer parsers count for themselves
             raise Usage(f"{at}: nested deeper than {DEEPEST}") from None
         raise Usage(f"{at}: not YAML: {checks.one_line(error.problem, _PROBLEM)}") from None
     except yaml.reader.ReaderError as error:
-        found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+        found = _UNPRINTED.search(text) if core else yaml.reader.Reader.NON_PRINTABLE.search(text)
         at = str(_place_after(text[: found.start()], file)) if found else file
         raise Usage(f"{at}: not YAML: {checks.one_line(error.reason, _PROBLEM)}") from None
+
+
+_UNPRINTED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What may not stand in a text of YAML 1.2 (its chapter 5.1)."""
+
+
+class _Core:
+    """The events of a text of YAML 1.2, and its core schema (chapter 10.3): what a plain scalar stands for.
+
+    The schema is said here, letter by letter: the library's own has dates, ``1_000`` and merge keys beside it.
+    """
+
+    KINDS = (
+        ("null", re.compile("~|null|Null|NULL|")),
+        ("bool", re.compile("true|True|TRUE|false|False|FALSE")),
+        ("int", re.compile("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")),
+        ("float", re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")),
+    )
+
+    def __init__(self, text: str) -> None:
+        from ruamel.yaml import YAML
+
+        _, parser = YAML(typ="safe", pure=True).get_constructor_parser(text)
+        self.get_event, self.check_event, self.peek_event = parser.get_event, parser.check_event, parser.peek_event
+
+    def resolve(self, _node: Any, value: str, implicit: tuple[bool, bool]) -> str:
+        return next((kind for kind, form in self.KINDS if form.fullmatch(value)), "str") if implicit[0] else "str"
+
+    def construct_yaml_null(self, _node: Any) -> None:
+        return None
+
+    def construct_yaml_bool(self, node: Any) -> bool:
+        return bool(node.value.lower() == "true")
+
+    def construct_yaml_int(self, node: Any) -> int:
+        return int(node.value, {"0o": 8, "0x": 16}.get(node.value[:2], 10))
+
+    def construct_yaml_float(self, node: Any) -> float:
+        return float(node.value.replace(".inf", "inf").replace(".nan", "nan"))
 
 
 def _place(file: str, mark: Any) -> Place:
@@ -205,9 +253,7 @@ class _YamlReader:
     Here aliases work, and count as what they stand for; merge keys and tags do not.
     """
 
-    def __init__(self, loader: Any, file: str, spelled: bool, aliases: str) -> None:
-        import yaml
-
+    def __init__(self, yaml: Any, loader: Any, file: str, spelled: bool, aliases: str) -> None:
         self.yaml = yaml
         self.loader = loader
         self.file = file
