@@ -95,6 +95,7 @@ NAMES: dict[Kind, Callable[[Context], list[str]]] = {
     "deadletter": _names(places.DEADLETTER),
     "message": _mail,
     "reservation": _names(places.RESERVATIONS),
+    "run": lambda context: [name for name in context.store.names(places.RUNS) if places.is_name(name)],
     "setting": _settings,
     "task": _names(places.TASKS),
     "team": _names(places.TEAMS),

@@ -27,7 +27,7 @@ Read = Callable[[str, str, Context], Any]
 """Turns a word into a value; also gets what to call it in an error, and the `Context`."""
 
 
-Kind = Literal["agent", "deadletter", "message", "reservation", "setting", "task", "team"]
+Kind = Literal["agent", "deadletter", "message", "reservation", "run", "setting", "task", "team"]
 """What the store has names of."""
 
 
@@ -206,6 +206,7 @@ RECEIVER = Value("agent", _receiver, "agent")
 """An agent that a message goes to."""
 
 TEAM = name("team", "team")
+RUN = name("run", "run")
 
 
 def as_given(completes: Kind | None = None) -> Value:

@@ -70,13 +70,14 @@ def _patterns(move: Move, step: Step, doc: Document) -> list[str]:
 
     if not step.reserve:
         return []
-    if isinstance(step.reserve, tuple):
-        found: Any = list(step.reserve)
-    else:
+    found: Any
+    if isinstance(step.reserve, expressions.Expression):
         found = expressions.evaluate(step.reserve, seen(move, doc), move.facts.exists) or []
+    else:
+        found = list(step.reserve)
     if not documents.is_strs(found):
         raise Usage(f"{step.id}: reserve is no list of patterns")
-    patterns.check(found, move.tx.store.folds)
+    patterns.check(found, move.tx.store.folds())
     return list(found)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbox.format import places
-from mbox.format.documents import Document
+from mbox.format.documents import Document, compact
 
 from . import runs
 from .facts import Facts
@@ -26,6 +26,10 @@ KEPT = 3
 """Prints of the tree that are remembered for each step: this visit's and the two before."""
 
 
+SHORT = 1000
+"""Letters of a value, as JSON, that an edge keeps."""
+
+
 class Edge(NamedTuple):
     """Which way a step was left: where to, by which rule (from 1; 0: none), in which line, and what that looked at."""
 
@@ -36,7 +40,14 @@ class Edge(NamedTuple):
     values: Mapping[str, Any] = {}
 
     def doc(self) -> dict[str, Any]:
-        return {"go": self.go, "rule": self.rule, "when": self.when, "line": self.line, "values": dict(self.values)}
+        values = {name: _short(value) for name, value in self.values.items()}
+        return {"go": self.go, "rule": self.rule, "when": self.when, "line": self.line, "values": values}
+
+
+def _short(value: Any) -> Any:
+    """A value as an edge keeps it: of a long one only what it is, for the step's output has it whole."""
+    size = len(compact(value))
+    return value if size <= SHORT else f"({type(value).__name__}, {size} letters)"
 
 
 class Steps(Mapping[str, Any]):
@@ -101,7 +112,11 @@ def edge(workflow: Workflow, step: Step, seen: Mapping[str, Any], facts: Facts) 
     """Which way ``step`` is left, after what is ``seen``; None where it failed and no rule says where to."""
     from mbox.workflow import expressions
 
-    failed = seen["failed"]
+    failed, asked = seen["failed"], dict[str, Any]()
+
+    def exists(path: str) -> bool:
+        return asked.setdefault(f"exists({path!r})", facts.exists(path)) is True
+
     for number, rule in enumerate(step.next, 1):
         if rule.when is None:
             if failed is None:
@@ -109,9 +124,10 @@ def edge(workflow: Workflow, step: Step, seen: Mapping[str, Any], facts: Facts) 
             continue
         if failed is not None and not mentions(rule.when, "failed"):
             continue
-        is_so, values = expressions.decide(rule.when, seen, facts.exists)
+        asked.clear()
+        is_so, values = expressions.decide(rule.when, seen, exists)
         if is_so:
-            return Edge(rule.go, number, rule.when.text, rule.line, values)
+            return Edge(rule.go, number, rule.when.text, rule.line, {**values, **asked})
     return None if failed is not None else Edge(workflow.below(step.id))
 
 

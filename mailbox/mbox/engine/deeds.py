@@ -81,7 +81,7 @@ class Site:
 
 
 def _git(facts: Facts) -> dict[str, Any]:
-    if history.Git.in_tree(facts.folder, "") is None:
+    if not history.is_tree(facts.folder):
         return {"base": None, "head": None, "changed": [], "commits": []}
     return {name: facts.ask(name) for name in ("base", "head", "changed", "commits")}
 
@@ -185,7 +185,7 @@ def _commit(site: Site) -> Result:
     if (run["tree"] or {}).get("own"):
         wanted: Callable[[str], bool] = lambda path: True  # noqa: E731 - one of two
     else:
-        wanted = history.matcher([patterns.parse(text, store.folds) for text in reserved])
+        wanted = history.matcher([patterns.parse(text, store.folds()) for text in reserved])
     made, left = history.commit(site.folder, site.facts.base, site.key, message, wanted, history.identity(site.folder),
                                 int(store.host.wall()))  # fmt: skip
     more = f" and {len(left) - 20} more" if len(left) > 20 else ""

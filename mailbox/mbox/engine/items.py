@@ -48,7 +48,8 @@ def _check(step: Step, found: Any) -> None:
     assert step.each is not None
     if found is not None and not isinstance(found, list):
         raise Usage(f"{step.id}: each is no list")
-    if len(found or ()) > step.each.max:
+    found = found or []
+    if len(found) > step.each.max:
         raise Usage(f"{step.id}: each has {len(found)} items, at most {step.each.max} (each.max)")
     if step.each.after and found:
         before = _before(step, found)

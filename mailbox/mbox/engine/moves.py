@@ -362,4 +362,4 @@ def _question(text: str, choices: tuple[str, ...]) -> dict[str, Any]:
 
 def blank(run: str, step: Step, visit: int, entered_at: str, item: int | None = None) -> Document:
     """The document of a seat that nothing was said of yet."""
-    return documents.new("step", run=run, step=step.id, visit=visit, item=item, kind=step.kind, entered_at=entered_at)
+    return documents.new("step", run=run, step=step.id, visit=visit, item=item, kind_=step.kind, entered_at=entered_at)

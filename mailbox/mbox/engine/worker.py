@@ -113,7 +113,7 @@ def _attempt(store: Store, run: Document, doc: Document, token: int, environ: Ma
         return now is not None and now["status"] in ACTIVE and now["token"] == token
 
     ended = commands.run(store, words, runs.folder(store.root, run), {**environ, **more}, logs,
-                         lambda: doc["description"].encode(), order["timeout"], wanted)  # fmt: skip
+                         doc["description"].encode, order["timeout"], wanted)  # fmt: skip
     if ended.stopped:
         return {"kind": "stopped"}
     if ended.timed_out:
@@ -162,7 +162,7 @@ def _answer(store: Store, run: Document, order: dict[str, Any]) -> dict[str, Any
 def _finish(store: Store, who: Actor, doc: Document, token: int, outcome: dict[str, Any]) -> None:
     """Say how the attempt ended; who lost the task meanwhile says nothing."""
     ident, kind = doc["task_id"], outcome["kind"]
-    usage = {name: outcome[name] for name in ("cost_usd", "tokens", "session", "seconds") if name in outcome}
+    usage: dict[str, Any] = {name: outcome[name] for name in ("cost_usd", "tokens", "session", "seconds") if name in outcome}
     try:
         if kind == "done":
             try:

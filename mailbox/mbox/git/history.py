@@ -46,6 +46,11 @@ def tree(folder: str) -> Git:
     return git
 
 
+def is_tree(folder: str) -> bool:
+    """Whether ``folder`` is in a work tree of git."""
+    return Git.in_tree(folder, "which a workflow needs") is not None
+
+
 def head(folder: str) -> str | None:
     """The commit that is checked out; None where there is none, or no git."""
     git = Git.in_tree(folder, "which a workflow needs")
@@ -106,7 +111,8 @@ def made_before(folder: str, base: str | None, key: str) -> str | None:
     """The commit since ``base`` that bears the trailer of ``key``."""
     git = tree(folder)
     span = f"{base}..HEAD" if base else "HEAD"
-    lines = git.run("log", f"--format=%H%x00%(trailers:key={TRAILER},valueonly,separator=%x2C)", span, fine=(0, 128)).stdout.decode()
+    shown = f"--format=%H%x00%(trailers:key={TRAILER},valueonly,separator=%x2C)"
+    lines = git.run("log", shown, span, fine=(0, 128)).stdout.decode("utf-8", "replace")
     found = (line.partition("\0") for line in lines.splitlines())
     return next((oid for oid, _, value in found if key in value.split(",")), None)
 
@@ -119,7 +125,7 @@ def commit(folder: str, base: str | None, key: str, message: str, wanted: Callab
     there = uncommitted(git)
     taken, left = [path for path in there if wanted(path)], [path for path in there if not wanted(path)]
     if known is not None:
-        _follow(git, [path for path in _of_commit(git, known)])
+        _follow(git, _of_commit(git, known))
         return known, left
     if not taken:
         return None, left

@@ -106,6 +106,9 @@ class Hands(Protocol):
     def errand(self, note: Document) -> str:
         """Start what somebody cannot do from where it stands; empty, or why that could not be."""
 
+    def drive(self, run: Document) -> bool:
+        """Start an engine of a run that goes on in the background; False where nobody here detached it."""
+
     def audit(self) -> str:
         """Make an audit commit; what was committed, or empty if nothing was new."""
 
@@ -159,7 +162,7 @@ class Watchdog:
         self.awake.go_on()
         self._doubtful = False
         for step in (self._see, self._dead, self._expired, self._respawn, self._screens, self._ring, self._stalled,
-                     self._errands, self._audit):  # fmt: skip
+                     self._errands, self._runs, self._audit):  # fmt: skip
             with self._noted(step.__name__.strip("_")):
                 step()
         self.scanned_at = stamp(self.store.host.wall())
@@ -492,6 +495,16 @@ class Watchdog:
                 failed = self.hands.errand(note)
                 self._did("not started" if failed else "started", str(note.get("verb")), failed or f"asked by {note.get('by')}")
 
+    # -- runs ----------------------------------------------------------------------------------------------------
+
+    def _runs(self) -> None:
+        """Runs that go on in the background, and whose engine is gone, get another."""
+        from . import engines
+
+        for doc in engines.stalled(self.store):
+            if self.hands.drive(doc):
+                self._did("resumed", doc["run"], "its engine was gone")
+
     # -- audit ---------------------------------------------------------------------------------------------------
 
     def _audit(self) -> None:
@@ -589,7 +602,11 @@ class _Gathering:
 
 
 def is_needed(store: Store) -> bool:
-    """Whether a team is up, or somebody runs under a wrapper."""
+    """Whether a team is up, somebody runs under a wrapper, or a run goes on in the background."""
+    from . import engines
+
+    if any(doc["status"] == "running" or (doc["at"] or {}).get("until") for doc in engines.detached(store)):
+        return True
     return bool(roster.live(store)) or any(presence.is_under_wrapper(store, name) for name in registry.known(store))
 
 

@@ -29,6 +29,8 @@ class RecordFilter(NamedTuple):
     op: str = ""
     since_seq: int = 0
     since_time: str = ""
+    run: str = ""
+    """A run of a workflow: its own records, and those of its tasks and workers."""
 
     def wants(self, record: Record) -> bool:
         """Whether ``record`` passes."""
@@ -36,6 +38,7 @@ class RecordFilter(NamedTuple):
         return (
             (not self.agent or record["by"] == self.agent or self.agent in record["on"])
             and (not self.task or self.task in record["on"])
+            and (not self.run or any(one == self.run or one.startswith(f"{self.run}.") for one in (record["by"], *record["on"])))
             and (not op or record["op"] == op or ((op != self.op or op.endswith(".")) and record["op"].startswith(op)))
         )
 
@@ -47,6 +50,8 @@ class RecordFilter(NamedTuple):
     def _words(self) -> tuple[bytes, ...]:
         """What stands in the line of every record that passes."""
         words = [text_needle(word) for word in (self.agent, self.task) if word]
+        if self.run:
+            words.append(text_needle(self.run)[1:-1])
         if op := self.op.rstrip("*"):
             words.append(op_needle(op, prefix=op != self.op or op.endswith(".")))
         return tuple(words)

@@ -48,7 +48,7 @@ LOOKED = 1000
 PARKED = 512
 """Tasks that one transaction looks at and parks before it gives up the lock and goes on in the next."""
 
-WAKING = (operations.TASK, operations.RESERVE, operations.AGENT, operations.STORE, operations.TEAM)
+WAKING = (operations.TASK, operations.RESERVE, operations.AGENT, operations.STORE, operations.TEAM, operations.RUN)
 """Operations after which a waiting claim may find what it did not find before."""
 
 

@@ -99,6 +99,15 @@ class RealHands:
 
         return errands.run(self.store, note)
 
+    def drive(self, run: Document) -> bool:
+        """Start an engine, if what is remembered outside the store says so."""
+        from mbox.liveness import engines, trust
+
+        if not trust.may_start(self.store, *engines.start_of(self.store, run["run"])):
+            return False
+        engines.start(self.store.root, run["run"])
+        return True
+
     def audit(self) -> str:
         """Commit, if there is something new."""
         from mbox.git import audit
