@@ -1,4 +1,4 @@
-"""What waits for what: cycles, order and drawings of a dependency graph.  Pure functions, but for `svg`.
+"""What waits for what: cycles, order and drawings of a dependency graph.  Pure functions.
 
 Promised: ``edges`` maps each name to the names it depends on (a name that is no key depends on nothing), and every
 answer depends on the graph alone, whatever order its sets and mappings come in; names sort as people count, t9 before
@@ -13,25 +13,16 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from mbox.errors import MboxError, TimedOut, Usage
+from mbox.format import drawing
 from mbox.format.checks import one_line
-from mbox.system import executables
+from mbox.format.drawing import Box, Sign, svg
+
+__all__ = ["svg"]
 
 Edges = Mapping[str, Iterable[str]]
 
 FORMATS = ("text", "mermaid", "dot")
 """What `render` draws; ``svg`` is `svg` of ``dot``."""
-
-
-
-class Sign(NamedTuple):
-    """How a status looks: its sign in text, and fill, line and shape in a picture."""
-
-    sign: str
-    fill: str
-    line: str
-    shape: str
-
 
 LOOKS = {
     "queued": Sign(" ", "#ffffff", "#6c757d", "box"),
@@ -320,27 +311,9 @@ def _label(name: str, node: Mapping[str, object]) -> str:
 
 
 def _mermaid(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
-    """Nodes are n0, n1, …: a task named ``end`` or ``click`` is a word of Mermaid's own."""
-    yield "graph TD"
     listed = _listed(known)
-    ids = {name: f"n{number}" for number, name in enumerate(listed)}
-    for name, ident in ids.items():
-        node = nodes.get(name, {})
-        status = _status(node)
-        yield f'  {ident}["{_entities(_label(name, node))}"]' + (f":::{status}" if status in LOOKS else "")
-    for name, deps in listed.items():
-        yield from (f"  {ids[dep]} --> {ids[name]}" for dep in deps)
-    seen = {_status(node) for node in nodes.values()}
-    for status, look in LOOKS.items():
-        if status in seen:
-            yield f"  classDef {status} fill:{look.fill},stroke:{look.line},color:#000000"
-
-
-def _entities(text: str) -> str:
-    """Mermaid's own escapes, for all of ASCII that could be syntax, Markdown or HTML in some version of it."""
-    return "".join(
-        char if char.isalnum() or char in " .,-/()" or not char.isascii() else f"#{ord(char)};" for char in text
-    )
+    boxes = {name: _box(name, nodes.get(name, {})) for name in listed}
+    yield from drawing.mermaid(boxes, {(dep, name): "" for name, deps in listed.items() for dep in deps}, LOOKS)
 
 
 def _dot(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
@@ -349,7 +322,8 @@ def _dot(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
     joined = {name for name, deps in listed.items() if deps} | {dep for deps in listed.values() for dep in deps}
     lone = [name for name in listed if name not in joined]
     boxes = {name: _box(name, nodes.get(name, {})) for name in listed}
-    yield from _picture(boxes, {(dep, name): "" for name, deps in listed.items() for dep in deps}, lone)
+    arrows = {(dep, name): "" for name, deps in listed.items() for dep in deps}
+    yield from drawing.dot("tasks", boxes, arrows, LOOKS, lone, _OVER_SAID)
 
 
 def _folded(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
@@ -368,11 +342,13 @@ def _folded(nodes: Nodes, known: Mapping[str, list[str]]) -> Iterator[str]:
                 edge = (group[dep], group[name])
                 between[edge] = between.get(edge, 0) + 1
     lone = [key for key in boxes if key.startswith(_APART)]
-    yield from _picture(boxes, {edge: str(count) for edge, count in between.items()}, lone)
+    yield from drawing.dot("tasks", boxes, {edge: str(count) for edge, count in between.items()}, LOOKS, lone, _OVER_SAID)
 
 
 _OVER = "\n"
 """The status of what is not among the tasks that are drawn; no status is a line break."""
+
+_OVER_SAID = (_OVER, "no box: it has ended")
 
 _APART = "apart: "
 """What the name of a group of unconnected tasks begins with; no task's id holds a blank."""
@@ -418,13 +394,6 @@ def _waves(edges: Mapping[str, list[str]]) -> dict[str, str]:
     return {name: band(step) for name, step in before.items()}
 
 
-class Box(NamedTuple):
-    """A box of a picture: the lines of its label, each plain text, and the status that it looks like."""
-
-    lines: list[str]
-    status: str
-
-
 def _box(name: str, node: Mapping[str, object]) -> Box:
     return Box([_label(name, node)], _status(node) if node else _OVER)
 
@@ -434,68 +403,3 @@ def _group_box(key: str, statuses: list[str]) -> Box:
     counts = [f"{statuses.count(status)} {status}" for status in LOOKS if status in statuses]
     worst = next((status for status in WORST_FIRST if status in statuses), "")
     return Box([f"{key}: {count} task{'s' * (count != 1)}", *counts], worst)
-
-
-def _picture(boxes: Mapping[str, Box], arrows: Mapping[tuple[str, str], str], lone: list[str]) -> Iterator[str]:
-    """A graph of graphviz: ``boxes`` by id, ``arrows`` with what stands at them, and which boxes stand apart."""
-    yield "digraph tasks {"
-    yield '  rankdir=LR; ranksep=0.4; nodesep=0.15; node [style="rounded,filled", fillcolor="#ffffff", fontname="sans-serif"];'
-    apart = set(lone)
-    yield from _drawn({ident: box for ident, box in boxes.items() if ident not in apart})
-    seen = {box.status for box in boxes.values()}
-    legend = {f"legend: {status}": Box([status], status) for status in LOOKS if status in seen}
-    legend |= {"legend: over": Box(["no box: it has ended"], _OVER)} if _OVER in seen else {}
-    for title, name, some in (("legend", "legend", legend), ("not connected", "apart", {one: boxes[one] for one in lone})):
-        if some:
-            yield f"  subgraph cluster_{name} {{"
-            yield f'  label="{title}"; fontname="sans-serif"; color="#adb5bd";'
-            yield from _drawn(some)
-            yield from _block(list(some))
-            yield "  }"
-    for (before, after), text in arrows.items():
-        yield f"  {_quoted(before)} -> {_quoted(after)}" + (f' [label="{text}"];' if text else ";")
-    yield "}"
-
-
-def _drawn(boxes: Mapping[str, Box]) -> Iterator[str]:
-    """The boxes, by their shapes: a shape is said once for all that have it."""
-    for status in (*LOOKS, None):
-        mine = {ident: box for ident, box in boxes.items() if (box.status if box.status in LOOKS else None) == status}
-        _, fill, line, shape = LOOKS[status] if status else Sign("", "#ffffff", "#000000", "plain")
-        if mine:
-            yield f"  node [shape={shape}];"
-        for ident, box in mine.items():
-            label = "\\n".join(_quoted(text)[1:-1] for text in box.lines)
-            yield f'  {_quoted(ident)} [label="{label}", fillcolor="{fill}", color="{line}"];'
-
-
-def _block(idents: list[str]) -> Iterator[str]:
-    """Edges that nobody sees put boxes below and beside each other: many more rows than columns, since boxes are wide."""
-    columns = max(1, round((len(idents) / 12) ** 0.5))
-    for at in range(0, len(idents), columns):
-        row = idents[at : at + columns]
-        if len(row) > 1:
-            yield f"  {' -> '.join(map(_quoted, row))} [style=invis];"
-
-
-def _quoted(text: str) -> str:
-    """A DOT string: graphviz reads backslashes, quotes and HTML entities in it."""
-    safe = one_line(text).replace("&", "&amp;").replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{safe}"'
-
-
-def svg(dot_text: str) -> str:
-    """The picture that graphviz makes of ``dot_text``; `Usage` where there is no graphviz, `TimedOut` after 60 s."""
-    import subprocess
-
-    try:
-        line = [executables.find("dot"), "-Tsvg"]
-        done = subprocess.run(line, input=dot_text.encode(), capture_output=True, timeout=60, check=False)
-    except FileNotFoundError:
-        raise Usage("graphviz is not installed: apt-get install graphviz, or use --format dot") from None
-    except subprocess.TimeoutExpired:
-        raise TimedOut("graphviz did not finish in 60 s: draw fewer tasks, or use --format dot") from None
-    if done.returncode:
-        said = one_line(done.stderr.decode(errors="replace"), 200)
-        raise MboxError(f"graphviz failed ({done.returncode}): {said}; use --format dot")
-    return done.stdout.decode()

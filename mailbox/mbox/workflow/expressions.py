@@ -319,7 +319,7 @@ def _among(one: Any, many: Any) -> bool:
     return one in many if isinstance(one, str) else any(same(one, other) for other in many)
 
 
-_COMPARED: dict[str, Callable[[Any, Any], bool]] = {
+COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     "==": same,
     "!=": lambda one, other: not same(one, other),
     "<": _less,
@@ -329,6 +329,7 @@ _COMPARED: dict[str, Callable[[Any, Any], bool]] = {
     "in": _among,
     "not in": lambda one, many: not _among(one, many),
 }
+"""What each sign means, of any two values."""
 
 
 def _is_ordered(value: Any) -> bool:
@@ -366,7 +367,7 @@ class _Evaluation:
             return self.call(part)
         one, other = map(self.value, part.parts)
         self.spend(sum(len(value) // 64 for value in (one, other) if isinstance(value, str | list)))
-        return _COMPARED[part.op](one, other)
+        return COMPARED[part.op](one, other)
 
     def boolean(self, part: Part, what: str) -> bool:
         value = self.value(part)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from mbox.errors import Usage, did_you_mean
 from mbox.format import checks
 
-from .expressions import CONTEXT, Mistake
+from .expressions import COMPARED, CONTEXT, Mistake
 
 LONGEST = 64 * 1024
 """Characters of a template."""
@@ -36,21 +36,36 @@ DEEPEST = 16
 
 FILTERS = ("tojson", "join", "length", "default", "map")
 TESTS = ("defined", "none")
-_SPENT = " spent"  # the filter and the name that no template can say
+ITEM = -1
+"""In a path: an item of a list, whichever."""
+
+_SPENT, _COMPARE = " spent", " compare"  # filters and a name that no template can say
 _FUEL = " fuel"
 
 Path = tuple[str | int, ...]
 
 
 class Read(NamedTuple):
-    """A value that a template reads: ``("steps", "review", "output", "findings", 0, "text")``, 0 for an item of a list.
+    """A value that a template reads: ``("steps", "review", "output", "findings", ITEM, "text")``.
 
-    ``certain`` are paths that are there, and not empty, where it is read (``{% if steps.review %}``).
+    ``certain`` are paths that are there, and not empty, where it is read (``{% if steps.review %}``); ``use`` is ``list`` where
+    it must be one, ``size`` where it must have a length.  ``name`` is how the first ``bound`` steps of the path are called, where
+    that is the name of a loop.
     """
 
     path: Path
     line: int
     certain: frozenset[Path]
+    use: str = ""
+    name: str = ""
+    bound: int = 0
+
+    def said(self, end: int | None = None) -> str:
+        """The path, or its first ``end`` steps, as it is written in the template."""
+        path = self.path[:end]
+        if self.name and len(path) >= self.bound:
+            return dotted((self.name, *path[self.bound :]))
+        return dotted(path)
 
 
 class Template(NamedTuple):
@@ -82,7 +97,8 @@ def parse(text: str) -> Template:
 
 def dotted(path: Path) -> str:
     """``output.findings[0].text``."""
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)[1:]
+    steps = ("[]" if step == ITEM else f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return "".join(steps)[1:]
 
 
 def render(template: Template, names: Mapping[str, Any]) -> str:
@@ -232,8 +248,24 @@ def _check_one(node: Any, kind: str) -> None:
         raise Mistake("no name begins with _", line)
     if kind == "For" and (type(node.target).__name__ != "Name" or node.recursive or node.target.name in (*CONTEXT, "loop")):
         raise Mistake("write {% for x in LIST %}, with a name that has no meaning yet", line)
-    if kind == "Getitem" and (type(node.arg).__name__ != "Const" or type(node.arg.value) not in (int, str)):
-        raise Mistake("in [] stands a number or a text", line)
+    if kind == "Getitem" and not (type(node.arg).__name__ == "Const" and _is_key(node.arg.value)):
+        raise Mistake("in [] stands a number from 0 on, or a text", line)
+    if kind == "Compare" and len(node.ops) > 1:
+        raise Mistake("two comparisons in a row: join them with and", line)
+    if kind == "CondExpr" and node.expr2 is None:
+        raise Mistake("X if Y else Z: say the else", line)
+    listed = node.iter if kind == "For" else node.node if kind == "Filter" and node.name in ("join", "map") else None
+    if listed is not None and not _may_be_list(listed):
+        raise Mistake("a list is needed here: a value, [a, b], or what map makes", line)
+
+
+def _is_key(value: Any) -> bool:
+    return isinstance(value, str) or (type(value) is int and value >= 0)
+
+
+def _may_be_list(node: Any) -> bool:
+    kind = type(node).__name__
+    return kind in ("Name", "Getattr", "Getitem", "List") or (kind == "Filter" and node.name == "map")
 
 
 class _Walk:
@@ -262,14 +294,31 @@ class _Walk:
             yield from self.of(node.right, bound, certain | self.when(node.left, bound, kind == "And"))
         elif kind == "For":
             yield from self.loop(node, bound, certain)
+        elif kind == "Filter":
+            yield from self.filtered(node, bound, certain)
         else:
             for child in node.iter_child_nodes():
                 yield from self.of(child, bound, certain)
 
+    def filtered(self, node: Any, bound: dict[str, Path | None], certain: frozenset[Path]) -> Iterator[Read]:
+        use = {"join": "list", "map": "list", "length": "size"}.get(node.name, "")
+        yield from self.used(node.node, bound, certain, use)
+        base = self.named(node.node, bound)
+        if node.name == "map" and base:
+            yield Read((*base, ITEM, node.kwargs[0].value.value), node.lineno, certain)
+        for one in node.args:
+            yield from self.of(one, bound, certain)
+
+    def used(self, node: Any, bound: dict[str, Path | None], certain: frozenset[Path], use: str) -> Iterator[Read]:
+        """The readings of ``node``, which itself must be of that ``use``."""
+        mine = self.named(node, bound)
+        for read in self.of(node, bound, certain):
+            yield read._replace(use=use) if read.path == mine else read
+
     def loop(self, node: Any, bound: dict[str, Path | None], certain: frozenset[Path]) -> Iterator[Read]:
-        yield from self.of(node.iter, bound, certain)
+        yield from self.used(node.iter, bound, certain, "list")
         among = self.named(node.iter, bound)
-        inner = {**bound, node.target.name: (*among, 0) if among else None, "loop": None}
+        inner = {**bound, node.target.name: (*among, ITEM) if among else None, "loop": None}
         if node.test is not None:
             yield from self.of(node.test, inner, certain)
         more = self.when(node.test, inner, True) if node.test is not None else frozenset[Path]()
@@ -287,7 +336,8 @@ class _Walk:
             return
         found = self.named(node, bound)
         if found:
-            yield Read(found, node.lineno, certain)
+            alias = bound.get(root.name)
+            yield Read(found, node.lineno, certain, "", root.name if alias else "", len(alias or ()))
         elif root.name not in bound:
             raise Mistake("in [] stands a number or a text", node.lineno)
 
@@ -315,7 +365,12 @@ class _Walk:
             if type(other).__name__ == "Const" and other.value is not None:
                 test, kind = test.expr, type(test.expr).__name__
         path = self.named(test, bound) if holds and kind in ("Name", "Getattr", "Getitem") else None
-        return frozenset(path[:end] for end in range(1, len(path) + 1)) if path else frozenset()
+        if path is None:
+            return frozenset()
+        there = {path[:end] for end in range(1, len(path) + 1)}
+        if len(path) == 5 and path[0] == "steps" and path[2:] == ("output", ITEM, "ok"):
+            there.add((*path[:4], "output"))  # an item of `each` that is ok has its output
+        return frozenset(there)
 
 
 def _only_value(text: str, tree: Any) -> Any:
@@ -348,8 +403,8 @@ def _environment() -> Any:
                     return obj[argument]
                 except KeyError:
                     pass
-            if isinstance(obj, list | tuple) and type(argument) is int and -len(obj) <= argument < len(obj):
-                return obj[argument]
+            if isinstance(obj, list | tuple) and type(argument) is int:
+                return obj[argument] if argument < len(obj) else None
             return self.undefined(obj=obj, name=argument, hint=f"{argument} is not there: {checks.shown(_listed(obj))} has none")
 
     made = Plain(undefined=jinja2.StrictUndefined, keep_trailing_newline=True, autoescape=False, cache_size=0)
@@ -416,8 +471,15 @@ def _filters() -> dict[str, Any]:
         _fuel(context).spend(1)
         return otherwise if value is None or isinstance(value, StrictUndefined) else value
 
-    made = {_SPENT: spent, "tojson": tojson, "join": join, "map": mapped, "length": length, "default": default}
+    def compare(context: Any, value: Any, sign: str, other: Any) -> bool:
+        _fuel(context).spend(1)
+        return COMPARED[_SIGNS[sign]](_sound(value), _sound(other))
+
+    made = {_SPENT: spent, _COMPARE: compare, "tojson": tojson, "join": join, "map": mapped, "length": length, "default": default}
     return {name: pass_context(one) for name, one in made.items()}  # type: ignore[type-var]
+
+
+_SIGNS = {"eq": "==", "ne": "!=", "lt": "<", "lteq": "<=", "gt": ">", "gteq": ">=", "in": "in", "notin": "not in"}
 
 
 def _no_list(value: Any) -> list[Any]:
@@ -429,14 +491,31 @@ def _no_list(value: Any) -> list[Any]:
 
 @lru_cache(maxsize=256)
 def _compiled(text: str) -> Any:
-    """The program that jinja2 makes of a template, its loops going through the filter that spends."""
+    """The program that jinja2 makes of a template: loops go through the filter that spends, comparisons mean what they do in
+    expressions, and so never fail.
+    """
     from jinja2 import nodes
 
     environment = _environment()
     tree = _tree(text)
     for loop in tree.find_all(nodes.For):
         loop.iter = nodes.Filter(loop.iter, _SPENT, [], [], None, None, lineno=loop.iter.lineno)
+    tree = _compared(tree)
     try:
         return environment.from_string(tree)
     except (SyntaxError, RecursionError, MemoryError):
         raise Mistake("too much in one template: say it in parts") from None
+
+
+def _compared(tree: Any) -> Any:
+    from jinja2 import nodes
+    from jinja2.visitor import NodeTransformer
+
+    class Compared(NodeTransformer):
+        def visit_Compare(self, node: Any) -> Any:
+            self.generic_visit(node)
+            (only,) = node.ops
+            sign = nodes.Const(only.op, lineno=node.lineno)
+            return nodes.Filter(node.expr, _COMPARE, [sign, only.expr], [], None, None, lineno=node.lineno)
+
+    return Compared().visit(tree)
