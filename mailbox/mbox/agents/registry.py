@@ -99,7 +99,7 @@ def governs(tx: Transaction, nobody: bool = False) -> bool:
     caller = tx.actor.name
     if caller.startswith("user:") or caller in RESERVED:
         return not nobody
-    own = None if nobody else tx.read(places.agent(caller))
+    own = tx.read(places.agent(caller)) if places.is_name(caller) and not nobody else None  # an engine is no agent
     return own is not None and own["role"] == ORCHESTRATOR and not own["retired_at"]
 
 

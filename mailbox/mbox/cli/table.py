@@ -16,7 +16,7 @@ import click
 from . import options, output
 from .context import Context
 
-PROGRAMS = ("mbox", "task", "reserve", "team")
+PROGRAMS = ("mbox", "task", "reserve", "team", "workflow")
 
 
 Entry = tuple[str, str, str]
@@ -48,6 +48,7 @@ TABLES: dict[str, dict[str, Entry]] = {
         "run": ("mbox.cli.run:run", "run an agent's program, and keep it alive", "Agents"),
         "nudge": ("mbox.cli.nudge:nudge", "ring an agent's doorbell in its pane", "Agents"),
         "team": ("team", "teams in tmux: up, status, drain, down, …", "Agents"),
+        "workflow": ("workflow", "workflows: run, show, answer, …", "Agents"),
         "watchdog": ("mbox.cli.watchdog:watchdog", "wake, expire and restart what needs it", "Agents"),
         "init": ("mbox.cli.store:init", "make the store in this repository", "Store"),
         "status": ("mbox.cli.store:status", "what goes on, and what does not", "Store"),
@@ -108,6 +109,24 @@ TABLES: dict[str, dict[str, Entry]] = {
         "down": ("mbox.cli.team:down", "drain, stop, report", "End"),
         "report": ("mbox.cli.team:report", "what it did, from the journal", "End"),
     },
+    "workflow": {
+        "run": ("mbox.cli.runs:run", "take a workflow from its first step to its end", "Go"),
+        "resume": ("mbox.cli.runs:resume", "go on after a crash, a pause, an answer, a limit", "Go"),
+        "pause": ("mbox.cli.runs:pause", "start nothing more", "Go"),
+        "cancel": ("mbox.cli.runs:cancel", "end a run and its tasks", "Go"),
+        "answer": ("mbox.cli.runs:answer", "answer what a run asks", "Go"),
+        "tell": ("mbox.cli.runs:tell", "say something to whoever does a step", "Go"),
+        "list": ("mbox.cli.runs:list_", "runs that go on or stand still", "Look"),
+        "show": ("mbox.cli.runs:show", "how a run stands", "Look"),
+        "watch": ("mbox.cli.runs:watch", "a line for each step that is left", "Look"),
+        "logs": ("mbox.cli.runs:logs", "the journal's records of a run", "Look"),
+        "explain": ("mbox.cli.runs:explain", "why a step went where it went", "Look"),
+        "report": ("mbox.cli.runs:report", "what steps took and cost", "Look"),
+        "replay": ("mbox.cli.runs:replay", "decide every edge once more", "Look"),
+        "lint": ("mbox.cli.workflow:lint", "what does not hold in a file", "Files"),
+        "graph": ("mbox.cli.workflow:graph", "the steps, and where each may lead", "Files"),
+        "work": ("mbox.cli.runs:work", "do one task of a run (for its workers)", "Programs"),
+    },
     "agent": {
         "add": ("mbox.cli.agents:agent_add", "register an agent, or change it", ""),
         "list": ("mbox.cli.agents:agent_list", "who is registered, who is alive", ""),
@@ -140,6 +159,7 @@ ABOUT = {
     "task deadletter": "Tasks that failed too often.",
     "reserve": "Reserve files by pattern, so that no two agents change them at once.",
     "team": "Teams of agents in tmux: called together, watched, dismissed.",
+    "workflow": "Workflows: steps that agents take, and what comes next.",
     "agent": "Agents: who is registered, who is alive.",
     "deadletter": "Mail that could not be delivered or read.",
     "config": "Settings, kept in .mailbox/config.yaml.",
