@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from mbox.format.documents import Document
     from mbox.workflow.definition import Workflow
 
-EXITS = {10: "the run failed", 11: "it needs a person", 12: "it was cancelled", 13: "a limit is reached", 14: "it waits, or is paused"}
+EXITS = {
+    10: "the run failed", 11: "it needs a person", 12: "it was cancelled", 13: "a limit is reached", 14: "it waits, or is paused",
+}  # fmt: skip
 MISSING = {3: "no such run"}
 
 
@@ -201,10 +203,13 @@ def _detach(context: Context, run: str) -> None:
         start_watchdog(context.store.root)
 
 
-@command(examples=["workflow resume w12", "workflow resume w12 --limit dispatches=40"], exits={**EXITS, **MISSING, 5: "it has an engine"})
+@command(
+    examples=["workflow resume w12", "workflow resume w12 --limit dispatches=40"],
+    exits={**EXITS, **MISSING, 5: "it has an engine already"},
+)
 @changes
 @run_id
-@option("--limit", "limits", metavar="K=V", multiple=True, help="a limit, higher than what is spent: dispatches time cost_usd tokens")
+@option("--limit", "limits", metavar="K=V", multiple=True, help="a higher limit: dispatches, time, cost_usd, tokens")
 @option("--detach", is_flag=True, help="go on in the background")
 @option("--unattended", is_flag=True, help="nobody is there any more")
 def resume(context: Context, run: str, limits: tuple[str, ...], detach: bool, unattended: bool) -> int | None:

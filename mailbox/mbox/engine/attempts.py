@@ -204,8 +204,9 @@ def _paid(doc: Document) -> dict[str, Any]:
         known = [row[name] for row in rows if name in row]
         if known:
             cost[name] = sum(known)
-    unknown = sum(1 for row in rows if "cost_usd" not in row and "tokens" not in row)
-    return {"attempts": rows, "rounds": doc["rounds"], "state": doc["state"], "cost": cost | ({"unknown": unknown} if unknown else {})}
+    if unknown := sum(1 for row in rows if "cost_usd" not in row and "tokens" not in row):
+        cost["unknown"] = unknown
+    return {"attempts": rows, "rounds": doc["rounds"], "state": doc["state"], "cost": cost}
 
 
 def closed(move: Move, doc: Document, task: Document, detail: str, reset: float) -> None:

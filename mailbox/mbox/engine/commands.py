@@ -1,7 +1,7 @@
 """Running a workflow's commands: gates, ``run`` steps, probes, and the programs of hosts.
 
-A command runs in the run's tree, in a session of its own, with stdout and stderr in files of the attempt's work folder.  Before
-it becomes the program the process writes who it is to ``process`` in that folder; so whoever comes after an engine that was killed
+A command runs in the run's tree, in a session of its own, with stdout and stderr in files of the attempt's work folder.  It
+and all that it starts carry ``MBOX_STEP``, the key of their seat; so whoever comes after an engine or a worker that was killed
 finds what that left running, and ends it (`end_left_over`) before anything is run again.
 
 stdin is the step's data as JSON, made only for a command that reads: the pipe is filled with blanks, which JSON allows at its
@@ -23,8 +23,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mbox.system import processes
-from mbox.system.disk import read_bytes
-from mbox.system.processes import Identity
 
 if TYPE_CHECKING:
     from mbox.store.store import Store
@@ -46,7 +44,8 @@ GRACE = 5.0
 PIPE = 4096
 """Bytes of the pipe to a command's stdin, where the system lets one choose."""
 
-PROCESS = "process"
+MARK = "MBOX_STEP"
+"""The variable that the processes of a seat carry."""
 
 
 class Finished(NamedTuple):
@@ -123,10 +122,12 @@ def as_text(value: Any) -> str:
     return value.replace("\0", "") if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def run(store: Store, words: Sequence[str], folder: str, environ: Mapping[str, str], logs: str,
+def run(store: Store, key: str, words: Sequence[str], folder: str, environ: Mapping[str, str], logs: str,
         stdin: Callable[[], bytes] | None = None, seconds: float | None = None,
         wanted: Callable[[], bool] = lambda: True) -> Finished:  # fmt: skip
-    """Run a command to its end, ``seconds`` at most, while it is ``wanted``; ``logs`` is where stdout and stderr go.
+    """Run a command of the seat ``key`` to its end, ``seconds`` at most, while it is ``wanted``.
+
+    ``logs`` is the folder where stdout and stderr go.
 
     A program that is not there ends with 127, one that cannot be run with 126, as a shell has it.
     """
@@ -136,12 +137,12 @@ def run(store: Store, words: Sequence[str], folder: str, environ: Mapping[str, s
     at = store.absolute(logs)
     disk.folders(at)
     given = Stdin(stdin)
-    files = [disk.open(f"{at}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ("stdout", "stderr", PROCESS)]
+    files = [disk.open(f"{at}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ("stdout", "stderr")]
     try:
         try:
             child = subprocess.Popen(
-                words, cwd=folder, env=dict(environ), stdin=given.read_end, stdout=files[0], stderr=files[1],
-                start_new_session=True, preexec_fn=lambda: _sign(files[2]),
+                words, cwd=folder, env={**environ, MARK: mark(store, key)}, start_new_session=True,
+                stdin=given.read_end, stdout=files[0], stderr=files[1],
             )  # fmt: skip
         except OSError as error:
             disk.write(files[1], f"{words[0]}: {error.strerror}\n".encode())
@@ -158,10 +159,9 @@ def run(store: Store, words: Sequence[str], folder: str, environ: Mapping[str, s
             os.close(given.read_end)
 
 
-def _sign(fd: int) -> None:
-    """In the child, before it is the program: who it is."""
-    own = processes.identity(os.getpid())
-    os.write(fd, f"{own.pid} {own.ticks}".encode())
+def mark(store: Store, key: str) -> str:
+    """What the processes of the seat ``key`` carry."""
+    return f"{store.root}:{key}"
 
 
 def _attend(child: subprocess.Popen[bytes], given: Stdin, host: Host, began: float, seconds: float | None,
@@ -219,13 +219,14 @@ def _status(child: subprocess.Popen[bytes]) -> int:
     return child.returncode if child.returncode >= 0 else 128 - child.returncode
 
 
-def end_left_over(logs: str, host: Host) -> bool:
-    """End what an engine or worker that was killed left running for the attempt in ``logs``; whether there was anything."""
-    try:
-        pid, ticks = map(int, read_bytes(f"{logs}/{PROCESS}", 64).split())
-    except (OSError, ValueError):
-        return False
-    return bool(processes.end_group(Identity(pid, ticks), GRACE, host))
+def end_left_over(store: Store, key: str) -> list[int]:
+    """End what an engine or worker that was killed left running for the seat ``key``; the pids."""
+    found = []
+    for pid, _ in [*processes.carriers(MARK, mark(store, key))]:
+        if pid != os.getpid():
+            who = processes.identity(pid)
+            found += processes.end_group(who, GRACE, store.host) or ([pid] if processes.send(who, signal.SIGKILL) else [])
+    return found
 
 
 def output_of(logs: str) -> bytes:

@@ -8,13 +8,12 @@ failed only rules that mention ``failed`` are looked at, then ``on_failure``, on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mbox.format import places
 from mbox.format.documents import Document, compact
 
 from . import runs
-from .facts import Facts
 
 if TYPE_CHECKING:
     from mbox.workflow.definition import Step, Workflow
@@ -28,6 +27,14 @@ KEPT = 3
 
 SHORT = 1000
 """Letters of a value, as JSON, that an edge keeps."""
+
+
+class Sight(Protocol):
+    """Who says whether a file is there: `Facts`, or what was written down."""
+
+    def exists(self, path: str) -> bool:
+        """Whether ``path``, relative to the tree, is there."""
+        ...
 
 
 class Edge(NamedTuple):
@@ -108,7 +115,7 @@ def mentions(expression: Any, name: str) -> bool:
     return any(path == name or path.startswith(f"{name}.") for path in expression.names)
 
 
-def edge(workflow: Workflow, step: Step, seen: Mapping[str, Any], facts: Facts) -> Edge | None:
+def edge(workflow: Workflow, step: Step, seen: Mapping[str, Any], facts: Sight) -> Edge | None:
     """Which way ``step`` is left, after what is ``seen``; None where it failed and no rule says where to."""
     from mbox.workflow import expressions
 

@@ -1,7 +1,7 @@
 """Deeds: what the engine itself does for a step: commands, gates, git's effects, pull requests.
 
-An effect carries the key ``RUN.STEP.VISIT[.ITEM]`` and is looked up before it is made: a commit by its trailer, a branch and a push
-by what is there, a pull request by its branch.  A command has no key: one that was begun by another engine and is not
+An effect carries the key ``RUN.STEP.VISIT[.ITEM]`` and is looked up before it is made: a commit by its trailer, a branch and a
+push by what is there, a pull request by its branch.  A command has no key: one that was begun by another engine and is not
 ``idempotent`` is asked about with its ``probe``; without one nobody can know (`Unsure`).
 """
 
@@ -77,7 +77,7 @@ class Site:
         environ = commands.environment(self.environ, self.inputs, self.seat["value"], env)
         words = commands.words_of(command, self.inputs)
         given = self.stdin if reads else None
-        return commands.run(self.store, words, self.folder, environ, self.logs(word), given, seconds, self.wanted)
+        return commands.run(self.store, self.key, words, self.folder, environ, self.logs(word), given, seconds, self.wanted)
 
 
 def _git(facts: Facts) -> dict[str, Any]:
@@ -91,9 +91,8 @@ def _git(facts: Facts) -> dict[str, Any]:
 
 def command(site: Site, is_begun: bool) -> Result | None:
     """Run the step's command; None where the run was stopped meanwhile.  ``is_begun``: by an engine that is gone."""
-    step, store = site.step, site.store
+    step = site.step
     assert step.command is not None
-    commands.end_left_over(store.absolute(site.logs("")), store.host)
     if is_begun and not step.idempotent:
         if step.probe is None:
             raise Unsure
@@ -116,7 +115,7 @@ def _came_to(site: Site, ended: commands.Finished) -> Result:
     if ended.killed:
         return Result(failed="killed", detail=f"killed by {commands.signal_name(ended.exit)}", exit=ended.exit)
     if ended.exit and not course.takes_exit(step):
-        return Result(failed="exit", detail=f"exited with {ended.exit}: {last}" if last else f"exited with {ended.exit}", exit=ended.exit)
+        return Result(failed="exit", detail=f"exited with {ended.exit}{': ' + last if last else ''}", exit=ended.exit)
     if step.output is None:
         return Result(exit=ended.exit)
     try:
@@ -151,7 +150,6 @@ def gates(site: Site) -> list[dict[str, Any]] | None:
     for number, gate in enumerate(site.step.gates, 1):
         word = f"gate-{number}"
         logs = site.logs(word)
-        commands.end_left_over(site.store.absolute(logs), site.store.host)
         ended = site.perform(gate, word, site.step.timeout.start_to_close, reads=False)
         if ended.stopped:
             return None
@@ -241,8 +239,10 @@ def _rows(text: str) -> list[dict[str, Any]]:
 def _gh(site: Site, *words: str) -> str:
     environ = {key: value for key, value in os.environ.items() if not key.startswith("MBOX_")}
     try:
-        done = subprocess.run(["gh", *words], cwd=site.folder, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=GH, check=False)  # fmt: skip
+        done = subprocess.run(
+            ["gh", *words], cwd=site.folder, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=GH, check=False,
+        )  # fmt: skip
     except FileNotFoundError:
         raise Refused("gh is not installed, and git: pull-request needs it") from None
     except subprocess.TimeoutExpired:

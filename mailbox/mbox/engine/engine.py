@@ -18,7 +18,7 @@ from mbox.store.transaction import Actor, Transaction
 from mbox.store.waiting import Watch, journal_paths, until
 from mbox.system.clock import inf
 
-from . import attempts, beginning, budget, control, deeds, runs, staffing, verdicts
+from . import attempts, beginning, budget, commands, control, deeds, runs, staffing, verdicts
 from .moves import Move, Result, actor, blank, move
 
 if TYPE_CHECKING:
@@ -150,7 +150,8 @@ class Engine:
 
     def _deed(self, run: Document, workflow: Workflow, step: Step, seat: Document) -> bool:
         act = {
-            "agent": self._agent, "run": self._command, "git": self._git, "ask": self._question, "wait": self._wait, "call": self._call,
+            "agent": self._agent, "run": self._command, "git": self._git, "ask": self._question, "wait": self._wait,
+            "call": self._call,
         }[step.kind]  # fmt: skip
         return act(run, workflow, step, seat)
 
@@ -173,6 +174,9 @@ class Engine:
         if found.act == "judge":
             assert task is not None
             return self._judge(run, workflow, seat, task)
+
+        if found.act != "took":
+            commands.end_left_over(self.store, f"{run['run']}.{runs.seat_of(seat)}")  # what a worker that was killed left
 
         def change(made: Move) -> None:
             self._carry_out(made, seat)
@@ -201,9 +205,9 @@ class Engine:
     def _pause_if_far(self, run: str) -> None:
         """An unattended run does not wait for a reset that is far."""
         doc = runs.require(self.store, run)
-        until_ = [row["until"] for seat in control.open_seats(self.store, doc) for row in seat["attempts"][-1:] if row.get("until")]
-        others = [seat for seat in control.open_seats(self.store, doc) if not seat["attempts"][-1].get("until")]
-        if not until_ or others or not doc["settings"].get("unattended") or min(until_) - self.store.host.wall() < FAR:
+        last = [seat["attempts"][-1] for seat in control.open_seats(self.store, doc)]
+        until_ = [row["until"] for row in last if row.get("until")]
+        if len(until_) < max(1, len(last)) or not doc["settings"].get("unattended") or min(until_) - self.store.host.wall() < FAR:
             return
         from mbox.system.clock import stamp
 
@@ -268,7 +272,8 @@ class Engine:
 
         age = self.store.host.wall() - seconds(seat["entered_at"])
         times = step.timeout
-        limits = [(times.schedule_to_close, "not finished"), (times.schedule_to_start if task["status"] == "queued" else None, "not begun")]
+        limits = [(times.schedule_to_close, "not finished")]
+        limits += [(times.schedule_to_start, "not begun")] if task["status"] == "queued" else []
         for limit, what in limits:
             if limit is None:
                 continue
@@ -309,6 +314,8 @@ class Engine:
         is_begun = bool(state.get("started")) and key not in self.mine and not (given and given["choice"] == "again")
         if not step.idempotent and not is_begun and key not in self.mine:
             self._begin_command(run, seat)
+        if key not in self.mine and (is_begun or step.idempotent):
+            commands.end_left_over(self.store, key)
         self.mine.add(key)
         site = self._site(run, workflow, seat)
         try:
@@ -339,7 +346,7 @@ class Engine:
 
     def _ask_whether(self, run: Document, seat: Document) -> bool:
         """Nobody knows whether it happened: a person is asked."""
-        text = f"{seat['step']} was killed midway, and it is not known whether it has happened: run it again, or is it done, or failed?"
+        text = f"{seat['step']} was killed midway, and nobody knows whether it has happened: again, or is it done, or failed?"
 
         def change(made: Move) -> None:
             now = made.seat(seat["step"], seat["visit"], seat["item"]) or seat

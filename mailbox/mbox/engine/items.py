@@ -1,8 +1,8 @@
 """``each``: a step made once for each item.  Inside a move.
 
 The step's own document has its items and how each stands: ``waiting open done failed skipped``; an item that was begun has a
-document of its own.  Begun is what ``after`` lets begin, at most ``parallel`` at a time; when ``need`` is out of reach nothing more
-is, and the rest is *skipped*.  The last item that ends ends the step, in the same record.
+document of its own.  Begun is what ``after`` lets begin, at most ``parallel`` at a time; when ``need`` is out of reach nothing
+more is, and the rest is *skipped*.  The last item that ends ends the step, in the same record.
 """
 
 from __future__ import annotations

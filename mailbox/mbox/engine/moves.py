@@ -123,8 +123,8 @@ class Move:
 
     def is_here(self, step: str, visit: int) -> bool:
         """Whether the run stands at this visit, open."""
-        at = self.at
-        return self.run["status"] not in runs.ENDED and (at.get("step"), at.get("visit"), at.get("state")) == (step, visit, "open")
+        here = tuple(self.at.get(name) for name in ("step", "visit", "state"))
+        return self.run["status"] not in runs.ENDED and here == (step, visit, "open")
 
     def role_of(self, step: Step, item: Any = None) -> Role:
         """The role that does an agent's step; a host's name is a role of that host alone."""
@@ -338,7 +338,8 @@ class Move:
         self.run.update(status=target, at=None, ended_at=self.tx.now)
         failure = self.run["failure"]
         if target == "failed" and not self.run["reason"]:
-            self.run["reason"] = f"{failure['step']}: {failure['kind']}: {failure['detail']}" if failure else "an edge leads there"
+            said = f"{failure['step']}: {failure['kind']}: {failure['detail']}" if failure else "an edge leads there"
+            self.run["reason"] = said
         if target == "succeeded":
             self.run["reason"] = ""
             self.run["output"] = self._output()

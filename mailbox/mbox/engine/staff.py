@@ -38,7 +38,7 @@ def choose(role: Role, ladders: Ladders, climbed: int, families: Mapping[str, Se
     """Who is asked next for ``role``, which has ``climbed`` so many rungs; ``closed`` are hosts until when (wall time)."""
     rungs = ladders.rungs(role.phase, role.hosts)
     if not rungs:
-        return Decision(why=f"no host for role {role.name}: .mailbox/hosts.yaml says nothing of phase {role.phase or 'implement'}")
+        return Decision(why=f"no host for role {role.name}: describe one under hosts: in .mailbox/hosts.yaml")
     start = min(climbed, len(rungs) - 1)
     shunned = shuns(role, families)
     reasons, until = [], 0.0

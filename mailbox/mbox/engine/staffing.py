@@ -38,7 +38,8 @@ class Staffing:
 
     def __init__(self, store: Store, environ: Mapping[str, str]) -> None:
         self.store = store
-        self.environ = {name: value for name, value in environ.items() if name not in ("MBOX_AGENT", "MBOX_INCARNATION", "MBOX_ROOT")}
+        own = ("MBOX_AGENT", "MBOX_INCARNATION", "MBOX_ROOT")
+        self.environ = {name: value for name, value in environ.items() if name not in own}
         self.started: dict[tuple[str, int], tuple[float, int]] = {}
 
     def start(self, run: Document, seat: Document, task: Document) -> bool:

@@ -97,7 +97,7 @@ def _attempt(store: Store, run: Document, doc: Document, token: int, environ: Ma
     order = doc["order"]
     at = runs.seat(order["step"], order["visit"], order["item"])
     logs = places.work(run["run"], at, order["attempt"])
-    commands.end_left_over(store.absolute(logs), store.host)
+    commands.end_left_over(store, f"{run['run']}.{at}")
     store.put_ephemeral(f"{logs}/prompt.md", doc["description"].encode())
     words = _words(store, run, order, logs)
     more = {name: store.absolute(f"{logs}/{key}.json") for key, name in _FILES.items()}
@@ -112,7 +112,7 @@ def _attempt(store: Store, run: Document, doc: Document, token: int, environ: Ma
         now = store.read(places.task(doc["task_id"]))
         return now is not None and now["status"] in ACTIVE and now["token"] == token
 
-    ended = commands.run(store, words, runs.folder(store.root, run), {**environ, **more}, logs,
+    ended = commands.run(store, f"{run['run']}.{at}", words, runs.folder(store.root, run), {**environ, **more}, logs,
                          doc["description"].encode, order["timeout"], wanted)  # fmt: skip
     if ended.stopped:
         return {"kind": "stopped"}

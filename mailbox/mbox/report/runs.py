@@ -67,8 +67,8 @@ def shown(store: Store, run: str) -> Row:
         "waiting": waiting, "at": (doc["at"] or {}).get("step"), "inputs": doc["inputs"], "tree": (doc["tree"] or {}).get("path"),
         "base": (doc["tree"] or {}).get("base"), "parent": (doc["parent"] or {}).get("run"),
         "steps": [_step(store, seat) for seat in seats(store, run)],
-        "cost": {"dispatches": spent["dispatches"], "usd": spent["cost_usd"], "tokens": spent["tokens"], "unknown": spent["unknown"],
-                 "seconds": spent["seconds"]},
+        "cost": {"dispatches": spent["dispatches"], "usd": spent["cost_usd"], "tokens": spent["tokens"],
+                 "unknown": spent["unknown"], "seconds": spent["seconds"]},
         "limits": (doc["settings"] or {}).get("limits"), "failure": doc["failure"], "output": doc["output"],
         "started_at": doc["started_at"], "ended_at": doc["ended_at"],
     }  # fmt: skip
@@ -187,7 +187,7 @@ def replayed(store: Store, run: str) -> list[Row]:
         known = _Written(edge["values"])
         names = course.names(doc, steps, known.get, output=seat["output"], exit=seat["exit"], failed=seat["failed"],
                              visits=seat["visit"], stuck=edge["values"].get("stuck", False))  # fmt: skip
-        made = course.edge(workflow, step, names, known)  # type: ignore[arg-type] - what was known then
+        made = course.edge(workflow, step, names, known)
         again = made.go if made else workflow.on_failure if edge["when"] == "on_failure" else "failed"
         out.append({"step": seat["step"], "visit": seat["visit"], "go": edge["go"], "again": again, "ok": again == edge["go"]})
     return out
