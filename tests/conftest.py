@@ -110,7 +110,7 @@ def run() -> Run:
         timeout: float = 60,
     ) -> subprocess.CompletedProcess[str]:
         words = [str(word) for word in command]
-        if words[0] in ("mbox", "task", "reserve", "team"):
+        if words[0] in ("mbox", "task", "reserve", "team", "workflow"):
             words[0] = str(bin_folder / words[0])
         merged = {name: value for name, value in {**os.environ, **(env or {})}.items() if value is not None}
         done = subprocess.run(

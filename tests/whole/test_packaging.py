@@ -27,7 +27,7 @@ import mbox
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGE = CHECKOUT / "mailbox" / "mbox"
-COMMANDS = ("mbox", "task", "reserve", "team")
+COMMANDS = ("mbox", "task", "reserve", "team", "workflow")
 STANDARD_LIBRARY = Path(sysconfig.get_path("stdlib")).resolve()
 PRINT_OWNER = "import mailbox; print(mailbox.__file__, mailbox.Maildir.__name__)"
 
@@ -99,10 +99,10 @@ def _names(requirements: Iterable[str], system: str) -> set[str]:
     return {one.name for one in found if one.marker is None or one.marker.evaluate({"sys_platform": system})}
 
 
-def test_the_declared_packages_are_the_six_of_the_design() -> None:
-    """An installation brings the six packages, all of them always (inotify on Linux; on macOS psutil), and nothing else."""
+def test_the_declared_packages_are_the_eight_of_the_design() -> None:
+    """An installation brings the eight packages, all of them always (inotify on Linux; on macOS psutil), and nothing else."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    everywhere = {"click", "pyyaml", "ruamel.yaml", "watchfiles", "portalocker"}
+    everywhere = {"click", "jinja2", "jsonschema", "pyyaml", "ruamel.yaml", "watchfiles", "portalocker"}
     for system, own in (("linux", "inotify-simple"), ("darwin", "psutil")):
         assert _names(project["dependencies"], system) == {*everywhere, own}
     assert set(project["scripts"]) == set(COMMANDS)
@@ -191,7 +191,7 @@ def bare(tmp_path: Path) -> Path:
         "def show():\n"
         "    print(repr([sys.argv, mailbox.__file__, __file__, os.environ['PYTHONPATH'], sys.path]))\n"
         "    return 7\n"
-        "mbox = task = reserve = team = show\n",
+        "mbox = task = reserve = team = workflow = show\n",
         encoding="utf-8",
     )
     return checkout

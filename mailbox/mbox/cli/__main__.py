@@ -1,4 +1,4 @@
-"""A process of ours as `system.interpreter` starts it: ``python -P -E …/mbox/cli/__main__.py mbox|task|reserve|team …``.
+"""A process of ours as `system.interpreter` starts it: ``python -P -E …/mbox/cli/__main__.py mbox|task|reserve|team|workflow …``.
 
 Run by its path and not by ``-m``, so that a checkout that is not installed is found without a variable.
 """

@@ -181,6 +181,11 @@ def team() -> NoReturn:
     enter("team", sys.argv[1:])
 
 
+def workflow() -> NoReturn:
+    """The command ``workflow``."""
+    enter("workflow", sys.argv[1:])
+
+
 def named(words: list[str]) -> NoReturn:
     """The command whose name is the first of ``words``."""
     if words and words[0] in PROGRAMS:

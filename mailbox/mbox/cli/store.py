@@ -232,18 +232,26 @@ def rebuild(context: Context, drop_edits: bool) -> None:
 )
 @argument("words", nargs=-1, metavar="[NAME|commands]")
 def schema(context: Context, words: tuple[str, ...]) -> None:
-    """The JSON Schema of a document (task) or of what a command prints (task claim), or the table of all commands."""
+    """The JSON Schema of a document (task), of what a command prints (task claim) or of a workflow's file (workflow), or the
+    table of all commands.
+    """
     from mbox.format import documents, schemas
 
     name = " ".join(words).removeprefix("mbox ")
     if name == "commands":
         context.emit(described(), "command")
         return
+    known = [*schemas.names(), "workflow", "commands"]
     if not name:
-        context.emit([{"name": one} for one in (*schemas.names(), "commands")], "name")
+        context.emit([{"name": one} for one in known], "name")
         return
-    if name not in schemas.names():
-        raise NotFound(f"no schema {name!r}{did_you_mean(name, [*schemas.names(), 'commands'])}")
+    if name == "workflow":
+        from mbox.workflow.schema import schema as of_workflow
+
+        context.write(documents.compact(of_workflow()) + "\n")
+        return
+    if name not in known:
+        raise NotFound(f"no schema {name!r}{did_you_mean(name, known)}")
     context.write(documents.compact(schemas.schema(name)) + "\n")
 
 
@@ -283,7 +291,7 @@ def config_set(context: Context, key: str, value: str) -> None:
 )
 @argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(context: Context, shell: str) -> None:
-    """The script that completes mbox, task, reserve and team in your shell."""
+    """The script that completes mbox, task, reserve, team and workflow in your shell."""
     from click.shell_completion import get_completion_class
 
     from .completing import Bash

@@ -16,7 +16,7 @@ import click
 from . import options, output
 from .context import Context
 
-PROGRAMS = ("mbox", "task", "reserve", "team")
+PROGRAMS = ("mbox", "task", "reserve", "team", "workflow")
 
 
 Entry = tuple[str, str, str]
@@ -48,6 +48,7 @@ TABLES: dict[str, dict[str, Entry]] = {
         "run": ("mbox.cli.run:run", "run an agent's program, and keep it alive", "Agents"),
         "nudge": ("mbox.cli.nudge:nudge", "ring an agent's doorbell in its pane", "Agents"),
         "team": ("team", "teams in tmux: up, status, drain, down, …", "Agents"),
+        "workflow": ("workflow", "workflows: lint, graph", "Agents"),
         "watchdog": ("mbox.cli.watchdog:watchdog", "wake, expire and restart what needs it", "Agents"),
         "init": ("mbox.cli.store:init", "make the store in this repository", "Store"),
         "status": ("mbox.cli.store:status", "what goes on, and what does not", "Store"),
@@ -108,6 +109,10 @@ TABLES: dict[str, dict[str, Entry]] = {
         "down": ("mbox.cli.team:down", "drain, stop, report", "End"),
         "report": ("mbox.cli.team:report", "what it did, from the journal", "End"),
     },
+    "workflow": {
+        "lint": ("mbox.cli.workflow:lint", "what does not hold in a file", "Look"),
+        "graph": ("mbox.cli.workflow:graph", "the steps, and where each may lead", "Look"),
+    },
     "agent": {
         "add": ("mbox.cli.agents:agent_add", "register an agent, or change it", ""),
         "list": ("mbox.cli.agents:agent_list", "who is registered, who is alive", ""),
@@ -140,6 +145,7 @@ ABOUT = {
     "task deadletter": "Tasks that failed too often.",
     "reserve": "Reserve files by pattern, so that no two agents change them at once.",
     "team": "Teams of agents in tmux: called together, watched, dismissed.",
+    "workflow": "Workflows: steps that agents take, and what comes next.",
     "agent": "Agents: who is registered, who is alive.",
     "deadletter": "Mail that could not be delivered or read.",
     "config": "Settings, kept in .mailbox/config.yaml.",

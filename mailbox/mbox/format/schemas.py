@@ -65,6 +65,7 @@ _TYPES: dict[str, Document] = {
     "of_message": _enum(*MESSAGE_STATES),
     "of_note": _enum("note", "checkpoint"),
     "of_path": _enum("free", "own", "held"),
+    "of_remark": _enum("error", "warning"),
     "of_team": _enum("up", "draining", "down"),
     "texts": _map({"type": "string"}),
     "of_tasks": _map(_COUNT, _enum(*TASK_STATES)),
@@ -97,6 +98,8 @@ _NESTED = {
     "unacknowledged": ("many", "msg_id from? subject? left"),
     "nodes": ("many", "task_id status stage? owner? priority urgency? title expired? hold?"),
     "edges": ("many", "task_id depends_on"),
+    "boxes": ("many", "id kind does"),
+    "ways": ("many", "from to=str when?"),
     "mine": ("many", "task_id status token left title note? checkpoint?"),
     "mail": ("many", _MESSAGE_ROW),
     "handed_over": ("one", "to=str msg_id messages=int"),
@@ -197,6 +200,9 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "reserve renew": (MANY, "reservation_id expires_at"),
     "reserve release": (MANY, "reservation_id released? kept? already?"),
     "reserve show": (ONE, "@reservation left? state=only_expired?"),
+    # workflows
+    "workflow lint": (MANY, "file line=int column=int level=of_remark text"),
+    "workflow graph": (ONE, "nodes=boxes edges=ways on_failure?"),
     # about this page itself
     "schema": (MANY, "name"),
 }  # fmt: skip
@@ -227,7 +233,7 @@ def schema(name: str) -> Document:
 
 
 def _called(name: str) -> str:
-    return name if name.split()[0] in ("task", "reserve", "team") else f"mbox {name}"
+    return name if name.split()[0] in ("task", "reserve", "team", "workflow") else f"mbox {name}"
 
 
 def _object(fields: str) -> Document:

@@ -48,6 +48,7 @@ class Program(NamedTuple):
     daemon: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    family: str = ""
 
     def command(self, words: Sequence[str] | None, model: str = "", prompt: str = "", folders: Sequence[str] = ()) -> list[str]:
         """The words that start it: ``words`` (else its own) with model and first instruction where they are given.
@@ -105,6 +106,7 @@ _HOSTS = fields.mapping_of(fields.name("host"), fields.mapping({
     "limit_below": _EXPRESSIONS, "title_busy": _EXPRESSIONS,
     "title_dialog": _EXPRESSIONS, "may_write": _WORDS, "probe": _WORDS, "probe_options": fields.mapping_of(fields.text, _WORDS),
     "daemon": _WORDS, "env": _WORDS, "settings": _WORDS,
+    "family": fields.label,
 }))  # fmt: skip
 
 _known: dict[str, Program] = {}
