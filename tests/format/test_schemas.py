@@ -174,7 +174,7 @@ def call(run: Run, repo: Path) -> Session:
 def test_every_output_is_what_its_schema_says(call: Session) -> None:
     """Each command that prints JSON, in several states, with and without ``--full`` and ``--dry-run``."""
     try:
-        for part in (_begin, _mail, _tasks, _reviews, _plans, _files, _dead, _store, _alive):
+        for part in (_begin, _mail, _tasks, _reviews, _plans, _files, _dead, _store, _workflows, _alive):
             part(call)
     finally:
         end_all(call.root)
@@ -349,6 +349,38 @@ def _alive(call: Session) -> None:
     call("team down team")
 
 
+FLOW = """
+version: 1
+name: flow
+roles: {coder: {hosts: [alpha]}}
+steps:
+  - {id: make, agent: coder, prompt: make it, output: {done: boolean}}
+  - {id: look, run: "true"}
+  - {id: agree, ask: "go on?", choices: ['yes', 'no']}
+"""
+
+
+def _workflows(call: Session) -> None:
+    (call.root / "flow.yaml").write_text(FLOW)
+    (call.root / "answers.yaml").write_text("make: [{output: {done: true}}]\nagree: [{choice: 'yes'}]\n")
+    assert call("workflow lint flow.yaml") == []
+    assert call("workflow graph flow.yaml -o json")["nodes"]
+    call("workflow run flow.yaml --dry-run")
+    call("workflow run flow.yaml --scripted answers.yaml --id all")
+    (call.root / "answers.yaml").write_text("make: [{output: {done: true}}]\n")
+    call("workflow run flow.yaml --scripted answers.yaml --unattended --id stops", exits=11)
+    call("workflow tell stops make softly")
+    call("workflow answer stops agree yes")
+    call("workflow resume stops")
+    call("workflow run flow.yaml --workers 0 --unattended --detach --id waits")
+    call("workflow pause waits")
+    for words in ("list", "list --all", "show waits", "show all", "explain all", "explain all make", "logs all", "logs all --full",
+                  "watch all", "report", "report all", "replay all"):  # fmt: skip
+        call(f"workflow {words}")
+    call("workflow cancel waits")
+    call("workflow work waits.make.1", "ann", exits=1)
+
+
 def _plans(call: Session) -> None:
     plan = {"tasks": [{"id": "p1", "title": "P"}, {"id": "p2", "title": "Q", "depends_on": ["p1"], "labels": ["late"]}]}
     call("task import - --dry-run", stdin=json.dumps(plan))
@@ -470,10 +502,12 @@ PLACES = {
 
 def _on_disk(root: Path) -> None:
     """Validate every document and every journal record below ``root``."""
-    counts = dict.fromkeys([*PLACES.values(), "task", "record"], 0)
+    counts = dict.fromkeys([*PLACES.values(), "task", "record", "run", "definition", "step"], 0)
     for path in sorted(p for top in (".mailbox", ".tasks") for p in (root / top).rglob("*") if p.is_file()):
         relative = path.relative_to(root).as_posix()
         kind = next((kind for place, kind in PLACES.items() if relative.startswith(f"{place}/")), "")
+        if relative.startswith(".mailbox/runs/") and "/work/" not in relative:
+            kind = _of_run(relative)
         if relative.startswith(".mailbox/logs/"):
             kind = "record"
         elif path.parent == root / ".tasks" and path.suffix == ".json":
@@ -490,14 +524,20 @@ def _on_disk(root: Path) -> None:
     assert all(counts[kind] for kind in ("message", "task", "agent", "record", "note")), counts
 
 
+def _of_run(path: str) -> str:
+    return "step" if "/steps/" in path else path.rpartition("/")[2].removesuffix(".json")
+
+
 def _kind_of(path: str) -> str:
+    if path.startswith(".mailbox/runs/"):
+        return _of_run(path)
     return next((kind for place, kind in PLACES.items() if path.startswith(f"{place}/")), "task")
 
 
 @pytest.mark.parametrize("kind", list(documents.KINDS))
 def test_a_new_document_validates(kind: str) -> None:
     """A document made of its required fields and defaults is what the schema of its kind says."""
-    made = {"str": "x", "int": 1, "num": 1.5, "strs": ["x"], "time": TIME, "bool": True, "any": {"a": 1}}
+    made = {"str": "x", "int": 1, "num": 1.5, "strs": ["x"], "time": TIME, "bool": True, "any": {"a": 1}, "dict": {"a": 1}}
     given = {field.name: made[field.type] for field in documents.KINDS[kind] if field.required}
     name = next((new for new, old in schemas.RENAMED.items() if old == kind), kind)
     doc = documents.ordered(kind, given)

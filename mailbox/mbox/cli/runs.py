@@ -69,7 +69,7 @@ def run(context: Context, file: str, ident: str, inputs: tuple[str, ...], worker
     from mbox.engine import beginning
 
     store, by = context.store, context.actor(required=False)
-    workflow = _linted(file)
+    workflow = _linted(context, file)
     given = beginning.checked_inputs(workflow, beginning.read_inputs(workflow, _pairs(inputs, "--input")), "--input")
     scenario = _scenario(scripted, workflow)
     if workers is not None and not 0 <= workers <= 64:
@@ -92,11 +92,11 @@ def run(context: Context, file: str, ident: str, inputs: tuple[str, ...], worker
     return _drive(context, doc["run"])
 
 
-def _linted(file: str) -> Workflow:
+def _linted(context: Context, file: str) -> Workflow:
     """The workflow of a file that lint has no error for; else `Usage` with the first, and how many more."""
     from mbox.workflow import definition, lint
 
-    name, read = definition.reader(file)
+    name, read = definition.reader(os.path.join(context.cwd, file))
     errors = [one for one in lint.lint(name, read, lambda role: None) if one.level == "error"]
     if errors:
         first, more = errors[0], len(errors) - 1

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from mbox.errors import Nothing, Usage
 from mbox.format import checks
 
 from .context import Context
 from .options import argument, command, option
+from .values import RUN
+
+if TYPE_CHECKING:
+    from mbox.workflow.definition import Workflow
+    from mbox.workflow.graph import Happened
+    from mbox.workflow.lint import Families
 
 GRAPHS = ("text", "mermaid", "dot", "svg")
 
@@ -26,10 +33,10 @@ def lint(context: Context, files: tuple[str, ...]) -> None:
     from mbox.workflow.definition import reader
     from mbox.workflow.lint import lint as remarks_of
 
-    rows = []
+    rows, known = [], _families(context)
     for path in files:
         where = os.path.join(context.cwd, path)
-        found = remarks_of(*reader(where), families)
+        found = remarks_of(*reader(where), known)
         folder, ahead = os.path.dirname(path), f"{where}: "
         rows += [{**one._asdict(), "file": os.path.join(folder, one.file), "text": one.text.removeprefix(ahead)} for one in found]
     if context.output in ("auto", "table"):
@@ -43,31 +50,37 @@ def lint(context: Context, files: tuple[str, ...]) -> None:
         raise Nothing(f"{errors} error{'s' * (errors > 1)}")
 
 
-def families(role: object) -> frozenset[str] | None:
-    """The families that a role's hosts may be of; a role without hosts may be of any that is known."""
-    from mbox.hosts import programs
+def _families(context: Context) -> Families:
+    """The families that a role's hosts may be of, by the store's ``hosts.yaml`` where there is a store."""
+    from mbox.errors import StoreError
+    from mbox.hosts import ladder
+    from mbox.opening import find
 
-    hosts = getattr(role, "hosts", ())
-    found = [programs.get(host).family for host in hosts] or [one.family for one in programs.load().values() if one.family]
-    return frozenset(found) if all(found) else None
+    try:
+        known = ladder.load(find(context.root, context.stand).path)
+    except StoreError:
+        known = ladder.Ladders({}, {})
+    return lambda role: known.families(role.phase, role.hosts)
 
 
 @command(
-    examples=["workflow graph review-loop.yaml", "workflow graph review-loop.yaml --format svg >loop.svg"],
-)
-@argument("file", metavar="FILE")
+    examples=["workflow graph review-loop.yaml", "workflow graph review-loop.yaml --format svg >loop.svg",
+              "workflow graph --run w12"],
+    exits={3: "no such run"},
+)  # fmt: skip
+@argument("file", metavar="[FILE]", required=False)
 @option("--format", "form", metavar="F", help="text (the default), mermaid, dot or svg (by Graphviz)")
-def graph(context: Context, file: str, form: str | None) -> None:
+@option("--run", "run", type=RUN, metavar="RUN", help="of a run: as it was when it began, coloured by what happened")
+def graph(context: Context, file: str | None, form: str | None, run: str | None) -> None:
     """Draw the steps and where each may lead, by which rule; -o json, jsonl and yaml give nodes and edges as data."""
     from mbox.format import drawing
     from mbox.workflow import graph as graphs
-    from mbox.workflow.definition import load, reader
 
     if form not in (None, *GRAPHS):
         raise Usage(f"--format {checks.quoted(form)}: {', '.join(GRAPHS[:-1])} or {GRAPHS[-1]}")
-    workflow = load(*reader(os.path.join(context.cwd, file)))
+    workflow, happened = _drawn(context, file, run)
     if context.output in ("auto", "table"):
-        text = graphs.graph(workflow, None, "dot" if form == "svg" else form or "text")
+        text = graphs.graph(workflow, happened, "dot" if form == "svg" else form or "text")
         context.write(drawing.svg(text) if form == "svg" else text)
         return
     if form is not None:
@@ -76,3 +89,17 @@ def graph(context: Context, file: str, form: str | None) -> None:
         raise Usage("-o env: a graph is no variables; json, jsonl and yaml give it as data")
     found = graphs.data(workflow)
     context.emit(found["nodes"] if context.output == "id" else found)
+
+
+def _drawn(context: Context, file: str | None, run: str | None) -> tuple[Workflow, Happened]:
+    """What is drawn: a file, or a run and what happened in it."""
+    from mbox.workflow.definition import load, reader
+
+    if (file is None) == (run is None):
+        raise Usage("FILE, or --run RUN: one of them")
+    if file is not None:
+        return load(*reader(os.path.join(context.cwd, file))), None
+    from mbox.engine import runs
+    from mbox.report.runs import happened
+
+    return runs.workflow(context.store.read, run or ""), happened(context.store, run or "")

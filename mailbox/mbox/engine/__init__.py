@@ -28,5 +28,6 @@ it, runs the program and finishes it under its own token; an engine that dies ha
 One engine at a time works on a run: a kernel lock, ``locks/@run-RUN``; the second is refused (exit 5).  What an engine knows
 besides the documents (which workers it started) may be lost.
 
-Not promised: that a command which was killed midway did nothing; that is what ``idempotent`` and ``probe`` are for.
+Promised: a run that was killed at any moment goes on from there, and nothing that was finished is done again; a run succeeds
+only by an edge to ``succeeded``.  Not promised: that a command which was killed midway did nothing; that is what ``idempotent`` and ``probe`` are for.
 """

@@ -1,7 +1,7 @@
 """What a decision may know of the world besides the store: git, and whether a file is there.
 
 A decision under the lock must not wait for git.  So it asks `Facts`, which knows only what was looked up before; for the rest
-it raises `Unknown`, the lock is let go, the fact is looked up, and the decision runs again (`deciding`).  Within one decision a
+it raises `Unasked`, the lock is let go, the fact is looked up, and the decision runs again (`deciding`).  Within one decision a
 fact stays as it is.
 """
 
@@ -19,7 +19,7 @@ NAMES = ("base", "head", "changed", "commits")
 """What `git.NAME` can be in a workflow; ``print`` and ``branch`` are the engine's own."""
 
 
-class Unknown(Exception):
+class Unasked(Exception):
     """A decision needs a fact that nobody has looked up yet."""
 
     def __init__(self, name: str) -> None:
@@ -36,9 +36,9 @@ class Facts:
         self._known: dict[str, Any] = {"base": base}
 
     def get(self, name: str) -> Any:
-        """The fact ``name``; `Unknown` where it was not looked up."""
+        """The fact ``name``; `Unasked` where it was not looked up."""
         if name not in self._known:
-            raise Unknown(name)
+            raise Unasked(name)
         return self._known[name]
 
     def ask(self, name: str) -> Any:
@@ -70,5 +70,5 @@ def deciding(facts: Facts, attempt: Callable[[], T]) -> T:
     while True:
         try:
             return attempt()
-        except Unknown as missing:
+        except Unasked as missing:
             facts.ask(missing.name)

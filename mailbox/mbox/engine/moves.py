@@ -90,6 +90,8 @@ class Move:
         self.on: list[str] = [run]
         self.why: list[str] = []
         self.is_made = False
+        self._left = False
+        """Whether a step was left or entered, and not only an item of one."""
         self._next = ""
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -163,7 +165,9 @@ class Move:
         if self.root is not self.run:
             self.tx.put(self.root, places.run(self.root["run"]))
         ended = self.run["status"] in runs.ENDED
-        named = operations.RUN_END if ended and op == operations.RUN_STEP else op
+        named = op
+        if op == operations.RUN_STEP:
+            named = operations.RUN_END if ended else op if self._left else operations.RUN_ITEM
         self.tx.record(named, list(dict.fromkeys(self.on)), "; ".join(self.why)[:1000])
         return True
 
@@ -269,6 +273,7 @@ class Move:
             target, self._next = self._next, ""
             if not target:
                 return
+            self._left = True
             if target in course.TARGETS:
                 self.end(target)
             elif self._may_enter(target):

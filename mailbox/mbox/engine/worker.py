@@ -174,7 +174,7 @@ def _finish(store: Store, who: Actor, doc: Document, token: int, outcome: dict[s
             lifecycle.fail(store, who, ident, outcome.get("detail") or "given up", token)
             return
         reset = {"reset_at": outcome["reset_at"]} if "reset_at" in outcome else {}
-        orders.hand_back(store, who, ident, {"kind": kind, "detail": outcome.get("detail", ""), **reset, **usage}, token)
+        lifecycle.hand_back(store, who, ident, {"kind": kind, "detail": outcome.get("detail", ""), **reset, **usage}, token)
     except NotYours as error:
         store.say(str(error))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import documents
-from .documents import KINDS, MESSAGE_STATES, TASK_STATES, Document
+from .documents import KINDS, MESSAGE_STATES, RUN_STATES, TASK_STATES, Document
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -68,6 +68,10 @@ _TYPES: dict[str, Document] = {
     "of_remark": _enum("error", "warning"),
     "of_team": _enum("up", "draining", "down"),
     "texts": _map({"type": "string"}),
+    "of_run": _enum(*RUN_STATES, "waiting", "stalled"),
+    "costs": _map({"type": "number"}),
+    "num": {"type": "number"},
+    "rows": {"type": "array", "items": {"type": "object"}},
     "of_tasks": _map(_COUNT, _enum(*TASK_STATES)),
     "only_expired": _enum("expired"),
     "what_was_found": _enum("message", "task"),
@@ -82,6 +86,7 @@ _MESSAGE_ROW = (
 )
 _HELD = "reservation_id agent patterns left task_id?"
 _NOTE = "ts by kind=of_note text? state=any?"
+_RUN = "run workflow status=of_run reason?"
 _LINE = "seq ts by op on? why?"
 _NESTED = {
     "last_note": ("one", _NOTE),
@@ -98,6 +103,7 @@ _NESTED = {
     "unacknowledged": ("many", "msg_id from? subject? left"),
     "nodes": ("many", "task_id status stage? owner? priority urgency? title expired? hold?"),
     "edges": ("many", "task_id depends_on"),
+    "questions": ("many", "step ask choices=strs"),
     "boxes": ("many", "id kind does"),
     "ways": ("many", "from to=str when?"),
     "mine": ("many", "task_id status token left title note? checkpoint?"),
@@ -203,13 +209,25 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     # workflows
     "workflow lint": (MANY, "file line=int column=int level=of_remark text"),
     "workflow graph": (ONE, "nodes=boxes edges=ways on_failure?"),
+    "workflow run": (ONE, "run? workflow status=of_run? reason? waiting=questions? output=any? cost=costs? inputs=any? limits=any? "
+                          "steps=rows? most_dispatches=int?"),
+    "workflow resume": (ONE, "run workflow status=of_run reason? waiting=questions? output=any? cost=costs?"),
+    "workflow pause": (ONE, _RUN), "workflow cancel": (ONE, _RUN), "workflow answer": (ONE, _RUN), "workflow tell": (ONE, _RUN),
+    "workflow list": (MANY, "run workflow status=of_run step? visit=int? dispatches=int? usd=num? started_at reason?"),
+    "workflow show": (ONE, "run workflow status=of_run reason? waiting=questions? at? inputs=any? tree? base? parent? steps=rows? "
+                           "cost=costs limits=any? failure=any? output=any? started_at ended_at?"),
+    "workflow explain": (MANY, "step visit=int item=int? ended detail? attempts=strs? gates=strs? go? rule? values=any? file"),
+    "workflow logs": (MANY, _LINE),
+    "workflow watch": (ONE, "step visit=int ended go rule"),
+    "workflow report": (MANY, "workflow step n=int failed=int rounds=int attempts=int usd=num tokens=int unknown=int seconds=num"),
+    "workflow replay": (MANY, "step visit=int go again ok=bool"),
     # about this page itself
     "schema": (MANY, "name"),
 }  # fmt: skip
 """What each command prints: one object, many rows or either, and its fields: ``name``, or ``name=type`` where the type
 is not that of its name; ``?`` where it may be missing; ``@kind``: all fields of that document, the empty left out."""
 
-TEXT = frozenset(["lock", "completion", "run", "team attach"])
+TEXT = frozenset(["lock", "completion", "run", "team attach", "workflow work"])
 """Commands that print text, or what another command prints."""
 
 
@@ -285,5 +303,5 @@ def _ready(fields: str) -> Document:
     return {"anyOf": [_object(fields), _object(reason), _object("task_id status ready place? urgency? urgent_for? why=strs?")]}
 
 
-_OTHERS: dict[str, Any] = {"log": _log, "task ready": _ready}
+_OTHERS: dict[str, Any] = {"log": _log, "workflow logs": _log, "task ready": _ready}
 """Outputs whose objects are of several kinds."""

@@ -27,9 +27,6 @@ FILE = ".mailbox/hosts.yaml"
 
 PHASES = ("plan", "implement", "review", "verify", "long", "synthesise", "chore")
 
-MAKERS = {"claude": "anthropic", "codex": "openai", "gemini": "google", "agy": "google", "qwen": "alibaba"}
-"""Families of the programs that run their own maker's models; of the others it is not known."""
-
 COSTS = ("usd", "tokens", "unknown")
 
 
@@ -68,8 +65,15 @@ class Ladders(NamedTuple):
 
     def family(self, host: str) -> str | None:
         """Who made the model that a host runs; None where nobody says."""
+        from . import programs
+
         known = self.hosts.get(host)
-        return (known.family if known else None) or MAKERS.get(host)
+        return (known.family if known else None) or programs.get(host).family or None
+
+    def families(self, phase: str | None, hosts: tuple[str, ...] = ()) -> frozenset[str] | None:
+        """The families that a role may be of; None where that of one of its hosts is not known, or it has none."""
+        found = {self.family(rung.host) for rung in self.rungs(phase, hosts)}
+        return frozenset(one for one in found if one) if found and None not in found else None
 
 
 def _rung(word: str) -> Rung:

@@ -184,7 +184,7 @@ def replayed(store: Store, run: str) -> list[Row]:
         last[seat["step"]] = seat
         edge, step = seat["edge"], workflow.steps[seat["step"]]
         steps = {name: _seen(last.get(name)) for name in workflow.steps}
-        known = _Written(edge["values"])
+        known = _Noted(edge["values"])
         names = course.names(doc, steps, known.get, output=seat["output"], exit=seat["exit"], failed=seat["failed"],
                              visits=seat["visit"], stuck=edge["values"].get("stuck", False))  # fmt: skip
         made = course.edge(workflow, step, names, known)
@@ -199,7 +199,7 @@ def _seen(seat: Document | None) -> Any:
     return {"output": seat["output"], "exit": seat["exit"], "failed": seat["failed"], "visits": seat["visit"]}
 
 
-class _Written:
+class _Noted:
     """What a decision knew of the world, from the values that it wrote down."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:

@@ -177,7 +177,7 @@ def answer(doc: Document, **more: Any) -> Answer:
     return {"task_id": doc["task_id"], "status": doc["status"], **more}
 
 
-def by_holder(store: Store, actor: Actor, task_id: str, token: int | None, op: str, change: Change) -> Answer:
+def _by_holder(store: Store, actor: Actor, task_id: str, token: int | None, op: str, change: Change) -> Answer:
     """Run ``change`` on the task if ``actor`` is its live holder; ``already`` if it made ``op`` before."""
 
     def decide(tx: Transaction) -> Answer:
@@ -225,7 +225,7 @@ def renew(store: Store, actor: Actor, task_id: str, token: int | None = None) ->
         return answer(doc, token=doc["token"], left=clock.span(left))
 
     while goes_on:
-        renewed = by_holder(store, actor, task_id, token, "", change)
+        renewed = _by_holder(store, actor, task_id, token, "", change)
     return renewed
 
 
@@ -249,7 +249,7 @@ def start(store: Store, actor: Actor, task_id: str, token: int | None = None) ->
         tx.record(operations.TASK_START, [task_id])
         return answer(doc)
 
-    return by_holder(store, actor, task_id, token, operations.TASK_START, change)
+    return _by_holder(store, actor, task_id, token, operations.TASK_START, change)
 
 
 def done(store: Store, actor: Actor, task_id: str, result: Any = None, token: int | None = None,
@@ -278,7 +278,7 @@ def done(store: Store, actor: Actor, task_id: str, result: Any = None, token: in
             then(tx, freed)
         return made
 
-    return by_holder(store, actor, task_id, token, operations.TASK_DONE, change)
+    return _by_holder(store, actor, task_id, token, operations.TASK_DONE, change)
 
 
 def _take_result(doc: Document, result: Any, usage: dict[str, Any] | None = None) -> None:
@@ -299,6 +299,19 @@ def _hand_in(tx: Transaction, doc: Document, result: Any) -> Answer:
     return answer(doc, unblocked=[], waits_for=unmet(tx, doc))
 
 
+def hand_back(store: Store, actor: Actor, task_id: str, outcome: dict[str, Any], token: int) -> Answer:
+    """claimed or running → queued and held, for a workflow's task: how the try ended stands in its order (`orders`)."""
+    from .orders import HOLD
+
+    def change(tx: Transaction, doc: Document) -> Answer:
+        doc["order"] = {**(doc.get("order") or {}), "outcome": outcome}
+        back_to_queue(tx, doc, hold=HOLD)
+        tx.record(operations.TASK_RELEASE, [task_id], f"{outcome['kind']}: {outcome.get('detail', '')}"[:400])
+        return answer(doc)
+
+    return _by_holder(store, actor, task_id, token, operations.TASK_RELEASE, change)
+
+
 def fail(store: Store, actor: Actor, task_id: str, reason: str, token: int | None = None) -> Answer:
     """claimed or running → failed."""
 
@@ -307,7 +320,7 @@ def fail(store: Store, actor: Actor, task_id: str, reason: str, token: int | Non
         tx.record(operations.TASK_FAIL, [task_id], reason)
         return answer(doc)
 
-    return by_holder(store, actor, task_id, token, operations.TASK_FAIL, change)
+    return _by_holder(store, actor, task_id, token, operations.TASK_FAIL, change)
 
 
 def submit(store: Store, actor: Actor, task_id: str, to: str | None = None, keep: bool = False,
@@ -340,7 +353,7 @@ def submit(store: Store, actor: Actor, task_id: str, to: str | None = None, keep
         tx.record(operations.TASK_SUBMIT, [task_id])
         return made
 
-    return by_holder(store, actor, task_id, token, operations.TASK_SUBMIT, change)
+    return _by_holder(store, actor, task_id, token, operations.TASK_SUBMIT, change)
 
 
 def released(tx: Transaction, task_id: str, token: int | None = None) -> Answer:

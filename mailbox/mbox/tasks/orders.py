@@ -5,7 +5,7 @@ whether gates judge it, and, from the second try on, how the one before ended.
 
 Promised: a result that the order's schema refuses changes nothing and names the field (`Usage`, exit 2); where gates judge
 it, ``done`` hands it in for review and its paths stay reserved; a try that came to nothing is handed back with its reason
-(`hand_back`) in one record and costs no attempt, and nobody takes the task before its run has decided (``hold``).  Who the
+(`lifecycle.hand_back`) in one record and costs no attempt, and nobody takes the task before its run has decided (``hold``).  Who the
 order is not for does not get it: a family of agents that the run excludes, another team than the one that it names.
 
 Not promised: that a person does what the prompt says.  jsonschema is loaded only for an order with a schema.
@@ -13,18 +13,10 @@ Not promised: that a person does what the prompt says.  jsonschema is loaded onl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mbox.errors import Usage
-from mbox.format import operations
 from mbox.format.documents import Document, compact
-from mbox.store.transaction import Actor, Transaction
-
-from . import lifecycle
-from .lifecycle import Answer
-
-if TYPE_CHECKING:
-    from mbox.store.store import Store
 
 LABEL = "run:"
 """How the label of a run's tasks begins, and the capability that its own workers alone have."""
@@ -86,14 +78,3 @@ def obstacle(doc: Document, agent: Document | None) -> str:
             return f"is for a family other than {', '.join(shunned)}, and yours is {family or 'not known'}"
     return ""
 
-
-def hand_back(store: Store, actor: Actor, task_id: str, outcome: dict[str, Any], token: int) -> Answer:
-    """claimed or running → queued and held, with how the try ended (``order.outcome``); it costs no attempt."""
-
-    def change(tx: Transaction, doc: Document) -> Answer:
-        doc["order"] = {**(doc.get("order") or {}), "outcome": outcome}
-        lifecycle.back_to_queue(tx, doc, hold=HOLD)
-        tx.record(operations.TASK_RELEASE, [task_id], f"{outcome['kind']}: {outcome.get('detail', '')}"[:400])
-        return lifecycle.answer(doc)
-
-    return lifecycle.by_holder(store, actor, task_id, token, operations.TASK_RELEASE, change)
