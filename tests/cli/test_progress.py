@@ -5,14 +5,25 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conftest import CHECKOUT, Run
-from terminalkit import bare, seen
+from terminalkit import bare
+from terminalkit import seen as seen_on_terminal
 
 COUNT = 8000
+
+AT_ONCE = "import sys; from mbox.cli import main, progress; progress.PATIENCE = 0; main.named(sys.argv[1:])"
+"""Says how far it is from the first step on, however fast the machine is."""
+
+
+def seen(*words: str, **settings: Any) -> str:
+    """What a command writes to its terminal."""
+    return seen_on_terminal(sys.executable, "-c", AT_ONCE, *words, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +87,7 @@ def test_setup_shows_what_it_installs(tmp_path: Path, monkeypatch: pytest.Monkey
     python = venv / "bin/python"
     python.write_text('#!/bin/sh\ncase "$*" in *install*) echo Collecting click; echo "$*" >>args;; -V) echo Python 3;; esac\n')
     python.chmod(0o755)
-    text = seen("scripts/setup", cwd=tmp_path, stderr=True)
+    text = seen_on_terminal("scripts/setup", cwd=tmp_path, stderr=True)
     assert "Collecting click" in text and left(text) == "setup: installing the toolkit into .venv\n"
     (venv / "setup-run.stamp").unlink()
     assert "--quiet" in os.popen(f"cd {tmp_path}; scripts/setup 2>&1; cat args").read().splitlines()[-1]

@@ -100,7 +100,7 @@ def test_a_wrong_output_does_not_pass() -> None:
 def test_the_command(run: Run, tmp_path: Path) -> None:
     """Lists its names, prints each on a line that parses, takes a command as it is typed, and needs no store."""
     names = run("mbox", "schema", "-o", "id", cwd=tmp_path, check=True).stdout.split("\n")
-    assert names == [*schemas.names(), "commands", ""]
+    assert names == [*schemas.names(), "workflow", "commands", ""]
     for words in (["task", "claim"], ["task claim"], ["mbox", "task", "claim"]):
         printed = run("mbox", "schema", *words, cwd=tmp_path, check=True).stdout
         assert json.loads(printed) == schemas.schema("task claim") and printed.count("\n") == 1
@@ -361,9 +361,10 @@ steps:
 
 
 def _workflows(call: Session) -> None:
+    (call.root / ".mailbox/hosts.yaml").write_text("hosts: {alpha: {command: [cat], family: greek}}\n")
     (call.root / "flow.yaml").write_text(FLOW)
     (call.root / "answers.yaml").write_text("make: [{output: {done: true}}]\nagree: [{choice: 'yes'}]\n")
-    assert call("workflow lint flow.yaml") == []
+    assert call("workflow lint flow.yaml -o json") == []
     assert call("workflow graph flow.yaml -o json")["nodes"]
     call("workflow run flow.yaml --dry-run")
     call("workflow run flow.yaml --scripted answers.yaml --id all")
@@ -374,8 +375,8 @@ def _workflows(call: Session) -> None:
     call("workflow resume stops")
     call("workflow run flow.yaml --workers 0 --unattended --detach --id waits")
     call("workflow pause waits")
-    for words in ("list", "list --all", "show waits", "show all", "explain all", "explain all make", "logs all", "logs all --full",
-                  "watch all", "report", "report all", "replay all"):  # fmt: skip
+    for words in ("list", "list --all", "show waits", "show all", "explain all", "explain all make", "logs all",
+                  "logs all --full", "watch all", "report", "report all", "replay all"):  # fmt: skip
         call(f"workflow {words}")
     call("workflow cancel waits")
     call("workflow work waits.make.1", "ann", exits=1)

@@ -67,10 +67,11 @@ def run(context: Context, file: str, ident: str, inputs: tuple[str, ...], worker
     that is there starts nothing.
     """
     from mbox.engine import beginning
+    from mbox.engine import inputs as read
 
     store, by = context.store, context.actor(required=False)
     workflow = _linted(context, file)
-    given = beginning.checked_inputs(workflow, beginning.read_inputs(workflow, _pairs(inputs, "--input")), "--input")
+    given = read.checked(workflow, read.read(workflow, _pairs(inputs, "--input")), "--input")
     scenario = _scenario(scripted, workflow)
     if workers is not None and not 0 <= workers <= 64:
         raise Usage("--workers must be a number from 0 to 64")
@@ -94,15 +95,17 @@ def run(context: Context, file: str, ident: str, inputs: tuple[str, ...], worker
 
 def _linted(context: Context, file: str) -> Workflow:
     """The workflow of a file that lint has no error for; else `Usage` with the first, and how many more."""
-    from mbox.workflow import definition, lint
+    from mbox.workflow import definition
 
-    name, read = definition.reader(os.path.join(context.cwd, file))
-    errors = [one for one in lint.lint(name, read, lambda role: None) if one.level == "error"]
+    from . import workflow
+
+    path = os.path.join(context.cwd, file)
+    errors = [one for one in workflow.remarks(context, path) if one.level == "error"]
     if errors:
         first, more = errors[0], len(errors) - 1
         said = f" (and {more} more: workflow lint {file})" if more else ""
         raise Usage(f"{first.file}:{first.line}:{first.column}: {first.text}{said}")
-    return definition.load(name, read)
+    return definition.load(*definition.reader(path))
 
 
 def _scenario(path: str | None, workflow: Workflow) -> str | None:

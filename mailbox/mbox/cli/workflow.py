@@ -15,7 +15,7 @@ from .values import RUN
 if TYPE_CHECKING:
     from mbox.workflow.definition import Workflow
     from mbox.workflow.graph import Happened
-    from mbox.workflow.lint import Families
+    from mbox.workflow.parts import Remark
 
 GRAPHS = ("text", "mermaid", "dot", "svg")
 
@@ -30,13 +30,10 @@ def lint(context: Context, files: tuple[str, ...]) -> None:
 
     What has no error here runs without an error of the language. docs/workflows.md has all of it.
     """
-    from mbox.workflow.definition import reader
-    from mbox.workflow.lint import lint as remarks_of
-
-    rows, known = [], _families(context)
+    rows = []
     for path in files:
         where = os.path.join(context.cwd, path)
-        found = remarks_of(*reader(where), known)
+        found = remarks(context, where)
         folder, ahead = os.path.dirname(path), f"{where}: "
         rows += [{**one._asdict(), "file": os.path.join(folder, one.file), "text": one.text.removeprefix(ahead)} for one in found]
     if context.output in ("auto", "table"):
@@ -50,17 +47,19 @@ def lint(context: Context, files: tuple[str, ...]) -> None:
         raise Nothing(f"{errors} error{'s' * (errors > 1)}")
 
 
-def _families(context: Context) -> Families:
-    """The families that a role's hosts may be of, by the store's ``hosts.yaml`` where there is a store."""
+def remarks(context: Context, path: str) -> list[Remark]:
+    """What lint says of a file, by the store's ``hosts.yaml`` where there is a store."""
     from mbox.errors import StoreError
     from mbox.hosts import ladder
     from mbox.opening import find
+    from mbox.workflow.definition import reader
+    from mbox.workflow.lint import lint as remarks_of
 
     try:
         known = ladder.load(find(context.root, context.stand).path)
     except StoreError:
         known = ladder.Ladders({}, {})
-    return lambda role: known.families(role.phase, role.hosts)
+    return remarks_of(*reader(path), lambda role: known.families(role.phase, role.hosts), known.hosts)
 
 
 @command(

@@ -11,7 +11,7 @@ A run lives in the store and nowhere else (``docs/format.md``, "Runs"):
 
 States of a run: *running* → *succeeded*, *failed*, *cancelled* (ended, for good), or *paused*, *needs_human*, *exceeded*
 (stopped: ``resume`` goes on at that step).  What comes next is a function of these documents and the tasks that they name
-(`course`), decided in the transaction that leaves a step and enters the next (`moves`): one record, ``run.step``.
+(`course`), decided in the transaction that leaves a step and enters the next (`standing`): one record, ``run.step``.
 
 An agent's step is a task (`tasks.orders`).  Its worker is a process of its own under ``mbox run`` (`worker`) which claims
 it, runs the program and finishes it under its own token; an engine that dies harms none.
@@ -29,5 +29,6 @@ One engine at a time works on a run: a kernel lock, ``locks/@run-RUN``; the seco
 besides the documents (which workers it started) may be lost.
 
 Promised: a run that was killed at any moment goes on from there, and nothing that was finished is done again; a run succeeds
-only by an edge to ``succeeded``.  Not promised: that a command which was killed midway did nothing; that is what ``idempotent`` and ``probe`` are for.
+only by an edge to ``succeeded``.  Not promised: that a command which was killed midway did nothing; that is what
+``idempotent`` and ``probe`` are for.
 """

@@ -15,13 +15,13 @@ from mbox.format.documents import Document
 from mbox.tasks import lifecycle, orders
 
 from . import budget, course, runs, staff
-from .moves import Result
 from .staff import Decision
+from .standing import Result
 
 if TYPE_CHECKING:
     from mbox.workflow.definition import Role, Step
 
-    from .moves import Move
+    from .standing import Move
 
 MOST_PATHS = 40
 """Changed paths that a prompt names at most."""
@@ -29,11 +29,9 @@ MOST_PATHS = 40
 
 def opened(move: Move, step: Step, doc: Document) -> None:
     """Give the step out: a task, and who is asked first."""
-    from .entering import seen, text
-
     role = move.role_of(step, doc["value"])
-    names = seen(move, doc)
-    prompt = "\n\n".join(part for part in (role.persona, role.policy, role.knowledge, text(step.prompt, names)) if part)
+    names = move.seen(doc)
+    prompt = "\n\n".join(part for part in (role.persona, role.policy, role.knowledge, course.text(step.prompt, names)) if part)
     if told := move.memory.get("told", {}).get(step.id):
         prompt += "\n\nFrom a person:\n" + "\n".join(told)
     reserve = _patterns(move, step, doc)
@@ -66,13 +64,11 @@ def _patterns(move: Move, step: Step, doc: Document) -> list[str]:
     from mbox.format import patterns
     from mbox.workflow import expressions
 
-    from .entering import seen
-
     if not step.reserve:
         return []
     found: Any
     if isinstance(step.reserve, expressions.Expression):
-        found = expressions.evaluate(step.reserve, seen(move, doc), move.facts.exists) or []
+        found = expressions.evaluate(step.reserve, move.seen(doc), move.facts.exists) or []
     else:
         found = list(step.reserve)
     if not documents.is_strs(found):

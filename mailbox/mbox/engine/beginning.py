@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mbox.errors import Usage, did_you_mean
+from mbox.errors import Usage
 from mbox.format import documents, operations, places
 from mbox.format.documents import Document
 from mbox.git import history
@@ -18,11 +18,12 @@ from mbox.store.transaction import Actor, Transaction
 
 from . import budget, runs
 from .facts import deciding
-from .moves import Move, World, world
+from .moves import WAYS, move, world
+from .standing import Move, World
 
 if TYPE_CHECKING:
     from mbox.store.store import Store
-    from mbox.workflow.definition import Input, Workflow
+    from mbox.workflow.definition import Workflow
 
 
 class Wishes(NamedTuple):
@@ -34,43 +35,6 @@ class Wishes(NamedTuple):
     scenario: str | None = None
     unattended: bool = False
     detached: bool = False
-
-
-def checked_inputs(workflow: Workflow, given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Every input's value, checked against its type; `Usage` for one that is missing, unknown or of another type."""
-    from mbox.workflow import definition, types
-
-    for name in given:
-        if name not in workflow.inputs:
-            raise Usage(f"{where}: no input {name!r}{did_you_mean(name, [*workflow.inputs])}")
-    out = {}
-    for name, one in workflow.inputs.items():
-        if name not in given:
-            if one.default is definition.MISSING:
-                raise Usage(f"{where}: input {name} is missing")
-            out[name] = one.default
-            continue
-        types.check(one.type.schema(), given[name], f"{where}: {name}")
-        out[name] = given[name]
-    return out
-
-
-def read_inputs(workflow: Workflow, texts: Mapping[str, str]) -> dict[str, Any]:
-    """What ``--input NAME=TEXT`` say: a text where the type is one, else JSON."""
-    return {name: _read_input(workflow.inputs.get(name), name, text) for name, text in texts.items()}
-
-
-def _read_input(one: Input | None, name: str, text: str) -> Any:
-    if one is None or one.type.is_text or one.is_command or one.type.kind == "words":
-        return text
-    from mbox.format.parsing import loads, why_not
-
-    try:
-        return loads(text)
-    except (ValueError, RecursionError) as error:
-        if "string" in str(one.type.schema().get("type", "")):
-            return text
-        raise Usage(f"--input {name}: {why_not(error)}; its type is not text, so write JSON") from None
 
 
 def limits_of(workflow: Workflow) -> dict[str, Any]:
@@ -106,10 +70,10 @@ def begin(store: Store, by: Actor, workflow: Workflow, inputs: dict[str, Any], w
 
 
 def _entered(tx: Transaction, ident: str, around: World) -> Document:
-    move = Move(tx, ident, around)
-    move.begin()
-    move.close(operations.RUN_BEGIN)
-    return move.run
+    made = Move(tx, ident, around, WAYS)
+    made.begin()
+    made.close(operations.RUN_BEGIN)
+    return made.run
 
 
 def _fresh(tx: Transaction) -> str:
@@ -148,10 +112,8 @@ def prepared(store: Store, run: Document) -> None:
         return
     tree = made_tree(store, workflow, run["inputs"] or {}, run["run"], Actor(run["by"]))
 
-    def change(move: Move) -> None:
-        move.run["tree"] = {**tree, "of": run["run"]}
-        move.is_made = True
-
-    from .moves import move
+    def change(made: Move) -> None:
+        made.run["tree"] = {**tree, "of": run["run"]}
+        made.is_made = True
 
     move(store, run, change, operations.RUN_STEP)

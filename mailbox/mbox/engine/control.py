@@ -16,7 +16,8 @@ from mbox.store.transaction import Actor
 from mbox.tasks import lifecycle, orders
 
 from . import budget, runs
-from .moves import Move, Result, move
+from .moves import move
+from .standing import Move, Result
 
 if TYPE_CHECKING:
     from mbox.store.store import Store

@@ -110,6 +110,13 @@ def names(run: Document, steps: Mapping[str, Any], get: Callable[[str], Any], **
     return {**blank, "inputs": run["inputs"] or {}, "steps": steps, "git": GitFacts(get), "failure": run["failure"], **more}
 
 
+def text(template: Any, seen: Mapping[str, Any]) -> str:
+    """A template as text; empty where there is none."""
+    from mbox.workflow import templates
+
+    return "" if template is None else templates.render(template, seen)
+
+
 def mentions(expression: Any, name: str) -> bool:
     """Whether an expression looks at ``name``."""
     return any(path == name or path.startswith(f"{name}.") for path in expression.names)

@@ -20,7 +20,7 @@ from mbox.git import history
 
 from . import commands, course, runs
 from .facts import Facts
-from .moves import Result
+from .standing import Result
 
 if TYPE_CHECKING:
     from mbox.store.store import Store
@@ -56,9 +56,7 @@ class Site:
 
     def text(self, template: Any) -> str:
         """A template as text."""
-        from .entering import text
-
-        return text(template, self.names)
+        return course.text(template, self.names)
 
     def stdin(self) -> bytes:
         """The step's data: ``{inputs, steps, git, item, visits}``, as JSON."""

@@ -19,7 +19,8 @@ from mbox.store.waiting import Watch, journal_paths, until
 from mbox.system.clock import inf
 
 from . import attempts, beginning, budget, commands, control, deeds, runs, staffing, verdicts
-from .moves import Move, Result, actor, blank, move
+from .moves import actor, move
+from .standing import Move, Result, blank
 
 if TYPE_CHECKING:
     from mbox.store.store import Store

@@ -20,13 +20,14 @@ from mbox.errors import Usage
 from mbox.format import documents, places
 from mbox.format.documents import Document
 
-from . import attempts, items, runs
-from .moves import Result, blank
+from . import attempts, course, items, runs
+from .inputs import checked
+from .standing import Result, blank
 
 if TYPE_CHECKING:
     from mbox.workflow.definition import Step
 
-    from .moves import Move
+    from .standing import Move
 
 PERSON = "user"
 """Who is meant by ``to: user``: whoever started the run."""
@@ -56,21 +57,9 @@ def _command(move: Move, step: Step, doc: Document) -> None:
         move.put(doc)
 
 
-def seen(move: Move, doc: Document) -> dict[str, Any]:
-    """What templates of a seat see."""
-    return move.names(item=doc["value"], visits=doc["visit"])
-
-
-def text(template: Any, names: dict[str, Any]) -> str:
-    """A template as text; empty where there is none."""
-    from mbox.workflow import templates
-
-    return "" if template is None else templates.render(template, names)
-
-
 def _ask(move: Move, step: Step, doc: Document) -> None:
-    names = seen(move, doc)
-    said = text(step.text, names)
+    names = move.seen(doc)
+    said = course.text(step.text, names)
     doc["state"] = {"question": {"text": said, "choices": list(step.choices or ())}, "asked_at": move.tx.wall}
     move.put(doc)
     name = runs.seat(step.id, doc["visit"], doc["item"])
@@ -86,9 +75,9 @@ def _wait(move: Move, step: Step, doc: Document) -> None:
 
 
 def _send(move: Move, step: Step, doc: Document) -> None:
-    names = seen(move, doc)
+    names = move.seen(doc)
     to = _receiver(move, step.to or PERSON)
-    subject, body = text(step.subject, names), text(step.body, names)
+    subject, body = course.text(step.subject, names), course.text(step.body, names)
     sent = _mail(move, to, subject or f"{move.run['run']}: {step.id}", body, "run_mail") if to else ""
     if to and not sent:
         move.leave(doc, Result(failed="config", detail=f"no agent {to!r} to send to"))
@@ -118,13 +107,12 @@ def _call(move: Move, step: Step, doc: Document) -> None:
     """Begin the called run, standing before its first step; the engine makes its tree and goes on with it."""
     from mbox.workflow import templates
 
-    from .beginning import checked_inputs
 
-    called, names = move.workflow.calls[step.id], seen(move, doc)
+    called, names = move.workflow.calls[step.id], move.seen(doc)
     given = {
         name: templates.value(value, names) if hasattr(value, "names") else value for name, value in (step.with_ or {}).items()
     }
-    inputs = checked_inputs(called, given, f"{step.id}: with")
+    inputs = checked(called, given, f"{step.id}: with")
     ident = runs.child_id(move.run["run"], runs.seat_of(doc))
     settings = {**move.run["settings"], "root": runs.root_of(move.run)}
     child = documents.new(

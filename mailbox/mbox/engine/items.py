@@ -13,12 +13,12 @@ from mbox.errors import Usage
 from mbox.format.documents import Document
 
 from . import runs
-from .moves import Result, blank
+from .standing import Result, blank
 
 if TYPE_CHECKING:
     from mbox.workflow.definition import Step
 
-    from .moves import Move
+    from .standing import Move
 
 WORKERS = 4
 """Workers that work at once, unless a person says how many."""
@@ -79,8 +79,6 @@ def _before(step: Step, found: list[Any]) -> list[set[int]]:
 
 def _start(move: Move, step: Step, doc: Document) -> None:
     """Open as many items as may be open now."""
-    from .entering import open_seat
-
     assert step.each is not None
     before = _before(step, doc["value"]) if step.each.after else [set[int]() for _ in doc["value"]]
     most = step.each.parallel or move.run["settings"].get("workers") or WORKERS
@@ -93,7 +91,7 @@ def _start(move: Move, step: Step, doc: Document) -> None:
         if can is None or states.count("open") >= most:
             break
         move.put({**doc, "items": [*states[:can], "open", *states[can + 1 :]]})
-        open_seat(move, step, doc["visit"], can, doc["value"][can])
+        move.ways.open_seat(move, step, doc["visit"], can, doc["value"][can])
         doc = move.seat(step.id, doc["visit"]) or doc  # the item may have ended at once, and begun others
     blocked = [n for n, state in enumerate(doc["items"]) if state == "waiting"
                and any(doc["items"][one] in ("failed", "skipped") for one in before[n])]  # fmt: skip

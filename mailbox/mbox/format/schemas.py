@@ -209,17 +209,18 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     # workflows
     "workflow lint": (MANY, "file line=int column=int level=of_remark text"),
     "workflow graph": (ONE, "nodes=boxes edges=ways on_failure?"),
-    "workflow run": (ONE, "run? workflow status=of_run? reason? waiting=questions? output=any? cost=costs? inputs=any? limits=any? "
-                          "steps=rows? most_dispatches=int?"),
+    "workflow run": (ONE, "run? workflow status=of_run? reason? waiting=questions? output=any? cost=costs? inputs=any? "
+                          "limits=any? steps=rows? most_dispatches=int?"),
     "workflow resume": (ONE, "run workflow status=of_run reason? waiting=questions? output=any? cost=costs?"),
     "workflow pause": (ONE, _RUN), "workflow cancel": (ONE, _RUN), "workflow answer": (ONE, _RUN), "workflow tell": (ONE, _RUN),
     "workflow list": (MANY, "run workflow status=of_run step? visit=int? dispatches=int? usd=num? started_at reason?"),
-    "workflow show": (ONE, "run workflow status=of_run reason? waiting=questions? at? inputs=any? tree? base? parent? steps=rows? "
-                           "cost=costs limits=any? failure=any? output=any? started_at ended_at?"),
+    "workflow show": (ONE, "run workflow status=of_run reason? waiting=questions? at? inputs=any? tree? base? parent? "
+                           "steps=rows? cost=costs limits=any? failure=any? output=any? started_at ended_at?"),
     "workflow explain": (MANY, "step visit=int item=int? ended detail? attempts=strs? gates=strs? go? rule? values=any? file"),
     "workflow logs": (MANY, _LINE),
     "workflow watch": (ONE, "step visit=int ended go rule"),
-    "workflow report": (MANY, "workflow step n=int failed=int rounds=int attempts=int usd=num tokens=int unknown=int seconds=num"),
+    "workflow report": (MANY, "workflow step n=int failed=int rounds=int attempts=int usd=num tokens=int unknown=int "
+                              "seconds=num"),
     "workflow replay": (MANY, "step visit=int go again ok=bool"),
     # about this page itself
     "schema": (MANY, "name"),

@@ -5,8 +5,8 @@ whether gates judge it, and, from the second try on, how the one before ended.
 
 Promised: a result that the order's schema refuses changes nothing and names the field (`Usage`, exit 2); where gates judge
 it, ``done`` hands it in for review and its paths stay reserved; a try that came to nothing is handed back with its reason
-(`lifecycle.hand_back`) in one record and costs no attempt, and nobody takes the task before its run has decided (``hold``).  Who the
-order is not for does not get it: a family of agents that the run excludes, another team than the one that it names.
+(`lifecycle.hand_back`) in one record and costs no attempt, and nobody takes the task before its run has decided (``hold``).
+Who the order is not for does not get it: a family of agents that the run excludes, another team than the one that it names.
 
 Not promised: that a person does what the prompt says.  jsonschema is loaded only for an order with a schema.
 """

@@ -9,7 +9,7 @@ too much (`templates.MOST`, `expressions.STEPS`), or that the run gets anywhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from mbox.errors import Usage, did_you_mean
 from mbox.format import checks
@@ -34,8 +34,11 @@ GIT = record(base=TEXT, head=TEXT, changed=Type("list", items=TEXT), commits=Typ
 _TEMPLATE = re.compile(r"\{\{-?\s*(inputs|steps|output|git|item|visits|failure|failed|exit|stuck)\b|\{%-?\s*(if|for|raw|set)\b")
 
 
-def lint(file: str, read: Callable[[str], str], families: Families) -> list[Remark]:
-    """What is to be said of the workflow in ``file`` and of those it calls, by place."""
+def lint(file: str, read: Callable[[str], str], families: Families, own: Collection[str] = ()) -> list[Remark]:
+    """What is to be said of the workflow in ``file`` and of those it calls, by place.
+
+    ``own`` are the hosts that the person's ``hosts.yaml`` describes, beside those that are known anyway.
+    """
     try:
         workflow = load(file, read)
     except Faults as error:
@@ -44,17 +47,17 @@ def lint(file: str, read: Callable[[str], str], families: Families) -> list[Rema
         where = re.match(r"(?s)(?P<file>.*?):(?P<line>\d+):(?P<column>\d+): (?P<text>.*)", str(error))
         found = Remark(where["file"], int(where["line"]), int(where["column"]), "error", where["text"]) if where else None
         return [found or Remark(file, 1, 1, "error", str(error))]
-    return of(workflow, families)
+    return of(workflow, families, own)
 
 
-def of(workflow: Workflow, families: Families) -> list[Remark]:
+def of(workflow: Workflow, families: Families, own: Collection[str] = ()) -> list[Remark]:
     """`lint` of what was loaded."""
     found, seen = list[Remark](), set[str]()
     queue = [workflow]
     for one in queue:  # grows while it is read
         if one.file not in seen:
             seen.add(one.file)
-            found += _Lint(one, families, one is workflow).remarks()
+            found += _Lint(one, families, one is workflow, own).remarks()
             queue += one.calls.values()
     return sorted(set(found))
 
@@ -142,8 +145,9 @@ class Scope:
 class _Lint:  # a check a method: what it says stands beside what it looks for
     """The remarks on one file."""
 
-    def __init__(self, workflow: Workflow, families: Families, is_main: bool) -> None:
+    def __init__(self, workflow: Workflow, families: Families, is_main: bool, own: Collection[str] = ()) -> None:
         self.workflow, self.families, self.is_main = workflow, families, is_main
+        self.hosts = [*own, *programs.load()]
         self.lines = workflow.texts[workflow.file].split("\n")
         self.flow = Flow(workflow)
         self.scope = Scope(workflow, self.flow)
@@ -180,8 +184,8 @@ class _Lint:  # a check a method: what it says stands beside what it looks for
                 elif other not in self.workflow.roles:
                     self.say(f"family: no role {other}{did_you_mean(other, [*self.workflow.roles])}", place)
             for host in role.hosts:
-                if host not in programs.load():
-                    near = did_you_mean(host, [*programs.load()])
+                if host not in self.hosts:
+                    near = did_you_mean(host, self.hosts)
                     self.say(f"host {host} is not known{near}", self.place(f"roles.{role.name}.hosts"))
 
     def ways(self) -> None:
@@ -270,7 +274,7 @@ class _Lint:  # a check a method: what it says stands beside what it looks for
             self.say(f"no template in a command ({found[0]} …): values come as $INPUT_NAME, by env and on stdin", place)
 
     def worker(self, step: Step, name: str) -> None:
-        known = [*self.workflow.roles, *programs.load()]
+        known = [*self.workflow.roles, *self.hosts]
         if name not in known:
             self.say(f"no role {name}, and no host{did_you_mean(name, known)}", self.place(f"{step.id}.agent"))
 
