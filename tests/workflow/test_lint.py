@@ -268,7 +268,7 @@ ROWS: list[tuple[str, str, tuple[int, int, str]]] = [
     ("an agent's command", more("- {id: x, call: called.yaml, with: {goal: a, tests: '{{ inputs.goal }}'}}"), (7, 55,
      "error: input tests is a command: only a literal")),
     ("output of the called",
-     more("- {id: x, call: called.yaml, with: {goal: a, tests: make}, next: [{when: output.sun == 1, go: failed}, {else: succeeded}]}"),
+     more("- {id: x, call: called.yaml, with: {goal: a, tests: make}, next: [{when: output.sun, go: last}, {else: failed}]}"),
      (7, 76, "error: output has no field sun; did you mean sum")),
     # cycles
     ("visits: false", work("visits: false\nnext: work").replace("  - id: last\n    run: make\n", ""), (5, 13,
@@ -316,7 +316,8 @@ def test_every_fault_of_shape_is_told_at_once() -> None:
 def test_what_is_called_is_linted_too() -> None:
     """A fault in a called file stands at its place there, once, however often it is called."""
     bad = CALLED.replace("steps.a.output.sum", "steps.a.output.sun")
-    text = more("- {id: x, call: sub/called.yaml, with: {goal: a, tests: make}}\n- {id: y, call: ./sub/called.yaml, with: {goal: a, tests: make}}")
+    text = more("- {id: x, call: sub/called.yaml, with: {goal: a, tests: make}}\n"
+                "- {id: y, call: ./sub/called.yaml, with: {goal: a, tests: make}}")  # fmt: skip
     found = linted(text, {"sub/called.yaml": bad})
     assert [(one.file, one.line, one.column) for one in found] == [("sub/called.yaml", 5, 15)]
     broken = linted(text, {"sub/called.yaml": "version: 1\nname: x\n"})
@@ -416,7 +417,8 @@ def test_real_files(tmp_path: Path) -> None:
     for name in ("fifo", "latin", "large", "gone", ".", "no\0name"):
         found = lint(*reader(str(tmp_path / name)), everybody)
         assert [one.level for one in found] == ["error"], name
-        caller = f"version: 1\nname: x\nroles: {{r: {{phase: plan, persona: '@{name}'}}}}\nsteps: [{{id: a, agent: r, prompt: p}}]\n"
+        caller = f"version: 1\nname: x\nroles: {{r: {{phase: plan, persona: '@{name}'}}}}\n"
+        caller += "steps: [{id: a, agent: r, prompt: p}]\n"
         if name.isprintable():
             (tmp_path / "caller.yaml").write_text(caller, encoding="utf-8")
             assert [one.line for one in lint(*reader(str(tmp_path / "caller.yaml")), everybody)] == [3], name
@@ -430,7 +432,8 @@ def test_a_literal_at(tmp_path: Path) -> None:
      encoding="utf-8")
     (tmp_path / "f.yaml").write_text(
         "version: 1\nname: x\nroles: {r: {phase: plan, persona: '@p.md', policy: '@@home'}}\n"
-        "steps: [{id: a, agent: r, prompt: p, output: '@s.json', next: [{when: output.a == 'x', go: failed}, {else: succeeded}]}]\n",
+        "steps: [{id: a, agent: r, prompt: p, output: '@s.json',\n"
+        "         next: [{when: output.a == 'x', go: failed}, {else: succeeded}]}]\n",
         encoding="utf-8",
     )
     file, read = reader(str(tmp_path / "f.yaml"))

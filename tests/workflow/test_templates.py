@@ -165,7 +165,8 @@ def test_one_value_alone_is_the_value() -> None:
 
 def test_what_a_template_reads() -> None:
     """Each path, with the names of loops followed, what is certain there, and what must be a list."""
-    text = "{% if steps.a.ok and inputs.x %}{{ steps.a.b }}{% else %}{{ git }}{% endif %}\n{% for f in output.l %}{{ f.s }}{% endfor %}"
+    text = "{% if steps.a.ok and inputs.x %}{{ steps.a.b }}{% else %}{{ git }}{% endif %}\n"
+    text += "{% for f in output.l %}{{ f.s }}{% endfor %}"
     found = {read.path: read for read in parse(text).reads}
     assert found["steps", "a", "b"].certain >= {("steps",), ("steps", "a"), ("steps", "a", "ok"), ("inputs", "x")}
     assert found["git",].certain == frozenset() and found["output", "l"].use == "list"
@@ -183,7 +184,7 @@ def test_what_a_template_reads() -> None:
 )  # fmt: skip
 def test_what_a_condition_makes_certain(test: str, certain: bool) -> None:
     """A path that must be there for a condition to hold is certain below it; behind ``else`` it is not."""
-    reads = [read for read in parse("{% if " + test + " %}{{ steps.a.c }}{% else %}{{ steps.a.d }}{% endif %}").reads]
+    reads = parse("{% if " + test + " %}{{ steps.a.c }}{% else %}{{ steps.a.d }}{% endif %}").reads
     yes = next(read for read in reads if read.path[-1] == "c")
     no = next(read for read in reads if read.path[-1] == "d")
     assert (("steps", "a") in yes.certain) is certain

@@ -16,7 +16,7 @@ from mbox.workflow.types import LARGEST, Type, check, given, is_name, parse
 
 def typed(text: str, **files: Any) -> Type:
     """The type that a value of YAML says."""
-    top, place = yaml_document(f"t: {text}", "f.yaml", core=True)
+    top, _ = yaml_document(f"t: {text}", "f.yaml", core=True)
     return parse(top["t"], top.at["t"], lambda name, _place: json.dumps(files[name.removesuffix(".json")]), commands=True)
 
 
@@ -117,7 +117,7 @@ def test_what_a_given_schema_may_be() -> None:
     kinds = {name: (one.kind, one.nullable) for name, one in found.fields}
     assert kinds == {"pattern": ("string", False), "kind": ("words", False), "n": ("any", True), "list": ("list", True)}
     check(found.schema(), {"pattern": "x", "kind": "a", "n": 3})
-    with pytest.raises(Usage, match="output.kind must be a or b, not 'c'"):
+    with pytest.raises(Usage, match=r"output\.kind must be a or b, not 'c'"):
         check(found.schema(), {"pattern": "x", "kind": "c"})
 
 
