@@ -552,7 +552,7 @@ class _Draft:
             if rule.when is None and "else" in such[n]:
                 raise fields.Misfit("else stands last: the rules below it are never asked", value.at[n])
         if isinstance(such[-1], dict) and "else" not in such[-1]:
-            raise fields.Misfit("else is missing: where does it go if no rule is true?", place)
+            self.fault("else is missing: where does it go if no rule is true?", place)
         return tuple(rules)
 
     def rule(self, n: int, value: Any, place: Place) -> Rule:
@@ -564,8 +564,10 @@ class _Draft:
             self.places[f"{self.prefix}next[{n}].go"] = holder.at["else"]
             return Rule(None, self.target(holder, "else"), place.line)
         for key in ("when", "go"):
-            if key not in holder:
+            if key not in holder and set(holder) <= {"when", "go"}:
                 raise fields.Misfit(f"{key} is missing: a rule is {{when: …, go: STEP}} or {{else: STEP}}", place)
+        if "when" not in holder or "go" not in holder:
+            return Rule(None, "", place.line)  # an unknown key stands in its place, and was noted
         self.places[f"{self.prefix}next[{n}].when"] = holder.at["when"]
         self.places[f"{self.prefix}next[{n}].go"] = holder.at["go"]
         return Rule(self.expression("when", holder["when"], holder.at["when"]), self.target(holder, "go"), place.line)

@@ -71,6 +71,7 @@ class Expression(NamedTuple):
 
 # -- parsing ---------------------------------------------------------------------------------------------------------
 
+_NUMBER = "a number is written 3 or 0.5"
 _STRING = re.compile("'[^']*'|\"[^\"]*\"")
 _SIGNS: dict[type[ast.AST], str] = {
     ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.In: "in", ast.NotIn: "not in",
@@ -106,7 +107,8 @@ def _refuse_letters(text: str, outside: str) -> None:
         (r"[^\x01\x02\n\x20-\x7e]", "only ASCII outside of texts"),
         (r"#", "no comments inside an expression"),
         (r"\x02\s*\x01", "two texts in a row: a comma is missing"),
-        (r"\w\x01", "a text has no letter before it, and a word a space behind it"),
+        (r"\w\x01|\x02\w", "a text has no letter before it or behind it: write a space"),
+        (r"(?<![\w.])(?!(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]))\.?\d", _NUMBER),
         (r"['\"]", "a text without its end"),
     ):
         if found := re.search(pattern, text if pattern == r"\\" else outside):
@@ -170,8 +172,8 @@ class _Parser:
             raise self.refused(node, f"{value} is Python's: write {right}")
         if isinstance(value, str):
             return Part("value", *self.where(node), value)
-        if not isinstance(value, int | float) or value in (float("inf"),) or not self.is_plain(node):
-            raise self.refused(node, "a number is written 3 or 0.5, a text 'so'")
+        if not isinstance(value, int | float) or value == float("inf") or not self.is_plain(node):
+            raise self.refused(node, _NUMBER)
         return Part("value", *self.where(node), value)
 
     def is_plain(self, node: ast.Constant) -> bool:

@@ -217,6 +217,8 @@ class Inference:
                 said = read.said(end)
                 self.tell(f"{said} may be null here: put it in {{% if {said} %}} … {{% endif %}}", read.line, 0)
                 return ANY
+            if step == ITEM and kind.kind not in ("list", "any"):
+                return ANY  # told where the list is read
             found, problem = step_into(kind, step, read.said(end))
             if found is None:
                 self.tell(problem, read.line, 0)

@@ -199,10 +199,12 @@ class _Lint:  # a check a method: what it says stands beside what it looks for
         failing = self.workflow.on_failure
         if failing is not None and failing not in steps:
             self.say(f"on_failure: no step {failing}{did_you_mean(failing, [*steps])}", self.place("on_failure"))
+        if self.found:  # where a name is wrong, what it leads to is not known
+            return
         for step in steps.values():
             if step.id not in self.flow.reachable:
                 self.say(f"nothing leads to {step.id}", self.start_of(step))
-        if steps and "succeeded" not in self.flow.reachable:
+        if "succeeded" not in self.flow.reachable:
             self.say("nothing leads to succeeded: no run of this can succeed", self.place("name"), "warning")
 
     def whole(self) -> None:
@@ -301,6 +303,9 @@ class _Lint:  # a check a method: what it says stands beside what it looks for
 
     def after(self, step: Step, field: str, item: Type) -> None:
         place = self.place(f"{step.id}.after")
+        if item.kind not in ("record", "any"):
+            self.say(f"after: an item is {called(item)}: it has no id, and no {field}", place)
+            return
         for name, right in (("id", "text"), (field, "a list of ids")):
             found = ANY if item.kind == "any" else item.field(name)
             if found is None:

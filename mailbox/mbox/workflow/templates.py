@@ -39,6 +39,9 @@ TESTS = ("defined", "none")
 ITEM = -1
 """In a path: an item of a list, whichever."""
 
+LOOP = ("index", "index0", "first", "last", "length")
+"""What a loop knows of itself."""
+
 _SPENT, _COMPARE = " spent", " compare"  # filters and a name that no template can say
 _FUEL = " fuel"
 
@@ -240,7 +243,8 @@ def _check_one(node: Any, kind: str) -> None:
         if node.dyn_args is not None or node.dyn_kwargs is not None or node.node is None:
             raise Mistake(f"{node.name} takes plain arguments", line)
         words = [one.key for one in node.kwargs]
-        fits = {"map": words == ["attribute"] and not node.args, "join": len(node.args) <= 1, "default": len(node.args) == 1}
+        mapped = words == ["attribute"] and not node.args and _is_field(node.kwargs[0].value)
+        fits = {"map": mapped, "join": len(node.args) <= 1, "default": len(node.args) == 1}
         if not fits.get(node.name, not node.args) or (words and node.name != "map"):
             right = {"map": "map(attribute='name')", "join": "join(', ')", "default": "default('none')"}.get(node.name, node.name)
             raise Mistake(f"write {right}", line)
@@ -257,6 +261,10 @@ def _check_one(node: Any, kind: str) -> None:
     listed = node.iter if kind == "For" else node.node if kind == "Filter" and node.name in ("join", "map") else None
     if listed is not None and not _may_be_list(listed):
         raise Mistake("a list is needed here: a value, [a, b], or what map makes", line)
+
+
+def _is_field(node: Any) -> bool:
+    return type(node).__name__ == "Const" and isinstance(node.value, str) and not node.value.startswith("_")
 
 
 def _is_key(value: Any) -> bool:
@@ -332,14 +340,16 @@ class _Walk:
         while type(root).__name__ in ("Getattr", "Getitem"):
             root = root.node
         if type(root).__name__ != "Name":
-            yield from self.of(root, bound, certain)
-            return
+            raise Mistake("a field is read of a name: inputs.goal", node.lineno)
         found = self.named(node, bound)
         if found:
             alias = bound.get(root.name)
             yield Read(found, node.lineno, certain, "", root.name if alias else "", len(alias or ()))
-        elif root.name not in bound:
-            raise Mistake("in [] stands a number or a text", node.lineno)
+        elif root.name == "loop":
+            if not (node is not root and node.node is root and getattr(node, "attr", "") in LOOP):
+                raise Mistake(f"of loop there is loop.{', loop.'.join(LOOP)}", node.lineno)
+        elif node is not root:
+            raise Mistake(f"{root.name} has no fields that are known: loop over a value, as in steps.a.output.list", node.lineno)
 
     def named(self, node: Any, bound: Mapping[str, Path | None]) -> Path | None:
         """The path that a node reads, by way of the names of loops; None for another."""
@@ -393,7 +403,7 @@ def _environment() -> Any:
 
     class Plain(ImmutableSandboxedEnvironment):
         def getattr(self, obj: Any, attribute: str) -> Any:
-            if isinstance(obj, LoopContext) and attribute in ("index", "index0", "first", "last", "length"):
+            if isinstance(obj, LoopContext) and attribute in LOOP:
                 return getattr(obj, attribute)
             return self.getitem(obj, attribute)
 

@@ -294,9 +294,14 @@ def check(schema: dict[str, Any], value: Any, what: str = "output") -> None:
         raise Usage(f"{what} has {size} bytes: at most {LARGEST}; put the rest in a file and name its path")
     from jsonschema import Draft202012Validator
 
-    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda error: (len(error.path), str(error.path)))
+    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=_order)
     if errors:
         raise Usage(_said(errors[0], what))
+
+
+def _order(error: Any) -> tuple[int, str, bool]:
+    """The outermost first; of one place what says most."""
+    return len(error.absolute_path), str(error.absolute_path), error.validator != "enum"
 
 
 def _said(error: Any, what: str) -> str:
