@@ -279,12 +279,12 @@ def pause(context: Context, run: str) -> None:
 @command(examples=["workflow cancel w12 --reason 'not wanted any more'"], exits={**MISSING, 1: "it has ended"})
 @changes
 @run_id
-@option("--reason", type=LINE, metavar="R", default="", help="why")
-def cancel(context: Context, run: str, reason: str) -> None:
+@option("--reason", type=LINE, metavar="R", help="why")
+def cancel(context: Context, run: str, reason: str | None) -> None:
     """End a run, its tasks and the runs that it called, for good."""
     from mbox.engine import control
 
-    context.emit(_short(control.cancel(context.store, context.actor(required=False), run, reason)))
+    context.emit(_short(control.cancel(context.store, context.actor(required=False), run, reason or "")))
 
 
 @command(examples=["workflow answer w12 agree go", "workflow answer w12 agree no --text 'too large'"],
@@ -293,12 +293,12 @@ def cancel(context: Context, run: str, reason: str) -> None:
 @run_id
 @argument("step", metavar="STEP")
 @argument("choice", metavar="CHOICE")
-@option("--text", type=TEXT, metavar="T", default="", help="more words; - is stdin, @FILE a file")
-def answer(context: Context, run: str, step: str, choice: str, text: str) -> None:
+@option("--text", type=TEXT, metavar="T", help="more words; - is stdin, @FILE a file")
+def answer(context: Context, run: str, step: str, choice: str, text: str | None) -> None:
     """Answer what a run asks. An agent's answer is refused: a person is asked."""
     from mbox.engine import control
 
-    context.emit(_short(control.answer(context.store, context.actor(required=False), run, step, choice, text)))
+    context.emit(_short(control.answer(context.store, context.actor(required=False), run, step, choice, text or "")))
 
 
 @command(examples=["workflow tell w12 implement 'leave the parser alone'"], exits={3: "no such run or step", 1: "it has ended"})
