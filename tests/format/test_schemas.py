@@ -100,7 +100,7 @@ def test_a_wrong_output_does_not_pass() -> None:
 def test_the_command(run: Run, tmp_path: Path) -> None:
     """Lists its names, prints each on a line that parses, takes a command as it is typed, and needs no store."""
     names = run("mbox", "schema", "-o", "id", cwd=tmp_path, check=True).stdout.split("\n")
-    assert names == [*schemas.names(), "commands", ""]
+    assert names == [*schemas.names(), "workflow", "commands", ""]
     for words in (["task", "claim"], ["task claim"], ["mbox", "task", "claim"]):
         printed = run("mbox", "schema", *words, cwd=tmp_path, check=True).stdout
         assert json.loads(printed) == schemas.schema("task claim") and printed.count("\n") == 1
@@ -323,6 +323,9 @@ def _alive(call: Session) -> None:
     assert "MBOX_INCARNATION" in call("mbox run --as cat --no-watchdog -- env")
     call("mbox watchdog --once")
     call("mbox watchdog --status", exits=1)
+    (call.root / "flow.yaml").write_text("version: 1\nname: x\nsteps: [{id: a, run: make, next: b}]\n")
+    assert [row["column"] for row in call("workflow lint flow.yaml -o json", exits=1)] == [34]
+    assert call("workflow graph flow.yaml -o json")["edges"] == [{"from": "a", "to": "b"}]
     path = call.root / "team.yaml"
     path.write_text("members:\n  - {name: w, role: orchestrator, host: claude, command: [sleep, '1000']}\n"
                     "  - {name: v, host: shell, command: [sleep, '1000']}\n")  # fmt: skip

@@ -25,7 +25,9 @@ PATH = re.compile(r'(?:AT_FDCWD<([^>]*)>|\d+<([^>]*)>)?(?:, )?"((?:[^"\\]|\\.)*)
 ENDED_AFTER, LONGEST = 2.0, 30.0
 """Seconds after which a command that runs for ever, and any other, is ended."""
 
-STARTS = re.compile(r"/(git|git-[a-z-]+|python[0-9.]*|true|bash|tmux|sh|ldconfig|ldconfig.real|sleep|mbox|task|reserve|team|workflow)$")
+STARTS = re.compile(
+    r"/(git|git-[a-z-]+|python[0-9.]*|true|bash|tmux|sh|ldconfig|ldconfig.real|sleep|mbox|task|reserve|team|workflow|dot)$"
+)
 
 
 def judge(world: World, job: dict[str, Any]) -> dict[str, Any]:
