@@ -16,7 +16,7 @@ from mbox.format import checks
 from mbox.format.parsing import Place
 from mbox.hosts import programs
 
-from . import types
+from . import templates, types
 from .definition import load, spot
 from .expressions import Expression
 from .flow import Flow, mentions, sees_exit
@@ -24,6 +24,9 @@ from .inference import BOOLEAN, INTEGER, NULL, TEXT, Inference, called, comparab
 from .parts import ENDS, KINDS_OF_FAILURE, MISSING, CommandLine, Faults, Input, Remark, Role, Step, Workflow
 from .templates import Read, Template
 from .types import ANY, Type
+
+Finding = Remark
+"""As it is called outside."""
 
 Families = Callable[[Role], frozenset[str] | None]
 """The families that the models of a role's hosts may be of; None where one is not known."""
@@ -207,8 +210,8 @@ class _Lint:  # a check a method: what it says stands beside what it looks for
         """What is of no step: output, worktree, cycles without limits, commands that are defaults."""
         for name, one in self.workflow.output.items():
             self.expression(one, self.scope.at("succeeded"), self.place(f"output.{name}"))
-        if isinstance(self.workflow.worktree, Template):
-            self.template(self.workflow.worktree, {"inputs": self.scope.inputs}, self.place("worktree"))
+        if isinstance(self.workflow.worktree, str):
+            self.template(templates.parse(self.workflow.worktree), {"inputs": self.scope.inputs}, self.place("worktree"))
         cyclic = [step for step in self.workflow.steps.values() if self.workflow.on_cycle(step.id)]
         if self.is_main and cyclic and not any(value is not None for value in self.workflow.limits):
             self.say(f"a cycle, and no limits: say limits: {{dispatches: 30}} or the like ({cyclic[0].id} is on it)",
