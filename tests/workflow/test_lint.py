@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -268,7 +269,7 @@ ROWS: list[tuple[str, str, tuple[int, int, str]]] = [
     ("an agent's command", more("- {id: x, call: called.yaml, with: {goal: a, tests: '{{ inputs.goal }}'}}"), (7, 55,
      "error: input tests is a command: only a literal")),
     ("output of the called",
-     more("- {id: x, call: called.yaml, with: {goal: a, tests: make}, next: [{when: output.sun, go: last}, {else: failed}]}"),
+     more("- {id: x, call: called.yaml, with: {goal: a, tests: make}, next: [{when: output.sun, go: succeeded}, {else: last}]}"),
      (7, 76, "error: output has no field sun; did you mean sum")),
     # cycles
     ("visits: false", work("visits: false\nnext: work").replace("  - id: last\n    run: make\n", ""), (5, 13,
@@ -458,6 +459,18 @@ def test_what_ships_holds(path: Path) -> None:
     assert load(made.file, made.texts.__getitem__) == made
     head = path.read_text(encoding="utf-8").partition("version:")[0]
     assert path.name == "example.yaml" or ("Cost:" in head and "Not for:" in head)
+
+
+def test_the_file_in_the_docs_holds() -> None:
+    """The whole file that docs/workflows.md shows lints; its tables name every kind and key of a step, role and limit."""
+    from mbox.cli.workflow import families
+
+    page = (CHECKOUT / "docs/workflows.md").read_text(encoding="utf-8")
+    text = page.split("```yaml small.yaml\n")[1].split("```")[0]
+    assert linted(text, families=families) == []
+    keys = {*parts.TOP, *parts.ROLE, *parts.KINDS, *parts.COMMON, *sum(parts.KINDS.values(), ()), *parts.Limits._fields,
+    *parts.KINDS_OF_FAILURE}
+    assert [key for key in keys if not re.search(rf"\b{key}\b", page)] == []
 
 
 def test_the_tour_has_every_key() -> None:
