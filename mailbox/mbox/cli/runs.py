@@ -111,11 +111,11 @@ def _scenario(path: str | None, workflow: Workflow) -> str | None:
     if path is None:
         return None
     from mbox.format.parsing import decoded
-    from mbox.system.given import read_plain
+    from mbox.system.given import read_given
     from mbox.workflow import scenarios
 
     try:
-        text = decoded(read_plain(path, 1 << 20), path)
+        text = decoded(read_given(path, 1 << 20), path)
     except OSError as error:
         raise Usage(f"{path}: {error.strerror or error}") from None
     scenarios.load(text, path, workflow)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 LOOK = 5.0
 """Seconds between two looks while nothing happens."""
 
+SOON = 0.2
+"""Seconds until it is looked again whether a worker of an attempt before has ended."""
+
 FAR = 300.0
 """Seconds to a quota's reset from which an unattended run is paused, and not waited for."""
 
@@ -237,7 +240,7 @@ class Engine:
             return self._reassign(run, seat)
         try:
             if self.staff.start(run, seat, task):
-                self.at(1.0)
+                self.at(SOON)
                 return False
         except MboxError as error:
             return self._leave_agent(run, seat, "config", str(error))
