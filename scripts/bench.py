@@ -33,7 +33,7 @@ from mbox.mail import sending as mail
 from mbox.report import history
 from mbox.reservations import conflicts, reserving
 from mbox.store import checkpoint
-from mbox.store.store import Actor, Store
+from mbox.store.store import Actor, Store, Transaction
 from mbox.tasks import claims, planfile, planning
 
 BIN = Path(sys.executable).parent
@@ -629,18 +629,18 @@ def driven(store: Store, ident: str) -> None:
 def after_steps(store: Store, ident: str, count: int) -> None:
     """A run that has ``count`` visits of steps behind it and stands before its last."""
     from mbox.engine import runs
-    from mbox.format import documents, places
 
     begun(store, flow_of(2), ident)
     for start in range(0, count, 500):
 
         def put(tx: Transaction, start: int = start) -> None:
             for n in range(start, min(start + 500, count)):
-                doc = documents.new("step", run=ident, step="s0", visit=n + 1, kind_="run", status="done", entered_at=tx.now,
-                                    ended_at=tx.now, edge={"go": "s0", "rule": 0, "when": "", "line": 1, "values": {}})  # fmt: skip
+                doc = documents.new("step", run=ident, step="s0", visit=n + 1, kind_="run", status="done",
+                                    entered_at=tx.now, ended_at=tx.now)  # fmt: skip
                 tx.put(doc, places.step(ident, runs.seat("s0", n + 1)))
             run = tx.read(places.run(ident)) or {}
-            run.update(visits={"s0": count}, last={"s0": count}, at={"step": "s1", "visit": 1, "state": "pending", "since": tx.wall})
+            at = {"step": "s1", "visit": 1, "state": "pending", "since": tx.wall}
+            run.update(visits={"s0": count}, last={"s0": count}, at=at)
             tx.put(run, places.run(ident))
             tx.record("run.step", [ident])
 
