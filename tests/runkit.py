@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from conftest import CHECKOUT, Run
+from teamkit import end_all
 
 SHIPPED = sorted(path for path in (CHECKOUT / "workflows").glob("*.yaml") if not path.name.endswith(".scenario.yaml"))
 """Every workflow that ships, and the tour."""
@@ -102,6 +104,15 @@ class Place:
     def replay(self, ident: str = "r") -> None:
         """Every edge comes out the same from what is written."""
         assert all(row["ok"] for row in self.json("workflow", "replay", ident))
+
+
+@contextmanager
+def placed(run: Run, folder: Path) -> Iterator[Place]:
+    """A `Place`; what is still under way there is ended afterwards."""
+    try:
+        yield Place(run, folder)
+    finally:
+        end_all(folder)
 
 
 def first_on_path(folder: Path) -> str:

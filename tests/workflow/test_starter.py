@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from conftest import Run
 from flows import linted
-from runkit import Place
+from runkit import Place, placed
 
 FLOW = """\
 version: 1
@@ -30,15 +31,15 @@ phases: {implement: [alpha, beta]}
 
 
 @pytest.fixture
-def place(run: Run, repo: Path) -> Place:
+def place(run: Run, repo: Path) -> Iterator[Place]:
     """A repository with two hosts of two families, and agents ann (of the first) and bob."""
-    made = Place(run, repo)
-    made.write(".mailbox/hosts.yaml", HOSTS)
-    made.program("answer", 'echo "I am $MBOX_TASK" >"$MBOX_RESULT"\n')
-    made.write("flow.yaml", FLOW)
-    made.call("mbox", "agent", "add", "ann", "--host", "alpha")
-    made.call("mbox", "agent", "add", "bob")
-    return made
+    with placed(run, repo) as made:
+        made.write(".mailbox/hosts.yaml", HOSTS)
+        made.program("answer", 'echo "I am $MBOX_TASK" >"$MBOX_RESULT"\n')
+        made.write("flow.yaml", FLOW)
+        made.call("mbox", "agent", "add", "ann", "--host", "alpha")
+        made.call("mbox", "agent", "add", "bob")
+        yield made
 
 
 def test_an_answer_comes_in_the_thread_that_asked(place: Place) -> None:
@@ -77,3 +78,14 @@ def test_a_role_of_that_name_is_that_role() -> None:
     """`user` is whoever started the run unless the file has a role that is called so; another name is refused."""
     assert linted(FLOW) == []
     assert "family: no role usr; did you mean user" in str(linted(FLOW.replace("not user", "not usr"))[0])
+
+
+def test_a_member_s_family_is_what_the_person_s_file_says(place: Place) -> None:
+    """Who claims a task by hand is of the family that hosts.yaml has for its host: the starter's is refused, another not."""
+    place.begin("flow.yaml", "--workers", "0", "--detach", env={"MBOX_AGENT": "ann"})
+    refused = place.call("task", "claim", "r.help.1", fine=1, env={"MBOX_AGENT": "ann"})
+    assert "is for a family other than greek, and yours is greek" in refused.stderr
+    place.call("mbox", "agent", "add", "carl", "--host", "beta")
+    place.call("task", "claim", "r.help.1", "--start", env={"MBOX_AGENT": "carl"})
+    place.call("task", "done", "r.help.1", "--result", '"so"', env={"MBOX_AGENT": "carl"})
+    place.call("workflow", "watch", "r", "--timeout", "60s")

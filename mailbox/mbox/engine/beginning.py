@@ -15,7 +15,6 @@ from mbox.format import documents, operations, places
 from mbox.format.documents import Document
 from mbox.git import history
 from mbox.store.transaction import Actor, Transaction
-
 from mbox.workflow.parts import USER
 
 from . import budget, runs

@@ -127,7 +127,8 @@ def _call(move: Move, step: Step, doc: Document) -> None:
     settings = {**move.run["settings"], "root": runs.root_of(move.run)}
     child = documents.new(
         "run", run=ident, workflow=called.name, file=called.file, by=move.run["by"], settings=settings, inputs=inputs,
-        tree=dict(move.run["tree"]), memory=_of_starter(move, called), parent={"run": move.run["run"], "seat": runs.seat_of(doc)}, started_at=move.tx.now,
+        tree=dict(move.run["tree"]), memory=_of_starter(move, called),
+        parent={"run": move.run["run"], "seat": runs.seat_of(doc)}, started_at=move.tx.now,
         at={"step": next(iter(called.steps)), "visit": 1, "state": "pending", "since": move.tx.wall},
     )  # fmt: skip
     whole = move.tx.read(places.definition(move.run["run"]))

@@ -339,7 +339,7 @@ def obstacle(tx: Transaction, doc: Document, able: Set[str], agent: Document | N
     if doc.get("order"):
         from .orders import obstacle as not_for
 
-        return not_for(doc, agent)
+        return not_for(doc, agent, tx.store.root)
     return ""
 
 

@@ -61,8 +61,11 @@ def is_judged(doc: Document) -> bool:
     return bool((doc.get("order") or {}).get("gates"))
 
 
-def obstacle(doc: Document, agent: Document | None) -> str:
-    """Why ``agent`` is not who the order of the task ``doc`` is for; empty if it is, or nobody asks for one agent."""
+def obstacle(doc: Document, agent: Document | None, root: str) -> str:
+    """Why ``agent`` is not who the order of the task ``doc`` is for; empty if it is, or nobody asks for one agent.
+
+    Its family is that of its host, by the ``hosts.yaml`` of the store in ``root``.
+    """
     order = doc.get("order")
     if order is None or agent is None:
         return ""
@@ -73,7 +76,7 @@ def obstacle(doc: Document, agent: Document | None) -> str:
     if shunned and not any(word.startswith(LABEL) for word in agent["capabilities"]):
         from mbox.hosts import ladder
 
-        family = ladder.family_of(agent["host"])
+        family = ladder.load(root).family(agent["host"])
         if family is None or family in shunned:
             return f"is for a family other than {', '.join(shunned)}, and yours is {family or 'not known'}"
     return ""
