@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -70,10 +71,18 @@ class Place:
     def begin(self, file: str | Path, *more: str | Path, ident: str = "r", fine: int = 0,
               env: Mapping[str, str | None] | None = None, **inputs: str) -> dict[str, Any]:  # fmt: skip
         """Run a workflow in the foreground; its end."""
-        given = [word for name, value in inputs.items() for word in ("--input", f"{name}={value}")]
-        done = self.call("workflow", "run", file, "--id", ident, *given, *more, fine=fine, env=env)
-        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found: dict[str, Any] = json.loads(self.begin_raw(file, *more, ident=ident, fine=fine, env=env, **inputs).splitlines()[-1])
         return found
+
+    def begin_raw(self, file: str | Path, *more: str | Path, ident: str = "r", fine: int = 0,
+                  env: Mapping[str, str | None] | None = None, **inputs: str) -> str:  # fmt: skip
+        """Run a workflow in the foreground; what it printed."""
+        given = [word for name, value in inputs.items() for word in ("--input", f"{name}={value}")]
+        return self.call("workflow", "run", file, "--id", ident, *given, *more, fine=fine, env=env).stdout
+
+    def begin_killed(self, file: str | Path, *more: str | Path, ident: str = "r", **inputs: str) -> None:
+        """Run a workflow in the foreground whose engine is killed on the way."""
+        self.begin_raw(file, *more, ident=ident, fine=-signal.SIGKILL, **inputs)
 
     def show(self, ident: str = "r") -> dict[str, Any]:
         """The run as `workflow show` tells of it."""
