@@ -33,7 +33,7 @@ from mbox.mail import sending as mail
 from mbox.report import history
 from mbox.reservations import conflicts, reserving
 from mbox.store import checkpoint
-from mbox.store.store import Actor, Store
+from mbox.store.store import Actor, Store, Transaction
 from mbox.tasks import claims, planfile, planning
 
 BIN = Path(sys.executable).parent
@@ -605,9 +605,81 @@ def dismissal(folder: Path) -> None:
     report("alive", "team down, six idle members", f"{statistics.median(times):.2f} s", None, "≤ 65 s")
 
 
+def flow_of(count: int, kind: str = 'run: "true"') -> str:
+    """A workflow of so many steps."""
+    return "version: 1\nname: bench\nsteps:\n" + "".join(f"  - {{id: s{n}, {kind}}}\n" for n in range(count))
+
+
+def begun(store: Store, text: str, ident: str) -> None:
+    """A run of a workflow, begun."""
+    from mbox.engine import beginning
+    from mbox.workflow import definition
+
+    workflow = definition.load("bench.yaml", {"bench.yaml": text}.__getitem__)
+    beginning.begin(store, Actor("user:bench"), workflow, {}, beginning.Wishes(ident, unattended=True))
+
+
+def driven(store: Store, ident: str) -> None:
+    """The engine takes a run to its end."""
+    from mbox.engine.engine import Engine
+
+    assert Engine(store, ident, dict(os.environ)).drive()["status"] == "succeeded"
+
+
+def after_steps(store: Store, ident: str, count: int) -> None:
+    """A run that has ``count`` visits of steps behind it and stands before its last."""
+    from mbox.engine import runs
+
+    begun(store, flow_of(2), ident)
+    for start in range(0, count, 500):
+
+        def put(tx: Transaction, start: int = start) -> None:
+            for n in range(start, min(start + 500, count)):
+                doc = documents.new("step", run=ident, step="s0", visit=n + 1, kind_="run", status="done",
+                                    entered_at=tx.now, ended_at=tx.now)  # fmt: skip
+                tx.put(doc, places.step(ident, runs.seat("s0", n + 1)))
+            run = tx.read(places.run(ident)) or {}
+            at = {"step": "s1", "visit": 1, "state": "pending", "since": tx.wall}
+            run.update(visits={"s0": count}, last={"s0": count}, at=at)
+            tx.put(run, places.run(ident))
+            tx.record("run.step", [ident])
+
+        store.transact(put, Actor("user:bench"))
+
+
+def workflows() -> None:
+    """A step of the engine against the bare command with two durable appends; going on after many steps."""
+    with scratch() as folder:
+        store = make(folder)
+        subprocess.run(["git", "init", "-q", str(folder)], check=True)
+        steps, number = 20, iter(range(10_000))
+        append = bare(folder, files=False)
+
+        def plain() -> None:
+            for _ in range(steps):
+                subprocess.run(["bash", "-c", "true"], check=True)
+                append()
+                append()
+
+        def engine() -> None:
+            ident = f"b{next(number)}"
+            begun(store, flow_of(steps), ident)
+            driven(store, ident)
+
+        one, _, ratio = paired(engine, plain, 9)
+        report("workflows", "a run step, of bash -c true and two appends", ms(one / steps), ratio, "≤ 2")
+        for n in range(12):
+            after_steps(store, f"few{n}", 10)
+        after_steps(store, "many0", 10_000)
+        few = statistics.median(took(lambda n=n: driven(store, f"few{n}")) for n in range(11))
+        many = took(lambda: driven(store, "many0"))
+        report("workflows", "going on after 10,000 steps, of after 10", ms(many), many / few, "≤ 2")
+        store.close()
+
+
 SECTIONS = {
     "process": process, "inprocess": inprocess, "scale": scale, "journal": journal, "wake": wake, "big": big,
-    "rivals": rivals, "alive": alive,
+    "rivals": rivals, "alive": alive, "workflows": workflows,
 }  # fmt: skip
 
 

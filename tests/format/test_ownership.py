@@ -27,7 +27,7 @@ EDITS: dict[str, dict[str, Any]] = {
     "reservation": {"reason": "because"},
     "message": {}, "team": {}, "deadletter": {},
 }  # fmt: skip
-OTHER: dict[str, Any] = {"dict": {"a": 1}, 
+OTHER: dict[str, Any] = {"dict": {"a": 1},
     "str": "other", "str?": "other", "int": 7, "num": 7.5, "bool": True, "strs": ["z"], "time": "2028-01-15T08:00:00.000000Z",
     "time?": "2028-01-15T08:00:00.000000Z", "rows": [{"name": "eve"}], "dict?": {"a": 1}, "any": {"a": 1},
 }  # fmt: skip

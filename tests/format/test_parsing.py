@@ -111,3 +111,46 @@ def test_nobody_else_reads_yaml() -> None:
     """PyYAML's loaders are named in one module: what they take and how it is refused is decided once."""
     loads = re.compile(r"yaml\.(load|safe_load|compose|parse|scan)\w*\(|yaml\.\w*Loader")
     assert {path.name for path in PACKAGE.rglob("*.py") if loads.search(path.read_text(encoding="utf-8"))} == {"parsing.py"}
+
+
+# ---- YAML 1.2
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("yes", "yes"), ("on", "on"), ("12:30", "12:30"), ("2001-12-14", "2001-12-14"), ("1_000", "1_000"), ("true", True),
+    ("False", False),
+     ("010", 10), ("0o17", 15), ("0x1F", 31), ("-3", -3), ("1e3", 1000.0), (".5", 0.5), ("~", None), ("", None), ("'1'", "1"),
+      ("+-1", "+-1"),
+     ("!!str 3", "3"), ("=", "="), ("<<", "<<"), ("0b1", "0b1"), ("Yes", "Yes"), ("nULL", "nULL")],
+)  # fmt: skip
+def test_the_core_schema(text: str, wanted: Any) -> None:
+    """A plain scalar of 1.2 is what its core schema says, and nothing that 1.1 made of it."""
+    top, _ = yaml_document(f"k: {text}\n", "f.yaml", core=True)
+    assert top["k"] == wanted and type(top["k"]) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("a: !x 1", "1:4: YAML reads '1' as !x"), ("%YAML 1.1\n---\na: 1", "1:1: a directive"), ("a: 1\n%TAG ! x",
+    "2:1: a directive"),
+     ("a: *x", "1:4: alias *x stands for nothing"), ("a: 1\na: 2", "2:1: 'a' stands twice"), ("a: [", "1:5: not YAML"),
+      ("a:\t- b", "not YAML"),
+     ("a: 1\n---\nb: 2", "2:1: a second document"), ("? [a]\n: 1", "1:3: a key must be text"), ("1: a",
+      "1:1: the key 1 is not text"),
+     ("a: \x07", "1:4: not YAML"), ("a: " + "[" * 100, "nested deeper"), ("a: !!int x", "1:4: 'x' is no int"),
+      ("a: " + "9" * 5000, "digits")],
+)  # fmt: skip
+def test_what_1_2_refuses(text: str, says: str) -> None:
+    """With the bounds, places and words of 1.1."""
+    with pytest.raises(Usage) as told:
+        yaml_document(text, "f.yaml", core=True)
+    assert says in str(told.value) and str(told.value).startswith("f.yaml:")
+
+
+def test_both_readers_find_the_same_places() -> None:
+    """What means the same in both versions is the same, with the same places."""
+    old, new = yaml_document(TEXT, "f.yaml"), yaml_document(TEXT, "f.yaml", core=True)
+    assert old == new and old[0].at == new[0].at and old[0]["steps"][0].key_at == new[0]["steps"][0].key_at
+    top, _ = yaml_document("a: &x [1]\nb: *x\n", "f.yaml", core=True)
+    assert top == {"a": [1], "b": [1]}

@@ -178,7 +178,7 @@ def test_every_output_is_what_its_schema_says(call: Session) -> None:
             part(call)
     finally:
         end_all(call.root)
-    assert call.seen == (set(schemas.OUTPUTS) | schemas.TEXT) - {"watch", "team attach", "workflow watch"}
+    assert call.seen == (set(schemas.OUTPUTS) | schemas.TEXT) - {"watch", "team attach", "workflow watch", "workflow work"}
     _on_disk(call.root)
 
 
@@ -323,6 +323,9 @@ def _alive(call: Session) -> None:
     assert "MBOX_INCARNATION" in call("mbox run --as cat --no-watchdog -- env")
     call("mbox watchdog --once")
     call("mbox watchdog --status", exits=1)
+    (call.root / "flow.yaml").write_text("version: 1\nname: x\nsteps: [{id: a, run: make, next: b}]\n")
+    assert [row["column"] for row in call("workflow lint flow.yaml -o json", exits=1)] == [34]
+    assert call("workflow graph flow.yaml -o json")["edges"] == [{"from": "a", "to": "b"}]
     path = call.root / "team.yaml"
     path.write_text("members:\n  - {name: w, role: orchestrator, host: claude, command: [sleep, '1000']}\n"
                     "  - {name: v, host: shell, command: [sleep, '1000']}\n")  # fmt: skip

@@ -38,7 +38,8 @@ BY_TYPE = {
 }  # fmt: skip
 
 BY_METAVAR = {
-    "FILE": ["team.yaml", "plan.json"], "PLAN": ["plan.json"], "N": ["1"], "PID": ["1"], "NAME": ["web", "eve"],
+    "FILE": ["team.yaml", "plan.json"], "FILE...": ["team.yaml", "plan.json"],
+    "PLAN": ["plan.json"], "N": ["1"], "PID": ["1"], "NAME": ["web", "eve"],
     "PATTERN...": ["src/**", "*.md", "new/*"], "PATH...": ["src/a.py", "docs/b.md"], "GLOB": ["src/**"],
     "REF": ["refs/mbox/audit", "refs/heads/main"], "WORD...": ["needle", "task"], "PATH": ["tmux.sock"],
     "ID|PATTERN...": ["lib/**", "src/a.py", "data/*.csv"], "D|SEQ|TIME": ["1h", "3"], "O": ["mail."], "WORD": ["true"],

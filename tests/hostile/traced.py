@@ -26,7 +26,7 @@ ENDED_AFTER, LONGEST = 2.0, 30.0
 """Seconds after which a command that runs for ever, and any other, is ended."""
 
 STARTS = re.compile(
-    r"/(git|git-[a-z-]+|python[0-9.]*|true|bash|tmux|sh|ldconfig|ldconfig.real|sleep|mbox|task|reserve|team|workflow)$"
+    r"/(git|git-[a-z-]+|python[0-9.]*|true|bash|tmux|sh|ldconfig|ldconfig.real|sleep|mbox|task|reserve|team|workflow|dot)$"
 )
 
 

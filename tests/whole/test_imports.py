@@ -83,7 +83,7 @@ NEEDS: list[tuple[str, frozenset[str]]] = [
 NEVER = frozenset(
     ["yaml", "ruamel", "watchfiles", "portalocker", "importlib.metadata", "asyncio", "hashlib", "subprocess",
      "tempfile", "unittest", "http", "email", "logging", "ssl", "socket", "dataclasses", "pathlib", "xml", "ctypes",
-     "sqlite3", "random", "shutil", "decimal"]
+     "sqlite3", "random", "shutil", "decimal", "jinja2", "markupsafe", "jsonschema"]
 )  # fmt: skip
 """What none of the calls above may load but where it is said (``wait``, ``lock``, the index)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -12,10 +13,11 @@ from hypothesis import strategies as st
 from conftest import CHECKOUT
 from flows import BASE, FILE, STEPS, everybody, linted, loaded
 from mbox.errors import Usage
+from mbox.hosts.ladder import Ladders
 from mbox.workflow import parts
 from mbox.workflow.definition import Faults, load, reader
 from mbox.workflow.lint import lint
-from mbox.workflow.parts import Remark
+from mbox.workflow.parts import Remark, Role
 
 CALLED = """\
 version: 1
@@ -24,6 +26,11 @@ inputs: {goal: string, tests: command, level: {type: low | high, default: low}, 
 steps: [{id: a, run: make, output: {sum: integer}}]
 output: {sum: steps.a.output.sum, twice: inputs.goal}
 """
+
+
+def by_programs(role: Role) -> frozenset[str] | None:
+    """The families of a role by what is known of the programs alone."""
+    return Ladders({}, {}).families(role.phase, role.hosts)
 
 
 def errors(text: str, **more: str) -> list[tuple[int, int, str]]:
@@ -268,7 +275,7 @@ ROWS: list[tuple[str, str, tuple[int, int, str]]] = [
     ("an agent's command", more("- {id: x, call: called.yaml, with: {goal: a, tests: '{{ inputs.goal }}'}}"), (7, 55,
      "error: input tests is a command: only a literal")),
     ("output of the called",
-     more("- {id: x, call: called.yaml, with: {goal: a, tests: make}, next: [{when: output.sun, go: last}, {else: failed}]}"),
+     more("- {id: x, call: called.yaml, with: {goal: a, tests: make}, next: [{when: output.sun, go: succeeded}, {else: last}]}"),
      (7, 76, "error: output has no field sun; did you mean sum")),
     # cycles
     ("visits: false", work("visits: false\nnext: work").replace("  - id: last\n    run: make\n", ""), (5, 13,
@@ -451,13 +458,21 @@ SHIPPED = [path for path in sorted((CHECKOUT / "workflows").glob("*.yaml")) if n
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_what_ships_holds(path: Path) -> None:
     """Every shipped file has no finding, not even a warning; and gives the same from the texts that it read."""
-    from mbox.cli.workflow import families
-
-    assert lint(*reader(str(path)), families) == []
+    assert lint(*reader(str(path)), by_programs) == []
     made = load(*reader(str(path)))
     assert load(made.file, made.texts.__getitem__) == made
     head = path.read_text(encoding="utf-8").partition("version:")[0]
     assert path.name == "example.yaml" or ("Cost:" in head and "Not for:" in head)
+
+
+def test_the_file_in_the_docs_holds() -> None:
+    """The whole file that docs/workflows.md shows lints; its tables name every kind and key of a step, role and limit."""
+    page = (CHECKOUT / "docs/workflows.md").read_text(encoding="utf-8")
+    text = page.split("```yaml small.yaml\n")[1].split("```")[0]
+    assert linted(text, families=by_programs) == []
+    keys = {*parts.TOP, *parts.ROLE, *parts.KINDS, *parts.COMMON, *sum(parts.KINDS.values(), ()), *parts.Limits._fields,
+    *parts.KINDS_OF_FAILURE}
+    assert [key for key in keys if not re.search(rf"\b{key}\b", page)] == []
 
 
 def test_the_tour_has_every_key() -> None:

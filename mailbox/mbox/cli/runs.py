@@ -52,14 +52,14 @@ def _pairs(given: tuple[str, ...], what: str) -> dict[str, str]:
 )
 @changes
 @argument("file", metavar="FILE")
-@option("--id", "ident", metavar="ID", default="", help="what the run is called (default: wN)")
+@option("--id", "ident", type=RUN, metavar="ID", help="what the run is called (default: wN)")
 @option("--input", "inputs", metavar="K=V", multiple=True, help="an input; of another type than text as JSON")
 @option("--workers", type=int, metavar="N", help="how many work at once (4); 0: whoever claims the tasks does them")
 @option("--team", metavar="T", help="members of this team do the tasks")
 @option("--scripted", metavar="FILE", help="a scenario answers, and no program is asked")
 @option("--detach", is_flag=True, help="go on in the background; the watchdog sees to it")
 @option("--unattended", is_flag=True, help="nobody is there: questions take their default, or stop the run")
-def run(context: Context, file: str, ident: str, inputs: tuple[str, ...], workers: int | None, team: str | None,
+def run(context: Context, file: str, ident: str | None, inputs: tuple[str, ...], workers: int | None, team: str | None,
         scripted: str | None, detach: bool, unattended: bool) -> int | None:  # fmt: skip
     """Take a workflow from its first step to its end.
 
@@ -84,7 +84,7 @@ def run(context: Context, file: str, ident: str, inputs: tuple[str, ...], worker
     if context.dry_run:
         context.emit(_plan(context, workflow, given, scenario is not None))
         return None
-    wishes = beginning.Wishes(ident, workers, team, scenario, unattended, detach)
+    wishes = beginning.Wishes(ident or "", workers, team, scenario, unattended, detach)
     doc = beginning.begin(store, by, workflow, given, wishes)
     if detach:
         _detach(context, doc["run"])
@@ -95,12 +95,11 @@ def run(context: Context, file: str, ident: str, inputs: tuple[str, ...], worker
 
 def _linted(context: Context, file: str) -> Workflow:
     """The workflow of a file that lint has no error for; else `Usage` with the first, and how many more."""
-    from mbox.workflow import definition
-
-    from . import workflow
+    from mbox.hosts import ladder
+    from mbox.workflow import definition, lint
 
     path = os.path.join(context.cwd, file)
-    errors = [one for one in workflow.remarks(context, path) if one.level == "error"]
+    errors = [one for one in lint.remarks(path, ladder.load(context.store.root)) if one.level == "error"]
     if errors:
         first, more = errors[0], len(errors) - 1
         said = f" (and {more} more: workflow lint {file})" if more else ""
@@ -112,11 +111,11 @@ def _scenario(path: str | None, workflow: Workflow) -> str | None:
     if path is None:
         return None
     from mbox.format.parsing import decoded
-    from mbox.system.given import read_plain
+    from mbox.system.given import read_given
     from mbox.workflow import scenarios
 
     try:
-        text = decoded(read_plain(path, 1 << 20), path)
+        text = decoded(read_given(path, 1 << 20), path)
     except OSError as error:
         raise Usage(f"{path}: {error.strerror or error}") from None
     scenarios.load(text, path, workflow)
@@ -141,8 +140,17 @@ def _drive(context: Context, run: str) -> int:
     except KeyboardInterrupt:
         context.say(f"{run} stands still, its workers go on: `workflow resume {run}` goes on with it")
         raise
+    _forget(context, doc)
     context.emit(_end(told.shown(context.store, run)))
     return runs.EXITS[doc["status"]]
+
+
+def _forget(context: Context, doc: Document) -> None:
+    """A run that has ended is not started by itself any more."""
+    if doc["ended_at"] and doc["settings"].get("detached"):
+        from mbox.liveness import engines
+
+        engines.forget(context.store, doc["run"])
 
 
 def _end(shown: dict[str, Any]) -> dict[str, Any]:
@@ -279,12 +287,14 @@ def pause(context: Context, run: str) -> None:
 @command(examples=["workflow cancel w12 --reason 'not wanted any more'"], exits={**MISSING, 1: "it has ended"})
 @changes
 @run_id
-@option("--reason", type=LINE, metavar="R", default="", help="why")
-def cancel(context: Context, run: str, reason: str) -> None:
+@option("--reason", type=LINE, metavar="R", help="why")
+def cancel(context: Context, run: str, reason: str | None) -> None:
     """End a run, its tasks and the runs that it called, for good."""
     from mbox.engine import control
 
-    context.emit(_short(control.cancel(context.store, context.actor(required=False), run, reason)))
+    doc = control.cancel(context.store, context.actor(required=False), run, reason or "")
+    _forget(context, doc)
+    context.emit(_short(doc))
 
 
 @command(examples=["workflow answer w12 agree go", "workflow answer w12 agree no --text 'too large'"],
@@ -293,12 +303,12 @@ def cancel(context: Context, run: str, reason: str) -> None:
 @run_id
 @argument("step", metavar="STEP")
 @argument("choice", metavar="CHOICE")
-@option("--text", type=TEXT, metavar="T", default="", help="more words; - is stdin, @FILE a file")
-def answer(context: Context, run: str, step: str, choice: str, text: str) -> None:
+@option("--text", type=TEXT, metavar="T", help="more words; - is stdin, @FILE a file")
+def answer(context: Context, run: str, step: str, choice: str, text: str | None) -> None:
     """Answer what a run asks. An agent's answer is refused: a person is asked."""
     from mbox.engine import control
 
-    context.emit(_short(control.answer(context.store, context.actor(required=False), run, step, choice, text)))
+    context.emit(_short(control.answer(context.store, context.actor(required=False), run, step, choice, text or "")))
 
 
 @command(examples=["workflow tell w12 implement 'leave the parser alone'"], exits={3: "no such run or step", 1: "it has ended"})

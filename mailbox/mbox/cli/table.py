@@ -231,8 +231,8 @@ class Commands(click.Group, options.Helpful):
 
         homes = [home for home, entries in TABLES.items() if name in entries and " " not in home]
         paths = [f"{home} {name}" if home in PROGRAMS else f"mbox {home} {name}" for home in homes]
-        meant = [meanings.verb(name, program, self.entries)]
-        calls = [*filter(None, meant)] or paths or [*filter(None, [meanings.elsewhere(name)])]
+        meant = meanings.verb(name, program, self.entries) or meanings.elsewhere(name)
+        calls = [meant] if meant else paths
         return options.asked(", ".join(calls or meanings.misspelt(name, self.entries)))
 
     def spelled(self) -> list[str]:

@@ -13,9 +13,9 @@ from .options import argument, command, option
 from .values import RUN
 
 if TYPE_CHECKING:
+    from mbox.hosts.ladder import Ladders
     from mbox.workflow.definition import Workflow
     from mbox.workflow.graph import Happened
-    from mbox.workflow.parts import Remark
 
 GRAPHS = ("text", "mermaid", "dot", "svg")
 
@@ -30,10 +30,12 @@ def lint(context: Context, files: tuple[str, ...]) -> None:
 
     What has no error here runs without an error of the language. docs/workflows.md has all of it.
     """
-    rows = []
+    from mbox.workflow.lint import remarks
+
+    rows, known = [], _ladders(context)
     for path in files:
         where = os.path.join(context.cwd, path)
-        found = remarks(context, where)
+        found = remarks(where, known)
         folder, ahead = os.path.dirname(path), f"{where}: "
         rows += [{**one._asdict(), "file": os.path.join(folder, one.file), "text": one.text.removeprefix(ahead)} for one in found]
     if context.output in ("auto", "table"):
@@ -47,19 +49,16 @@ def lint(context: Context, files: tuple[str, ...]) -> None:
         raise Nothing(f"{errors} error{'s' * (errors > 1)}")
 
 
-def remarks(context: Context, path: str) -> list[Remark]:
-    """What lint says of a file, by the store's ``hosts.yaml`` where there is a store."""
+def _ladders(context: Context) -> Ladders:
+    """What the store's ``hosts.yaml`` says, where there is a store."""
     from mbox.errors import StoreError
     from mbox.hosts import ladder
     from mbox.opening import find
-    from mbox.workflow.definition import reader
-    from mbox.workflow.lint import lint as remarks_of
 
     try:
-        known = ladder.load(find(context.root, context.stand).path)
+        return ladder.load(find(context.root, context.stand).path)
     except StoreError:
-        known = ladder.Ladders({}, {})
-    return remarks_of(*reader(path), lambda role: known.families(role.phase, role.hosts), known.hosts)
+        return ladder.Ladders({}, {})
 
 
 @command(

@@ -182,10 +182,11 @@ def _ended(move: Move, doc: Document, task: Document, kind: str, detail: str) ->
     outcome: dict[str, Any] = (task.get("order") or {}).get("outcome") or {}
     usage = {name: outcome.get(name) for name in ("cost_usd", "tokens") if outcome.get(name) is not None}
     rows = [dict(row) for row in doc["attempts"]]
+    is_counted = "ended" in rows[-1]  # it was, when the run stopped because another could not be paid
     rows[-1] |= {"ended": kind, "detail": detail[:600], "by": task["owner"], **usage}
     if outcome.get("seconds") is not None:
         rows[-1]["seconds"] = outcome["seconds"]
-    if kind != "rate_limited":
+    if kind != "rate_limited" and not is_counted:
         worker = move.ladders.hosts.get(rows[-1].get("host") or "")
         spent = {**budget.BLANK, **(move.root["spent"] or {})}
         move.root["spent"] = budget.settled(spent, usage, worker.assume_usd if worker else None)

@@ -107,10 +107,10 @@ def made_tree(store: Store, workflow: Workflow, inputs: Mapping[str, Any], ident
     return {"path": made.path, "branch": made.branch, "base": history.head(made.path), "own": True}
 
 
-def _branch(template: Any, inputs: Mapping[str, Any]) -> str:
+def _branch(template: str, inputs: Mapping[str, Any]) -> str:
     from mbox.workflow import templates
 
-    return templates.render(template, {"inputs": inputs}).strip()
+    return templates.render(templates.parse(template), {"inputs": inputs}).strip()
 
 
 def prepared(store: Store, run: Document) -> None:

@@ -1,6 +1,6 @@
 """Running a workflow's commands: gates, ``run`` steps, probes, and the programs of hosts.
 
-A command runs in the run's tree, in a session of its own, with stdout and stderr in files of the attempt's work folder.  It
+A command runs in the run's tree, in a session of its own; stdout and stderr go to files of the attempt's work folder.  It
 and all that it starts carry ``MBOX_STEP``, the key of their seat; so whoever comes after an engine or a worker that was killed
 finds what that left running, and ends it (`end_left_over`) before anything is run again.
 
@@ -19,6 +19,8 @@ import os
 import selectors
 import signal
 import subprocess
+import termios
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,6 +42,9 @@ LOOK = 0.5
 
 GRACE = 5.0
 """Seconds that a command has between SIGTERM and SIGKILL."""
+
+CHUNK = 1 << 16
+"""Bytes of what a command prints that are taken at once."""
 
 PIPE = 4096
 """Bytes of the pipe to a command's stdin, where the system lets one choose."""
@@ -64,25 +69,35 @@ class Stdin:
     def __init__(self, make: Callable[[], bytes] | None) -> None:
         self.make = make
         self._rest = b""
+        self._blanks = 0
         self.read_end, self.write_end = os.pipe()
         os.set_blocking(self.write_end, False)
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             fcntl.fcntl(self.write_end, fcntl.F_SETPIPE_SZ, PIPE)
         if make is None:
-            self.close()
+            self.end()
         else:
             self._fill()
 
     def _fill(self) -> None:
         try:
             while True:
-                os.write(self.write_end, b" " * PIPE)
+                self._blanks += os.write(self.write_end, b" " * PIPE)
         except BlockingIOError:
             return
 
+    def _is_read(self) -> bool:
+        """Whether some of the blanks were taken out; a pipe whose reader is gone can be written to as well."""
+        left = array("i", [0])
+        fcntl.ioctl(self.write_end, termios.FIONREAD, left)
+        return left[0] < self._blanks
+
     def feed(self) -> None:
-        """Write on: somebody reads."""
+        """Write on, if somebody reads."""
         if self.make is not None:
+            if not self._is_read():
+                self.end()
+                return
             self._rest, self.make = self.make(), None
         try:
             while self._rest:
@@ -91,13 +106,24 @@ class Stdin:
             return
         except BrokenPipeError:
             self._rest = b""
-        self.close()
+        self.end()
 
-    def close(self) -> None:
+    def end(self) -> None:
         """Let the reader come to the end."""
         if self.write_end >= 0:
             os.close(self.write_end)
             self.write_end = -1
+
+    def hand_over(self) -> None:
+        """The command has its end."""
+        os.close(self.read_end)
+        self.read_end = -1
+
+    def close(self) -> None:
+        """Give both ends back."""
+        self.end()
+        if self.read_end >= 0:
+            self.hand_over()
 
 
 def words_of(command: CommandLine, inputs: Mapping[str, Any]) -> list[str]:
@@ -127,36 +153,29 @@ def run(store: Store, key: str, words: Sequence[str], folder: str, environ: Mapp
         wanted: Callable[[], bool] = lambda: True) -> Finished:  # fmt: skip
     """Run a command of the seat ``key`` to its end, ``seconds`` at most, while it is ``wanted``.
 
-    ``logs`` is the folder where stdout and stderr go.
-
-    A program that is not there ends with 127, one that cannot be run with 126, as a shell has it.
+    ``logs`` is the folder where stdout and stderr go, as far as something is printed.  A program that is not there ends with
+    127, one that cannot be run with 126, as a shell has it.
     """
-    host, disk = store.host, store.disk
-    began = host.mono()
     store.check_folder(logs)
-    at = store.absolute(logs)
-    disk.folders(at)
-    given = Stdin(stdin)
-    files = [disk.open(f"{at}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC) for name in ("stdout", "stderr")]
+    began = store.host.mono()
+    given, printed = Stdin(stdin), [Outlet(store, f"{logs}/{name}") for name in ("stdout", "stderr")]
     try:
         try:
             child = subprocess.Popen(
                 words, cwd=folder, env={**environ, MARK: mark(store, key)}, start_new_session=True,
-                stdin=given.read_end, stdout=files[0], stderr=files[1],
+                stdin=given.read_end, stdout=printed[0].write_end, stderr=printed[1].write_end,
             )  # fmt: skip
         except OSError as error:
-            disk.write(files[1], f"{words[0]}: {error.strerror}\n".encode())
+            printed[1].put(f"{words[0]}: {error.strerror}\n".encode())
             return Finished(127 if isinstance(error, FileNotFoundError) else 126)
-        finally:
-            for fd in files:
-                os.close(fd)
-        os.close(given.read_end)
-        given.read_end = -1
-        return _attend(child, given, host, began, seconds, wanted)
+        given.hand_over()
+        for outlet in printed:
+            outlet.hand_over()
+        return _attend(child, given, printed, store.host, began, seconds, wanted)
     finally:
         given.close()
-        if given.read_end >= 0:
-            os.close(given.read_end)
+        for outlet in printed:
+            outlet.close()
 
 
 def mark(store: Store, key: str) -> str:
@@ -164,14 +183,14 @@ def mark(store: Store, key: str) -> str:
     return f"{store.root}:{key}"
 
 
-def _attend(child: subprocess.Popen[bytes], given: Stdin, host: Host, began: float, seconds: float | None,
-            wanted: Callable[[], bool]) -> Finished:  # fmt: skip
+def _attend(child: subprocess.Popen[bytes], given: Stdin, printed: Sequence[Outlet], host: Host, began: float,
+            seconds: float | None, wanted: Callable[[], bool]) -> Finished:  # fmt: skip
     leader = processes.identity(child.pid)
     end = None if seconds is None else began + seconds
-    with _Ending(child) as ending:
+    with _Ending(child, printed) as ending:
         while child.poll() is None:
             left = LOOK if end is None else min(LOOK, max(0.0, end - host.mono()))
-            if ending.wait(left, given):
+            if ending.wait(left, given) and child.poll() is None:
                 given.feed()
             if child.poll() is not None:
                 break
@@ -180,31 +199,96 @@ def _attend(child: subprocess.Popen[bytes], given: Stdin, host: Host, began: flo
                 processes.end_group(leader, GRACE, host)
                 child.wait()
                 return Finished(_status(child), True, timed_out, not timed_out, host.mono() - began)
-    processes.end_group(leader, GRACE, host)  # what it left running in its group
+        for outlet in printed:
+            outlet.drain()
+    if _has_members(child.pid):  # what it left running
+        processes.end_group(leader, GRACE, host)
     return Finished(_status(child), child.returncode < 0, seconds=host.mono() - began)
 
 
-class _Ending:
-    """Wakes when the child has ended or takes from its stdin."""
+def _has_members(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+
+class Outlet:
+    """Where one stream of a command goes: a file, which is made with the first that is printed.
+
+    What was there of a try before is taken away.
+    """
+
+    def __init__(self, store: Store, path: str) -> None:
+        self.store, self.path = store, store.absolute(path)
+        self.file = -1
+        self.read_end, self.write_end = os.pipe()
+        os.set_blocking(self.read_end, False)
+        store.disk.discard(self.path)
+
+    def hand_over(self) -> None:
+        """The command has its end."""
+        os.close(self.write_end)
+        self.write_end = -1
+
+    def take(self) -> bool:
+        """Take what is there into the file; False at the end of the stream, or where nothing is there now."""
+        try:
+            data = os.read(self.read_end, CHUNK)
+        except BlockingIOError:
+            return False
+        if data:
+            self.put(data)
+        return bool(data)
+
+    def drain(self) -> None:
+        """Take all that is there now: whoever else has the stream open is not waited for."""
+        while self.take():
+            pass
+
+    def put(self, data: bytes) -> None:
+        """Write on."""
+        if self.file < 0:
+            self.store.disk.folders(os.path.dirname(self.path))
+            self.file = self.store.disk.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self.store.disk.write(self.file, data)
+
+    def close(self) -> None:
+        """Give everything back."""
+        for fd in (self.read_end, self.write_end, self.file):
+            if fd >= 0:
+                os.close(fd)
+
+
+class _Ending:
+    """Wakes when the child has ended, prints, or takes from its stdin."""
+
+    def __init__(self, child: subprocess.Popen[bytes], printed: Sequence[Outlet]) -> None:
         self.child = child
         self.selector = selectors.DefaultSelector()
         self.fd = os.pidfd_open(child.pid) if hasattr(os, "pidfd_open") else -1
         if self.fd >= 0:
             self.selector.register(self.fd, selectors.EVENT_READ)
+        for outlet in printed:
+            self.selector.register(outlet.read_end, selectors.EVENT_READ, outlet)
 
     def wait(self, seconds: float, given: Stdin) -> bool:
-        """Whether stdin can be written to, within ``seconds`` or until the child ends."""
+        """Take in what is printed within ``seconds``, or until the child ends; whether its stdin can be written to."""
         fd = given.write_end
         if fd >= 0:
             self.selector.register(fd, selectors.EVENT_WRITE)
         try:
             found = self.selector.select(seconds if self.fd >= 0 else min(seconds, 0.02))
-            return any(key.fd == fd for key, _ in found)
         finally:
             if fd >= 0:
                 self.selector.unregister(fd)
+        for key, _ in found:
+            if isinstance(key.data, Outlet) and not key.data.take():
+                self.selector.unregister(key.fd)
+        return any(key.fd == fd for key, _ in found)
 
     def __enter__(self) -> _Ending:
         return self

@@ -25,9 +25,13 @@ from .standing import Move, Result, blank
 if TYPE_CHECKING:
     from mbox.store.store import Store
     from mbox.workflow.definition import Step, Workflow
+    from mbox.workflow.scenarios import Scenario
 
 LOOK = 5.0
 """Seconds between two looks while nothing happens."""
+
+SOON = 0.2
+"""Seconds until it is looked again whether a worker of an attempt before has ended."""
 
 FAR = 300.0
 """Seconds to a quota's reset from which an unattended run is paused, and not waited for."""
@@ -57,6 +61,7 @@ class Engine:
         self.store, self.run, self.environ, self.ask, self.seen = store, run, environ, ask, seen
         self.staff = staffing.Staffing(store, environ)
         self.due = inf
+        self.answers: Scenario | None = None
         self.mine: set[str] = set()
         """Commands that this engine began, by key."""
 
@@ -128,15 +133,23 @@ class Engine:
         doc = self.store.read(places.run(run))
         return doc is None or doc["status"] != "running"
 
+    def _left(self, run: Document) -> float:
+        """Seconds that the run may still take."""
+        root = run if runs.root_of(run) == run["run"] else runs.require(self.store, runs.root_of(run))
+        limit = ((root["settings"] or {}).get("limits") or {}).get("time")
+        at = run["at"] or {}
+        if limit is None or at.get("state") != "open":
+            return inf
+        spent: float = (root["spent"] or budget.BLANK)["seconds"]
+        return float(limit) - spent - (self.store.host.wall() - float(at["since"]))
+
     def _is_over_time(self, run: Document, workflow: Workflow, at: dict[str, Any]) -> bool:
         """Stop a run whose time is over."""
-        root = runs.require(self.store, runs.root_of(run))
-        limit = ((root["settings"] or {}).get("limits") or {}).get("time")
-        if limit is None or at.get("state") != "open" or workflow.steps[at["step"]].kind in ("ask", "wait", "call"):
+        if at.get("state") != "open" or workflow.steps[at["step"]].kind in ("ask", "wait", "call"):
             return False
-        spent = (root["spent"] or budget.BLANK)["seconds"] + self.store.host.wall() - at["since"]
-        if spent < limit:
-            self.at(limit - spent)
+        left = self._left(run)
+        if left > 0:
+            self.at(left)
             return False
 
         def stop(made: Move) -> None:
@@ -237,7 +250,7 @@ class Engine:
             return self._reassign(run, seat)
         try:
             if self.staff.start(run, seat, task):
-                self.at(1.0)
+                self.at(SOON)
                 return False
         except MboxError as error:
             return self._leave_agent(run, seat, "config", str(error))
@@ -300,7 +313,13 @@ class Engine:
     # -- what the engine does itself ---------------------------------------------------------------------------------
 
     def _site(self, run: Document, workflow: Workflow, seat: Document) -> deeds.Site:
-        return deeds.Site(self.store, run, workflow, seat, self.environ, lambda: not self._stands(run["run"]))
+        """Where the seat's commands run: until the run has ended, or its time is over; a pause lets them end."""
+
+        def wanted() -> bool:
+            doc = self.store.read(places.run(run["run"]))
+            return doc is not None and doc["status"] not in runs.ENDED and self._left(doc) > 0
+
+        return deeds.Site(self.store, run, workflow, seat, self.environ, wanted)
 
     def _command(self, run: Document, workflow: Workflow, step: Step, seat: Document) -> bool:
         answer = self._scripted(run, seat)
@@ -429,9 +448,7 @@ class Engine:
         root = runs.root_of(run)
         if not run["settings"].get("scripted"):
             return None
-        from mbox.workflow import scenarios
-
-        made = scenarios.load(runs.scenario(self.store.read, root) or "", "the scenario", runs.workflow(self.store.read, root))
+        made = self.answers = self.answers or runs.answers(self.store.read, root)
         nth = seat["visit"] - 1
         if seat["item"] is not None and f"{seat['step']}/{seat['item']}" not in made.answers:
             nth += seat["item"]

@@ -16,6 +16,7 @@ from mbox.format.documents import Document
 if TYPE_CHECKING:
     from mbox.store.state import State
     from mbox.workflow.definition import Workflow
+    from mbox.workflow.scenarios import Scenario
 
 Read = Callable[[str], Document | None]
 
@@ -114,6 +115,13 @@ def scenario(read: Read, run: str) -> str | None:
     """The scenario that a scripted run follows, as text."""
     doc = read(places.definition(run))
     return doc["files"][SCRIPT]["text"] if doc is not None and SCRIPT in doc["files"] else None
+
+
+def answers(read: Read, root: str) -> Scenario:
+    """What a scripted run, the one of the budget, is answered by."""
+    from mbox.workflow import scenarios
+
+    return scenarios.load(scenario(read, root) or "", "the scenario", workflow(read, root))
 
 
 def files_of(texts: Mapping[str, str]) -> dict[str, dict[str, str]]:

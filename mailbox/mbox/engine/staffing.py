@@ -50,8 +50,7 @@ class Staffing:
         when, times = self.started.get(key, (0.0, 0))
         if times and store.host.mono() - when < SLOW:
             return True
-        if self._is_there(name):
-            self.started[key] = (store.host.mono(), max(1, times))
+        if self._is_there(name):  # one of an attempt before that is about to end, or one that an engine before this has started
             return True
         if times >= STARTS:
             return False

@@ -147,11 +147,7 @@ def _words(store: Store, run: Document, order: dict[str, Any], logs: str) -> lis
 
 def _answer(store: Store, run: Document, order: dict[str, Any]) -> dict[str, Any]:
     """What the scenario says for this dispatch."""
-    from mbox.workflow import scenarios
-
-    root = runs.root_of(run)
-    text = runs.scenario(store.read, root) or ""
-    made = scenarios.load(text, "the scenario", runs.workflow(store.read, root))
+    made = runs.answers(store.read, runs.root_of(run))
     own = order["item"] is not None and f"{order['step']}/{order['item']}" in made.answers
     found = made.answer(order["step"], order["item"], order["nth"][1 if own else 0])
     if found is None:

@@ -4,7 +4,7 @@ Asked: the commit that is checked out, the paths that differ from a base (untrac
 *print* of all that is not committed, by which a tree is known again.
 
 A commit is made by plumbing, in an index of its own beside the person's: no hook runs, nothing of the person's staging is
-taken or lost (``docs/decisions/0037``).  Its message bears a trailer ``Mbox-Step: KEY``, by which it is found again: whoever
+taken or lost (``docs/decisions/0039``).  Its message bears a trailer ``Mbox-Step: KEY``, by which it is found again: whoever
 dies after ``update-ref`` and comes back makes no second one.  Order: 1. read-tree of HEAD into the other index, 2. add the
 paths, 3. write-tree, commit-tree, 4. ``update-ref HEAD NEW OLD`` (that is the commit; refused where somebody else committed
 meanwhile), 5. the person's index takes over those paths.  Killed before 4: objects that nobody names.  Killed after 4: found

@@ -71,8 +71,11 @@ class Ladders(NamedTuple):
         return (known.family if known else None) or programs.get(host).family or None
 
     def families(self, phase: str | None, hosts: tuple[str, ...] = ()) -> frozenset[str] | None:
-        """The families that a role may be of; None where that of one of its hosts is not known, or it has none."""
+        """The families that a role may be of: without a ladder all that are known; None where that of one host is not."""
+        from . import programs
+
         found = {self.family(rung.host) for rung in self.rungs(phase, hosts)}
+        found = found or {one.family for one in programs.load().values() if one.family}
         return frozenset(one for one in found if one) if found and None not in found else None
 
 

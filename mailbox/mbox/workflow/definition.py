@@ -37,6 +37,7 @@ from .parts import (
     STEPS,
     TIMEOUTS,
     TOP,
+    Command,
     CommandLine,
     Each,
     Faults,
@@ -54,8 +55,8 @@ from .templates import Template
 from .types import Type
 
 __all__ = [
-    "MISSING", "CommandLine", "Each", "Faults", "Input", "Limits", "Remark", "Role", "Rule", "Step", "Timeout", "Visits",
-    "Workflow", "load", "reader",
+    "MISSING", "Command", "CommandLine", "Each", "Faults", "Input", "Limits", "Remark", "Role", "Rule", "Step", "Timeout",
+    "Visits", "Workflow", "load", "reader",
 ]  # fmt: skip
 
 LARGEST = 256 * 1024
@@ -299,12 +300,12 @@ class _Draft:
 
         return self.named(field, value, place, one)
 
-    def worktree(self, field: str, value: Any, place: Place) -> bool | Template:
+    def worktree(self, field: str, value: Any, place: Place) -> bool | str:
         if isinstance(value, bool):
             return value
         if not isinstance(value, str) or not value.strip():
             raise Usage(f"{field} must be true, false or a branch's name, not {checks.shown(value)}")
-        return self.template(field, value, place)
+        return self.template(field, value, place).text
 
     def limits(self, field: str, value: Any, place: Place) -> Limits:
         holder = self.mapping(field, value, place)

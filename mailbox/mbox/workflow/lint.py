@@ -15,15 +15,19 @@ from mbox.errors import Usage, did_you_mean
 from mbox.format import checks
 from mbox.format.parsing import Place
 from mbox.hosts import programs
+from mbox.hosts.ladder import Ladders
 
-from . import types
-from .definition import load, spot
+from . import templates, types
+from .definition import load, reader, spot
 from .expressions import Expression
 from .flow import Flow, mentions, sees_exit
 from .inference import BOOLEAN, INTEGER, NULL, TEXT, Inference, called, comparable, record
 from .parts import ENDS, KINDS_OF_FAILURE, MISSING, USER, CommandLine, Faults, Input, Remark, Role, Step, Workflow
 from .templates import Read, Template
 from .types import ANY, Type
+
+Finding = Remark
+"""As it is called outside."""
 
 Families = Callable[[Role], frozenset[str] | None]
 """The families that the models of a role's hosts may be of; None where one is not known."""
@@ -48,6 +52,11 @@ def lint(file: str, read: Callable[[str], str], families: Families, own: Collect
         found = Remark(where["file"], int(where["line"]), int(where["column"]), "error", where["text"]) if where else None
         return [found or Remark(file, 1, 1, "error", str(error))]
     return of(workflow, families, own)
+
+
+def remarks(path: str, known: Ladders) -> list[Remark]:
+    """`lint` of a file on disk, by what the person's ``hosts.yaml`` says."""
+    return lint(*reader(path), lambda role: known.families(role.phase, role.hosts), known.hosts)
 
 
 def of(workflow: Workflow, families: Families, own: Collection[str] = ()) -> list[Remark]:
@@ -211,8 +220,8 @@ class _Lint:  # a check a method: what it says stands beside what it looks for
         """What is of no step: output, worktree, cycles without limits, commands that are defaults."""
         for name, one in self.workflow.output.items():
             self.expression(one, self.scope.at("succeeded"), self.place(f"output.{name}"))
-        if isinstance(self.workflow.worktree, Template):
-            self.template(self.workflow.worktree, {"inputs": self.scope.inputs}, self.place("worktree"))
+        if isinstance(self.workflow.worktree, str):
+            self.template(templates.parse(self.workflow.worktree), {"inputs": self.scope.inputs}, self.place("worktree"))
         cyclic = [step for step in self.workflow.steps.values() if self.workflow.on_cycle(step.id)]
         if self.is_main and cyclic and not any(value is not None for value in self.workflow.limits):
             self.say(f"a cycle, and no limits: say limits: {{dispatches: 30}} or the like ({cyclic[0].id} is on it)",

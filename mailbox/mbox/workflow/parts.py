@@ -122,6 +122,10 @@ class CommandLine(NamedTuple):
         return checks.one_line(" ".join(self.words), 200) if self.words else f"{{input: {self.input}}}"
 
 
+Command = CommandLine
+"""As it is called outside: the command line has a class of that name."""
+
+
 class Timeout(NamedTuple):
     schedule_to_start: float | None = None
     start_to_close: float | None = None
@@ -196,7 +200,11 @@ class Step(NamedTuple):
 
 
 class Workflow(NamedTuple):
-    """A workflow, everything said.  ``calls``: by step, the workflow that it calls; ``places``: where what is said stands."""
+    """A workflow, everything said.
+
+    ``worktree``: whether, or the branch's template; ``calls``: by step, the workflow that it calls; ``places``: where what is
+    said stands.
+    """
 
     name: str
     description: str
@@ -204,7 +212,7 @@ class Workflow(NamedTuple):
     inputs: dict[str, Input]
     roles: dict[str, Role]
     limits: Limits
-    worktree: bool | Template
+    worktree: bool | str
     on_failure: str | None
     steps: dict[str, Step]
     output: dict[str, Expression]
