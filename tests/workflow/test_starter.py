@@ -1,4 +1,4 @@
-"""Who started a run: answered in the thread that asked, and of another family than who is called to help."""
+"""Who has to do with a run: its starter is answered in the thread, a helper is of another family, members wait for tasks."""
 
 from __future__ import annotations
 
@@ -89,3 +89,22 @@ def test_a_member_s_family_is_what_the_person_s_file_says(place: Place) -> None:
     place.call("task", "claim", "r.help.1", "--start", env={"MBOX_AGENT": "carl"})
     place.call("task", "done", "r.help.1", "--result", '"so"', env={"MBOX_AGENT": "carl"})
     place.call("workflow", "watch", "r", "--timeout", "60s")
+
+
+def test_who_waits_for_a_run_s_tasks_waits_until_it_has_ended(place: Place) -> None:
+    """Between two steps no task is open, and the claim goes on waiting; at the end it says that there is none."""
+    place.write("slow.yaml", """\
+version: 1
+name: slow
+steps:
+  - {id: stop, run: "until [[ -e go ]]; do sleep 0.1; done", idempotent: true}
+  - {id: help, agent: helper, prompt: x}
+roles: {helper: {phase: implement}}
+""")
+    place.begin("slow.yaml", "--workers", "0", "--detach")
+    place.call("task", "claim", "--label", "run:r", "--wait", "1s", fine=4, env={"MBOX_AGENT": "bob"})
+    place.write("go", "")
+    claimed = place.json("task", "claim", "--label", "run:r", "--wait", "60s", "--start", env={"MBOX_AGENT": "bob"})
+    place.call("task", "done", claimed["task_id"], env={"MBOX_AGENT": "bob"})
+    place.call("workflow", "watch", "r", "--timeout", "60s")
+    place.call("task", "claim", "--label", "run:r", "--wait", "60s", fine=1, env={"MBOX_AGENT": "bob"})

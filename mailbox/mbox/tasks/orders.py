@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from mbox.errors import Usage
+from mbox.format import places
 from mbox.format.documents import Document, compact
 
 LABEL = "run:"
@@ -31,6 +32,12 @@ LARGEST = 64 << 10
 def label(run: str) -> str:
     """The label of the tasks of ``run``."""
     return f"{LABEL}{run}"
+
+
+def run_of(label: str) -> str:
+    """The run whose tasks bear the label; empty where it is no run's."""
+    run = label.removeprefix(LABEL)
+    return run if run != label and places.is_name(run) else ""
 
 
 def is_of_run(doc: Document) -> bool:
