@@ -69,18 +69,19 @@ class Place:
         return self.git("rev-parse", "HEAD")
 
     def begin(self, file: str | Path, *more: str | Path, ident: str = "r", fine: int = 0,
-              env: Mapping[str, str | None] | None = None, **inputs: str) -> dict[str, Any]:  # fmt: skip
+              env: Mapping[str, str | None] | None = None, **inputs: Any) -> dict[str, Any]:  # fmt: skip
         """Run a workflow in the foreground; its end."""
-        found: dict[str, Any] = json.loads(self.begin_raw(file, *more, ident=ident, fine=fine, env=env, **inputs).splitlines()[-1])
+        printed = self.begin_raw(file, *more, ident=ident, fine=fine, env=env, **inputs)
+        found: dict[str, Any] = json.loads(printed.splitlines()[-1])
         return found
 
     def begin_raw(self, file: str | Path, *more: str | Path, ident: str = "r", fine: int = 0,
-                  env: Mapping[str, str | None] | None = None, **inputs: str) -> str:  # fmt: skip
+                  env: Mapping[str, str | None] | None = None, **inputs: Any) -> str:  # fmt: skip
         """Run a workflow in the foreground; what it printed."""
         given = [word for name, value in inputs.items() for word in ("--input", f"{name}={value}")]
         return self.call("workflow", "run", file, "--id", ident, *given, *more, fine=fine, env=env).stdout
 
-    def begin_killed(self, file: str | Path, *more: str | Path, ident: str = "r", **inputs: str) -> None:
+    def begin_killed(self, file: str | Path, *more: str | Path, ident: str = "r", **inputs: Any) -> None:
         """Run a workflow in the foreground whose engine is killed on the way."""
         self.begin_raw(file, *more, ident=ident, fine=-signal.SIGKILL, **inputs)
 
