@@ -15,6 +15,7 @@ from mbox.format import documents, operations, places
 from mbox.format.documents import Document
 from mbox.git import history
 from mbox.store.transaction import Actor, Transaction
+from mbox.workflow.parts import USER
 
 from . import budget, runs
 from .facts import deciding
@@ -60,13 +61,20 @@ def begin(store: Store, by: Actor, workflow: Workflow, inputs: dict[str, Any], w
             raise _taken(ident)
         doc = documents.new(
             "run", run=ident, workflow=workflow.name, file=workflow.file, by=by.name, settings=settings, inputs=inputs, tree=tree,
-            spent=dict(budget.BLANK), started_at=tx.now,
+            spent=dict(budget.BLANK), memory=_of_starter(tx, workflow, by.name, around), started_at=tx.now,
         )  # fmt: skip
         tx.put(doc, places.run(ident))
         tx.put(documents.new("definition", run=ident, main=workflow.file, files=runs.files_of(texts)), places.definition(ident))
         return _entered(tx, ident, around)
 
     return deciding(around.facts, lambda: store.transact(decide, by._replace(dry_run=False)))
+
+
+def _of_starter(tx: Transaction, workflow: Workflow, by: str, around: World) -> dict[str, Any]:
+    """What a run remembers of the agent that started it: its family, which a role may be told not to be of."""
+    agent = tx.glance(places.agent(by)) if places.is_name(by) else None
+    family = around.ladders.family(agent["host"]) if agent is not None and USER not in workflow.roles else None
+    return {"families": {USER: [family]}} if family else {}
 
 
 def _entered(tx: Transaction, ident: str, around: World) -> Document:

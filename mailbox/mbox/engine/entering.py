@@ -19,18 +19,17 @@ from typing import TYPE_CHECKING, Any
 from mbox.errors import Usage
 from mbox.format import documents, places
 from mbox.format.documents import Document
+from mbox.workflow.parts import USER
 
 from . import attempts, course, items, runs
 from .inputs import checked
 from .standing import Result, blank
 
 if TYPE_CHECKING:
-    from mbox.workflow.definition import Step
+    from mbox.workflow.definition import Step, Workflow
 
     from .standing import Move
 
-PERSON = "user"
-"""Who is meant by ``to: user``: whoever started the run."""
 
 
 def opened(move: Move, step: Step, visit: int) -> None:
@@ -65,7 +64,7 @@ def _ask(move: Move, step: Step, doc: Document) -> None:
     doc["state"] = {"question": {"text": said, "choices": list(step.choices or ())}, "asked_at": move.tx.wall}
     move.put(doc)
     name = runs.seat(step.id, doc["visit"], doc["item"])
-    if step.to and step.to != PERSON:
+    if step.to and step.to != USER:
         choices = " | ".join(step.choices or ("TEXT",))
         body = f"{said}\n\nA person answers: workflow answer {move.run['run']} {step.id} {choices}"
         _mail(move, step.to, f"{move.run['run']}: {name} asks", body, "run_question")
@@ -78,28 +77,40 @@ def _wait(move: Move, step: Step, doc: Document) -> None:
 
 def _send(move: Move, step: Step, doc: Document) -> None:
     names = move.seen(doc)
-    to = _receiver(move, step.to or PERSON)
+    to = _receiver(move, step.to or USER)
     subject, body = course.text(step.subject, names), course.text(step.body, names)
-    sent = _mail(move, to, subject or f"{move.run['run']}: {step.id}", body, "run_mail") if to else ""
+    thread = course.text(step.thread, names).strip()
+    parent = _parent(move, thread)
+    sent = _mail(move, to, subject or f"{move.run['run']}: {step.id}", body, "run_mail", parent) if to else ""
     if to and not sent:
         move.leave(doc, Result(failed="config", detail=f"no agent {to!r} to send to"))
         return
     detail = sent or "whoever started the run has no mailbox: `workflow show` has the text"
-    move.leave(doc, Result(detail=detail, more={"state": {"subject": subject, "body": body[:4000], "to": to or PERSON}}))
+    if sent and thread and parent is None:
+        detail += f", in a thread of its own: there is no message {thread!r}"
+    move.leave(doc, Result(detail=detail, more={"state": {"subject": subject, "body": body[:4000], "to": to or USER}}))
 
 
 def _receiver(move: Move, to: str) -> str:
-    """An agent's name: for `PERSON` whoever started the run, if that is an agent; else empty."""
-    if to != PERSON:
+    """An agent's name: for `USER` whoever started the run, if that is an agent; else empty."""
+    if to != USER:
         return to
     by = str(move.run["by"])
-    return by if places.is_name(by) and move.tx.glance(places.agent(by)) else ""
+    agent = move.tx.glance(places.agent(by)) if places.is_name(by) else None
+    return by if agent is not None and not agent["retired_at"] else ""
 
 
-def _mail(move: Move, to: str, subject: str, body: str, kind: str) -> str:
+def _parent(move: Move, thread: str) -> Document | None:
+    """The message of which ``thread`` is the id; None where there is none."""
+    from mbox.mail import lookup
+
+    return lookup.sent(move.tx, thread) if places.is_name(thread) else None
+
+
+def _mail(move: Move, to: str, subject: str, body: str, kind: str, parent: Document | None = None) -> str:
     from mbox.mail import sending
 
-    sent = sending.system(move.tx, to, subject[:200], body, type=kind)
+    sent = sending.system(move.tx, to, subject[:200], body, type=kind, parent=parent)
     if sent:
         move.on.append(sent)
     return sent
@@ -108,7 +119,6 @@ def _mail(move: Move, to: str, subject: str, body: str, kind: str) -> str:
 def _call(move: Move, step: Step, doc: Document) -> None:
     """Begin the called run, standing before its first step; the engine makes its tree and goes on with it."""
     from mbox.workflow import templates
-
 
     called, names = move.workflow.calls[step.id], move.seen(doc)
     given = {
@@ -119,7 +129,8 @@ def _call(move: Move, step: Step, doc: Document) -> None:
     settings = {**move.run["settings"], "root": runs.root_of(move.run)}
     child = documents.new(
         "run", run=ident, workflow=called.name, file=called.file, by=move.run["by"], settings=settings, inputs=inputs,
-        tree=dict(move.run["tree"]), parent={"run": move.run["run"], "seat": runs.seat_of(doc)}, started_at=move.tx.now,
+        tree=dict(move.run["tree"]), memory=_of_starter(move, called),
+        parent={"run": move.run["run"], "seat": runs.seat_of(doc)}, started_at=move.tx.now,
         at={"step": next(iter(called.steps)), "visit": 1, "state": "pending", "since": move.tx.wall},
     )  # fmt: skip
     whole = move.tx.read(places.definition(move.run["run"]))
@@ -129,6 +140,12 @@ def _call(move: Move, step: Step, doc: Document) -> None:
     doc["state"] = {"child": ident}
     move.on.append(ident)
     move.put(doc)
+
+
+def _of_starter(move: Move, called: Workflow) -> dict[str, Any]:
+    """What a called run remembers of who started the first."""
+    families = move.memory.get("families", {})
+    return {"families": {USER: families[USER]}} if USER in families and USER not in called.roles else {}
 
 
 _KINDS = {

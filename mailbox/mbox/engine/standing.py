@@ -289,7 +289,7 @@ class Move:
             return True
         if step.visits.stop and visit >= step.visits.stop:
             self._stand(target)
-            self.run["at"]["question"] = _question(f"{target} would be visited for the {visit}th time: go on?", ("go", "stop"))
+            self.run["at"]["question"] = _question(f"{target} was visited {visit - 1} times: once more?", ("go", "stop"))
             self.stop("needs_human", f"{target} was visited {visit - 1} times")
             return False
         return not self._asks_of_cycle(step, visit)
@@ -301,10 +301,10 @@ class Move:
         self._stand(step.id)
         self.run["at"].update(
             state="asked", cycle=cycle,
-            question=_question(f"{step.id} is about to be visited for the {visit}th time: go on?", ("go", "stop")),
+            question=_question(f"{step.id} was visited {visit - 1} times: go on round its cycle?", ("go", "stop")),
         )  # fmt: skip
         if self.run["settings"].get("unattended"):
-            self.stop("needs_human", f"{step.id} is about to be visited for the {visit}th time")
+            self.stop("needs_human", f"{step.id} was visited {visit - 1} times, and nobody attends")
         return True
 
     @property

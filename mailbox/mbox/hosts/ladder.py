@@ -133,8 +133,3 @@ def _check(host: str, hosts: dict[str, Worker], where: str) -> None:
 
     if host not in hosts and host not in programs.load():
         raise Usage(f"{where}: no host {host!r}{did_you_mean(host, [*hosts, *programs.load()])}; describe it under hosts:")
-
-
-def family_of(host: str, ladders: Ladders | None = None) -> str | None:
-    """The family of a host by the file alone, or by what is known of the programs."""
-    return (ladders or Ladders({}, {})).family(host)

@@ -111,9 +111,10 @@ def _is_there(tx: Transaction, name: str) -> bool:
 
 
 def system(tx: Transaction, to: str, subject: str, body: str, task_id: str | None = None,
-           type: str = "system") -> str:  # fmt: skip
+           type: str = "system", parent: Document | None = None) -> str:  # fmt: skip
     """Put a message from the acting agent, or ``system``, to one agent inside another transaction; its id.
 
+    With a ``parent`` it is an answer to that, in its thread.
     Takes a number.  Nobody there to get it (not registered, retired): nothing is sent, and the id is empty.
     """
     receiver = tx.glance(places.agent(to))
@@ -121,7 +122,7 @@ def system(tx: Transaction, to: str, subject: str, body: str, task_id: str | Non
         return ""
     sender = tx.actor.name if tx.actor.incarnation else SYSTEM
     draft = MailDraft(body=body, subject=subject, type=type, task_id=task_id)
-    return str(_deliver(tx, sender, [to], draft, None)["msg_id"])
+    return str(_deliver(tx, sender, [to], draft, parent)["msg_id"])
 
 
 def _sent(store: Store, actor: Actor, sending: Sending) -> Document:

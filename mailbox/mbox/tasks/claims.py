@@ -339,7 +339,7 @@ def obstacle(tx: Transaction, doc: Document, able: Set[str], agent: Document | N
     if doc.get("order"):
         from .orders import obstacle as not_for
 
-        return not_for(doc, agent)
+        return not_for(doc, agent, tx.store.root)
     return ""
 
 
@@ -401,7 +401,8 @@ def wait(store: Store, attempt: Callable[[], Answer], actor: Actor, seconds: flo
          by_id: bool = False) -> Answer:  # fmt: skip
     """Repeat ``attempt`` (a claim) when something may have changed, for at most ``seconds``, then `TimedOut`.
 
-    `Nothing` at once where nothing is queued or in work any more.  ``by_id``: the claim of a given task, which waits
+    `Nothing` at once where nothing is queued or in work any more, unless it is for the tasks of a run that goes on: between two
+    of its steps none is open.  ``by_id``: the claim of a given task, which waits
     for its holder and for reservations too.
     """
     from mbox.store.waiting import Watch, journal_paths, until
@@ -436,7 +437,7 @@ class _Claimer:
             self._seen = self._store.tail
             self.why = error
             active, queued, lease = _state(self._store, self._actor)
-            if not self._may_change(error, bool(active or queued)):
+            if not self._may_change(error, bool(active or queued) or self._is_of_run(error)):
                 raise _final(self._store, self._actor, error) from None
         look = self._store.host.mono() + LOOK
         self.due = look if lease is None else min(look, lease)
@@ -449,6 +450,16 @@ class _Claimer:
         if isinstance(error, NotNow):
             return True
         return self._by_id if isinstance(error, NotYours) else is_open and not self._by_id
+
+    def _is_of_run(self, error: MboxError) -> bool:
+        """Whether it is for the tasks of a run that has not ended."""
+        if not isinstance(error, NoneReady) or error.wish.label is None:
+            return False
+        from .orders import run_of
+
+        run = run_of(error.wish.label)
+        doc = self._store.glance(places.run(run)) if run else None
+        return doc is not None and not doc["ended_at"]
 
     def _is_woken(self) -> bool:
         """Whether a record since the last look may change the answer."""

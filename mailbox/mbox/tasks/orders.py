@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from mbox.errors import Usage
+from mbox.format import places
 from mbox.format.documents import Document, compact
 
 LABEL = "run:"
@@ -31,6 +32,12 @@ LARGEST = 64 << 10
 def label(run: str) -> str:
     """The label of the tasks of ``run``."""
     return f"{LABEL}{run}"
+
+
+def run_of(label: str) -> str:
+    """The run whose tasks bear the label; empty where it is no run's."""
+    run = label.removeprefix(LABEL)
+    return run if run != label and places.is_name(run) else ""
 
 
 def is_of_run(doc: Document) -> bool:
@@ -61,8 +68,11 @@ def is_judged(doc: Document) -> bool:
     return bool((doc.get("order") or {}).get("gates"))
 
 
-def obstacle(doc: Document, agent: Document | None) -> str:
-    """Why ``agent`` is not who the order of the task ``doc`` is for; empty if it is, or nobody asks for one agent."""
+def obstacle(doc: Document, agent: Document | None, root: str) -> str:
+    """Why ``agent`` is not who the order of the task ``doc`` is for; empty if it is, or nobody asks for one agent.
+
+    Its family is that of its host, by the ``hosts.yaml`` of the store in ``root``.
+    """
     order = doc.get("order")
     if order is None or agent is None:
         return ""
@@ -73,7 +83,7 @@ def obstacle(doc: Document, agent: Document | None) -> str:
     if shunned and not any(word.startswith(LABEL) for word in agent["capabilities"]):
         from mbox.hosts import ladder
 
-        family = ladder.family_of(agent["host"])
+        family = ladder.load(root).family(agent["host"])
         if family is None or family in shunned:
             return f"is for a family other than {', '.join(shunned)}, and yours is {family or 'not known'}"
     return ""

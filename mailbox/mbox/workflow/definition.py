@@ -450,7 +450,7 @@ class _Draft:
         for key in ("subject", "body"):
             if key not in holder:
                 self.fault(f"{key} is missing", holder.start)
-        said = {key: self.take(holder, key, self.template) for key in ("subject", "body")}
+        said = {key: self.take(holder, key, self.template) for key in KINDS["send"]}
         return {"to": self.take(holder, "send", _plain(fields.name("agent"))), **said}
 
     def of_call(self, holder: PlacedMapping) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from .definition import load, reader, spot
 from .expressions import Expression
 from .flow import Flow, mentions, sees_exit
 from .inference import BOOLEAN, INTEGER, NULL, TEXT, Inference, called, comparable, record
-from .parts import ENDS, KINDS_OF_FAILURE, MISSING, CommandLine, Faults, Input, Remark, Role, Step, Workflow
+from .parts import ENDS, KINDS_OF_FAILURE, MISSING, USER, CommandLine, Faults, Input, Remark, Role, Step, Workflow
 from .templates import Read, Template
 from .types import ANY, Type
 
@@ -190,8 +190,8 @@ class _Lint:  # a check a method: what it says stands beside what it looks for
                 place = self.place(f"roles.{role.name}.family")
                 if other == role.name:
                     self.say(f"family: {role.name} is of its own family", place)
-                elif other not in self.workflow.roles:
-                    self.say(f"family: no role {other}{did_you_mean(other, [*self.workflow.roles])}", place)
+                elif other not in self.workflow.roles and other != USER:
+                    self.say(f"family: no role {other}{did_you_mean(other, [*self.workflow.roles, USER])}", place)
             for host in role.hosts:
                 if host not in self.hosts:
                     near = did_you_mean(host, self.hosts)
@@ -255,7 +255,7 @@ class _Lint:  # a check a method: what it says stands beside what it looks for
 
     def templates_of(self, step: Step) -> Iterator[tuple[str, Template]]:
         named = {"prompt": step.prompt, "ask": step.text, "message": step.message, "branch": step.branch, "title": step.title,
-                 "body": step.body, "base": step.base, "subject": step.subject}  # fmt: skip
+                 "body": step.body, "base": step.base, "subject": step.subject, "thread": step.thread}  # fmt: skip
         if isinstance(step.role, Template):
             named["agent"] = step.role
         yield from ((key, one) for key, one in named.items() if one is not None)

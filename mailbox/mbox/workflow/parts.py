@@ -38,7 +38,7 @@ KINDS = {
     "run": ("output", "env", "idempotent", "probe"),
     "ask": ("choices", "default", "to"),
     "git": ("message", "branch", "title", "body", "base"),
-    "send": ("subject", "body"),
+    "send": ("subject", "body", "thread"),
     "call": ("with",),
     "wait": (),
 }
@@ -47,6 +47,9 @@ COMMON = ("next", "each", *OF_EACH, "timeout", "retry", "visits")
 TOP = ("version", "name", "description", "inputs", "roles", "limits", "worktree", "on_failure", "steps", "output")
 ROLE = ("phase", "hosts", "family", "access", "persona", "policy", "knowledge", "capabilities")
 TIMEOUTS = ("schedule_to_start", "start_to_close", "schedule_to_close", "heartbeat")
+
+USER = "user"
+"""Whoever started the run: whom ``send: user`` and ``to: user`` mean, and ``family: not user``."""
 
 MISSING: Any = type("Missing", (), {"__repr__": lambda self: "MISSING", "__slots__": ()})()
 """The default of an input that has none."""
@@ -83,7 +86,7 @@ class Input(NamedTuple):
 
 
 class Role(NamedTuple):
-    """``family``: the roles of whose family it must not be."""
+    """``family``: the roles of whose family it must not be, and `USER`."""
 
     name: str
     phase: str | None = None
@@ -190,6 +193,7 @@ class Step(NamedTuple):
     body: Template | None = None
     base: Template | None = None
     subject: Template | None = None
+    thread: Template | None = None
     file: str = ""
     with_: Mapping[str, Any] = {}
     seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""Templates: the texts of ``prompt message title body subject ask with env branch worktree``.  Pure functions, by jinja2.
+"""Templates: the texts of ``prompt message title body subject thread ask with env branch worktree``.  Pure functions, by jinja2.
 
 Promised: a template reads plain values, and nothing of Python: a name, a field or an index of what it is given, never an
 attribute or a method; what it puts in is text, and no template again.  `parse` takes a closed list of jinja2's parts and raises
