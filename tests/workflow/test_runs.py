@@ -1,169 +1,343 @@
-"""What lint passes never ends in an error of the language: walked with random answers, without an engine."""
+"""Runs by real commands and worker processes: what people say to them, what a kill leaves, what an answer may not do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
-from hypothesis import strategies as st
 
-from conftest import CHECKOUT
-from flows import BASE, STEPS, linted, loaded
-from mbox.workflow import expressions, templates, types
-from mbox.workflow.definition import load, reader
-from mbox.workflow.expressions import Expression
-from mbox.workflow.flow import mentions
-from mbox.workflow.lint import output_type
-from mbox.workflow.parts import ENDS, KINDS_OF_FAILURE, Step, Workflow
-from mbox.workflow.types import Type
+from conftest import Run
+from mbox.system.proc import stat
+from teamkit import BIN, end_all, until
 
-SHIPPED = [path for path in sorted((CHECKOUT / "workflows").glob("*.yaml")) if not path.name.endswith(".scenario.yaml")]
-TEXTS = st.sampled_from(["", "a", "{{ inputs.goal }}", "$(touch x)", "\x1b[31m", "é\n{% raw %}"])
-ANYTHING = st.recursive(st.none() | st.booleans() | st.integers(-3, 3) | TEXTS, lambda one: st.lists(one, max_size=3)
-                        | st.dictionaries(st.sampled_from(["id", "a", "ok"]), one, max_size=3), max_leaves=5)  # fmt: skip
+HEAD = "version: 1\nname: flow\nroles: {coder: {hosts: [alpha]}}\n"
+HOSTS = "hosts: {alpha: {command: [cat], family: greek}, beta: {command: [cat], family: latin}}\n"
 
 
-def values(kind: Type) -> st.SearchStrategy[Any]:
-    """Values of a type."""
-    plain: dict[str, st.SearchStrategy[Any]] = {
-        "string": TEXTS, "command": TEXTS, "integer": st.integers(-3, 9), "number": st.integers(0, 3) | st.floats(0, 3),
-        "boolean": st.booleans(), "any": ANYTHING, "null": st.none(), "words": st.sampled_from(kind.words or ("",)),
-    }  # fmt: skip
-    if kind.kind == "list":
-        found = st.lists(values(kind.items or types.ANY), max_size=3)
-    elif kind.kind == "record":
-        found = st.fixed_dictionaries({name: values(one) for name, one in kind.fields})
-    else:
-        found = plain[kind.kind]
-    return st.none() | found if kind.nullable else found
+class Shop:
+    """A repository with a store, and commands in it."""
+
+    def __init__(self, run: Run, root: Path) -> None:
+        self.run, self.root = run, root
+        run("mbox", "init", cwd=root, check=True)
+        (root / ".mailbox/hosts.yaml").write_text(HOSTS)
+
+    def file(self, name: str, text: str) -> str:
+        (self.root / name).write_text(text)
+        return name
+
+    def flow(self, steps: str, head: str = HEAD) -> str:
+        return self.file("flow.yaml", f"{head}steps:\n{steps}")
+
+    def __call__(self, *words: str, exits: int = 0, agent: str | None = None) -> Any:
+        """What a command of `workflow` or `task` prints; its exit status is ``exits``."""
+        program = () if words[0] in ("task", "mbox") else ("workflow",)
+        done = self.run(*program, *words, cwd=self.root, env={"MBOX_AGENT": agent})
+        assert done.returncode == exits, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        self.said = done.stderr
+        return json.loads(done.stdout) if done.stdout.strip()[:1] in ("{", "[") else done.stdout
+
+    def begun(self, *words: str) -> subprocess.Popen[bytes]:
+        """A `workflow run` in the background."""
+        return subprocess.Popen([str(BIN / "workflow"), "run", *words], cwd=self.root, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+
+    def state(self, ident: str) -> str:
+        """How the last step of a run stands; empty before there is one."""
+        done = self.run("workflow", "show", ident, cwd=self.root)
+        steps = json.loads(done.stdout)["steps"] if done.returncode == 0 else []
+        return str(steps[-1]["status"]) if steps else ""
+
+    def killed(self, engine: subprocess.Popen[bytes]) -> None:
+        """SIGKILL, and its end."""
+        engine.kill()
+        engine.wait()
 
 
-class Walk:
-    """A run of a workflow, in which every answer is drawn."""
-
-    def __init__(self, workflow: Workflow, data: st.DataObject) -> None:
-        self.workflow, self.data = workflow, data
-        kinds = {name: one.type for name, one in workflow.inputs.items()}
-        self.names: dict[str, Any] = {
-            "inputs": {name: self.draw(values(kind)) for name, kind in kinds.items()}, "steps": {}, "failure": None,
-            "git": {"base": "b", "head": "h", "changed": self.draw(st.lists(TEXTS, max_size=2)), "commits": []},
-        }  # fmt: skip
-
-    def draw(self, from_: st.SearchStrategy[Any]) -> Any:
-        return self.data.draw(from_)
-
-    def run(self) -> str:
-        at = next(iter(self.workflow.steps))
-        for _ in range(25):
-            if at in ENDS:
-                break
-            at = self.step(self.workflow.steps[at])
-        if at == "succeeded":
-            for one in self.workflow.output.values():
-                self.value(one, self.names)
-        return at
-
-    def value(self, expression: Expression, names: dict[str, Any]) -> Any:
-        return expressions.evaluate(expression, names, lambda _: self.draw(st.booleans()))
-
-    def step(self, step: Step) -> str:
-        before = {**self.names, "visits": self.names["steps"].get(step.id, {}).get("visits", 0) + 1,
-        "stuck": self.draw(st.booleans())}
-        items = [{}]
-        if step.each is not None:
-            found = self.value(step.each.items, before)
-            assert isinstance(found, list)
-            items = [{"item": one} for one in found]
-        for item in items:
-            self.texts(step, {**before, **item})
-        failed = self.draw(st.none() | st.sampled_from(KINDS_OF_FAILURE))
-        output = None if failed else self.draw(values(output_type(self.workflow, step)))
-        for one in output or () if step.each else ():
-            one["ok"] = one["output"] is not None  # what the engine promises of an item
-        status = self.draw(st.integers(0, 2)) if step.kind == "run" and not step.each and not failed else None
-        ran = {"output": output, "exit": status, "failed": failed, "visits": before["visits"]}
-        self.names["steps"][step.id] = ran
-        return self.after(step, {**before, **ran})
-
-    def texts(self, step: Step, names: dict[str, Any]) -> None:
-        for one in templates_of(step):
-            assert isinstance(templates.render(one, names), str)
-            templates.value(one, names)
-        if isinstance(step.reserve, Expression):
-            found = self.value(step.reserve, names)
-            assert isinstance(found, list) and all(isinstance(one, str) for one in found)
-
-    def after(self, step: Step, names: dict[str, Any]) -> str:
-        for rule in step.next:
-            if names["failed"] and not mentions(rule.when, "failed"):
-                continue
-            if rule.when is None or expressions.decide(rule.when, names, lambda _: self.draw(st.booleans()))[0]:
-                return rule.go
-        if not names["failed"]:
-            return self.workflow.below(step.id)
-        if self.workflow.on_failure is None or self.names["failure"]:
-            return "failed"
-        self.names["failure"] = {"step": step.id, "kind": names["failed"], "detail": "d"}
-        return self.workflow.on_failure
+@pytest.fixture
+def shop(run: Run, repo: Path) -> Any:
+    """A shop, in which nothing goes on afterwards."""
+    made = Shop(run, repo)
+    yield made
+    for row in made("list"):
+        if row["status"] not in ("succeeded", "failed", "cancelled"):
+            run("workflow", "cancel", row["run"], cwd=repo)
+    end_all(repo)
 
 
-def templates_of(step: Step) -> Iterator[templates.Template]:
-    """Every template of a step."""
-    for one in (*step, *step.env.values(), *step.with_.values()):
-        if isinstance(one, templates.Template):
-            yield one
+def gone(pid: int) -> bool:
+    """Whether there is no such process, or it only waits for its parent."""
+    found = stat(pid)
+    return found is None or found.is_zombie
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_what_ships_is_decided_whatever_is_answered(path: Path) -> None:
-    """Every rule is true or false, every template renders, every list is one: on any way, with any answers of the types."""
-    workflow = load(*reader(str(path)))
-
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-    @given(st.data())
-    def walked(data: st.DataObject) -> None:
-        Walk(workflow, data).run()
-
-    walked()
+# -- before anything starts --------------------------------------------------------------------------------------------
 
 
-RULES = st.sampled_from(
-    ["output.ok", "not output.ok", "output.verdict == 'approve'", "output.note != null and len(output.note) > 1",
-    "failed == 'exit'",
-     "failed != null", "output.ok == true or failed == 'gate'", "visits > 2 or stuck", "any(x == 'a' for x in output.list)",
-     "inputs.level == 'low' and not exists(inputs.goal)", "steps.last.exit == 1", "steps.work.output.n <= 3",
-     "steps.work.output.ok",
-     "count(x in inputs.names for x in output.list if x != '') >= 1", "output.who.name in output.list", "steps.last.visits > 1",
-     "failure.step == 'work'", "output.list[0] == 'a'", "failed != null and output.ok", "all(x < 'b' for x in git.changed)"],
-)  # fmt: skip
-PROMPTS = st.sampled_from(
-    ["{{ inputs.goal }}", "{{ steps.work.output.note }}", "{% if steps.work %}{{ steps.work.output.note }}{% endif %}",
-     "{% if steps.work.output %}{{ steps.work.output.who.name }}{% endif %}", "{% for x in inputs.names %}{{ x }}{% endfor %}",
-     "{% if steps.last %}{{ steps.last.exit }}{% endif %}", "{{ git.changed | join }}{{ inputs.maybe | default('x') }}",
-     "{{ visits }}",
-     "{% if failure %}{{ failure.kind }}{% endif %}", "{% if steps.last.failed == 'exit' %}x{% endif %}", "{{ inputs | tojson }}",
-     "{% if inputs.maybe and steps.work %}{{ steps.work.failed }}{% endif %}",
-     "{{ inputs.names[3] }}{{ inputs.maybe | length }}"],
-)  # fmt: skip
+def test_what_is_refused_starts_nothing(shop: Shop) -> None:
+    """A file that lint refuses, an input that is missing, unknown or of another type, an id that is there: exit 2."""
+    good = shop.flow('  - {id: a, run: "true"}\n', HEAD + "inputs: {n: integer, why: {type: string, default: x}}\n")
+    shop("run", good, "--id", "one", "--input", "n=3")
+    for words in ("--id one --input n=3", "", "--input n=x", "--input m=3", "--input n", "--input n=1 --workers 65",
+                  "--input n=1 --id A_b", f"--input n=1 --id {'x' * 30}"):  # fmt: skip
+        shop("run", good, *words.split(), exits=2)
+    bad = shop.file("bad.yaml", HEAD + "steps:\n  - {id: a, agent: codr, prompt: x}\n")
+    shop("run", bad, exits=2)
+    assert "bad.yaml:5:" in shop.said and "did you mean coder" in shop.said
+    assert [row["run"] for row in shop("list", "--all")] == ["one"]
+    shop("show", "two", exits=3)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-@given(st.data())
-def test_random_files_that_lint_passes(data: st.DataObject) -> None:
-    """Steps, rules and prompts put together at random: what has no error is walked without one."""
-    targets = st.sampled_from(["work", "last", "more", "succeeded", "failed", "needs_human"])
+def test_a_dry_run_says_who_what_and_how_much(shop: Shop) -> None:
+    """Agents, gates, commands, the most dispatches, and that nobody knows what it costs; nothing is begun."""
+    flow = shop.flow('  - {id: a, agent: coder, prompt: x, gates: ["make test"], retry: {gate: 1}}\n  - {id: b, run: "ls"}\n')
+    plan = shop("run", flow, "--dry-run")
+    assert plan["steps"][0]["who"] == ["alpha"] and plan["steps"][0]["gates"] == ["make test"]
+    assert plan["steps"][0]["cost"] == "unknown" and plan["steps"][1]["command"] == "ls" and plan["most_dispatches"] > 1
+    assert shop("list", "--all") == []
 
-    def rules() -> str:
-        lines = [f"      - {{when: \"{data.draw(RULES)}\", go: {data.draw(targets)}}}\n" for _ in range(data.draw(st.integers(0,
-        2)))]
-        return "    next:\n" + "".join(lines) + f"      - {{else: {data.draw(targets)}}}\n" if lines else ""
 
-    work, last = STEPS.split("  - id: last\n")
-    more = f'  - {{id: more, agent: coder, prompt: "{data.draw(PROMPTS)}"}}\n'
-    head = BASE.replace("steps:\n", "on_failure: more\nsteps:\n") if data.draw(st.booleans()) else BASE
-    text = head + work.replace("{{ inputs.goal }}", data.draw(PROMPTS)) + rules() + "  - id: last\n" + last + rules() + more
-    assume(not [one for one in linted(text) if one.level == "error"])
-    Walk(loaded(text), data).run()
+# -- people ------------------------------------------------------------------------------------------------------------
+
+ASKS = """
+  - id: agree
+    ask: go on?
+    choices: ["yes", "no"]
+    next: [{when: "output.choice == 'yes'", go: done}, {else: failed}]
+  - {id: done, run: "true"}
+"""
+
+
+def test_a_question_is_a_persons(shop: Shop) -> None:
+    """It waits; an agent's answer is refused, and so is a word that is no choice; the answer moves the run."""
+    shop("mbox", "agent", "add", "ann")
+    engine = shop.begun(shop.flow(ASKS), "--id", "q")
+    try:
+        until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: str(shop("list")), 20)
+        shop("answer", "q", "agree", "yes", exits=2, agent="ann")
+        shop("answer", "q", "agree", "perhaps", exits=2)
+        shop("answer", "q", "done", "yes", exits=3)
+        shop("resume", "q", exits=5)
+        shop("answer", "q", "agree", "yes")
+        assert engine.wait(20) == 0
+    finally:
+        shop.killed(engine)
+    assert [row["go"] for row in shop("explain", "q")] == ["done", "succeeded"]
+    shop("answer", "q", "agree", "yes", exits=1)
+
+
+def test_nobody_attends(shop: Shop) -> None:
+    """Without a default the run stops and needs a person; with one that is taken; the answer counts after `resume`."""
+    shop("run", shop.flow(ASKS), "--id", "stops", "--unattended", exits=11)
+    shop("resume", "stops", "--unattended", exits=11)
+    shop("answer", "stops", "agree", "no")
+    shop("resume", "stops", exits=10)
+    shop("run", shop.flow(ASKS.replace('"no"]', '"no"]\n    default: "yes"')), "--id", "takes", "--unattended")
+    assert shop("show", "takes")["steps"][0]["by"] == "default"
+
+
+def test_pause_and_go_on(shop: Shop) -> None:
+    """What is under way is finished, nothing more is started; a cancelled run ends its worker and cannot go on."""
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x}\n  - {id: b, agent: coder, prompt: y}\n")
+    slow = shop.file("s.yaml", "a: [{seconds: 1.5}]\nb: [{seconds: 60}]\n")
+    engine = shop.begun(flow, "--id", "p", "--scripted", slow)
+    until(lambda: shop.state("p") == "running", lambda: "", 20)
+    shop("pause", "p")
+    assert engine.wait(20) == 14
+    until(lambda: shop("task", "show", "p.a.1")["status"] == "done", lambda: "", 20)
+    engine = subprocess.Popen([str(BIN / "workflow"), "resume", "p", "--quiet"], cwd=shop.root, stdout=subprocess.DEVNULL)
+    until(lambda: shop.state("p") == "running", lambda: "", 20)
+    shop("cancel", "p", "--reason", "enough")
+    assert engine.wait(20) == 12
+    assert shop("task", "show", "p.b.1")["status"] == "cancelled"
+    shop("cancel", "p", exits=1)
+    assert shop("resume", "p", exits=12)["status"] == "cancelled"
+
+
+def test_what_a_person_tells_reaches_the_prompt(shop: Shop) -> None:
+    """Of a step that has not been: in its prompt; of no such step: exit 3."""
+    engine = shop.begun(shop.flow(ASKS + "  - {id: make, agent: coder, prompt: build}\n"), "--id", "t", "--workers", "0")
+    try:
+        until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 20)
+        shop("tell", "t", "make", "leave {{ inputs }} alone")
+        shop("tell", "t", "done", "x", exits=3)
+        shop("answer", "t", "agree", "yes")
+        until(lambda: shop.state("t") == "queued", lambda: "", 20)
+        assert shop("task", "show", "t.make.1")["description"] == "build\n\nFrom a person:\nleave {{ inputs }} alone"
+    finally:
+        shop.killed(engine)
+
+
+def test_a_person_does_the_task(shop: Shop) -> None:
+    """``--workers 0``: the list names it only when asked; a result of another shape is refused and changes nothing."""
+    flow = shop.flow("  - {id: make, agent: coder, prompt: build, output: {n: integer}, gates: [\"test -e made\"]}\n")
+    shop("mbox", "agent", "add", "ann")
+    engine = shop.begun(flow, "--id", "h", "--workers", "0")
+    try:
+        until((shop.root / ".tasks/h.make.1.json").is_file, lambda: "", 20)
+        assert shop("task", "list") == [] and "run:RUN" in shop.said
+        assert [row["task_id"] for row in shop("task", "list", "--label", "run:h")] == ["h.make.1"]
+        shop("task", "claim", "h.make.1", agent="ann")
+        shop("task", "done", "h.make.1", "--result", '{"n": "3"}', exits=2, agent="ann")
+        assert "output.n" in shop.said and shop("task", "show", "h.make.1")["status"] == "claimed"
+        assert shop("task", "done", "h.make.1", "--result", '{"n": 3}', agent="ann")["status"] == "review"
+        until(lambda: shop("task", "show", "h.make.1")["round"] == 2, lambda: "", 20)
+        assert "test -e made" in shop("mbox", "read", agent="ann")["body"]
+        (shop.root / "made").write_text("")
+        shop("task", "claim", "h.make.1", agent="ann")
+        shop("task", "done", "h.make.1", "--result", '{"n": 4}', agent="ann")
+        assert engine.wait(20) == 0
+    finally:
+        shop.killed(engine)
+    shown = shop("show", "h")["steps"][0]
+    assert (shown["output"], shown["rounds"], shown["by"]) == ({"n": 4}, 1, "ann")
+
+
+# -- kills -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_that_dies_harms_no_worker(shop: Shop) -> None:
+    """SIGKILL in the middle of an agent's turn: the worker finishes, `resume` keeps that, and nobody is asked twice."""
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x, output: {n: integer}}\n  - {id: b, agent: coder, prompt: y}\n")
+    script = shop.file("s.yaml", "a: [{seconds: 1, output: {n: 7}}]\nb: [{}]\n")
+    engine = shop.begun(flow, "--id", "k", "--scripted", script)
+    until(lambda: shop.state("k") == "running", lambda: "", 20)
+    shop.killed(engine)
+    until(lambda: shop("task", "show", "k.a.1")["status"] == "done", lambda: "", 20)
+    assert [row["status"] for row in shop("list")] == ["stalled"]
+    end = shop("resume", "k")
+    assert end["cost"]["dispatches"] == 2 and shop("show", "k")["steps"][0]["output"] == {"n": 7}
+    assert [row["attempts"] for row in shop("show", "k")["steps"]] == [1, 1]
+    assert shop("resume", "k") == end
+    assert shop("mbox", "doctor")["clean"]
+
+
+def test_a_worker_whose_supervisor_dies_is_replaced(shop: Shop) -> None:
+    """SIGKILL of `mbox run`: its program is ended, the task given back, and the next prompt says so."""
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x}\n")
+    script = shop.file("s.yaml", "a: [{seconds: 60, write: {half.txt: x}}, {}]\n")
+    engine = shop.begun(flow, "--id", "w", "--scripted", script)
+    try:
+        until(lambda: shop.state("w") == "running", lambda: "", 20)
+        beat = json.loads((shop.root / ".mailbox/heartbeat/w.coder").read_text())
+        os.kill(beat["pid"], signal.SIGKILL)
+        assert engine.wait(40) == 0
+        until(lambda: gone(beat["child"]), lambda: "the program lives", 10)
+    finally:
+        shop.killed(engine)
+    rows = shop("explain", "w", "a")[0]["attempts"]
+    assert [row.rpartition(" → ")[2] for row in rows] == ["killed", "done"]
+    assert "attempt 2; the one before was killed midway" in shop("task", "show", "w.a.1")["description"]
+
+
+@pytest.mark.parametrize(("answer", "end"), [("again", "2 succeeded"), ("done", "1 succeeded"), ("failed", "1 failed")])
+def test_a_command_that_was_killed_midway(answer: str, end: str, shop: Shop) -> None:
+    """Nobody knows whether it happened: the run stops, and a person's answer decides."""
+    flow = shop.flow("  - {id: a, run: 'echo x >>times; test -e go || sleep 60'}\n")
+    engine = shop.begun(flow, "--id", "u")
+    until((shop.root / "times").is_file, lambda: "", 20)
+    shop.killed(engine)
+    (shop.root / "go").write_text("")
+    shop("resume", "u", exits=11)
+    assert shop("show", "u")["waiting"][0]["choices"] == ["again", "done", "failed"]
+    shop("resume", "u", exits=11)
+    shop("answer", "u", "a", answer)
+    word = end.split()[1]
+    shop("resume", "u", exits=0 if word == "succeeded" else 10)
+    assert f"{len((shop.root / 'times').read_text().split())} {word}" == end
+
+
+def test_idempotent_and_probe(shop: Shop) -> None:
+    """A command that may run again does; one whose probe says that it had happened does not; what was left running is ended."""
+    steps = "  - {id: a, idempotent: true, run: 'echo $$ >>a; test -e go || sleep 60'}\n" \
+            "  - {id: b, probe: 'test -e b', run: 'echo $$ >>b; test -e went || sleep 60'}\n"  # fmt: skip
+    engine = shop.begun(shop.flow(steps), "--id", "i")
+    until((shop.root / "a").is_file, lambda: "", 20)
+    shop.killed(engine)
+    first = int((shop.root / "a").read_text())
+    (shop.root / "go").write_text("")
+    engine = subprocess.Popen([str(BIN / "workflow"), "resume", "i", "--quiet"], cwd=shop.root)
+    until((shop.root / "b").is_file, lambda: "", 20)
+    assert gone(first) and len((shop.root / "a").read_text().split()) == 2
+    shop.killed(engine)
+    shop("resume", "i")
+    assert len((shop.root / "b").read_text().split()) == 1
+
+
+def test_the_watchdog_goes_on_with_a_detached_run(shop: Shop) -> None:
+    """Its engine is killed, another takes over; a run that nobody here detached starts nothing."""
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x}\n  - {id: b, run: 'echo y >>b'}\n")
+    script = shop.file("s.yaml", "a: [{seconds: 3}]\n")
+    shop("mbox", "config", "set", "watchdog_scan", "1s")
+    shop("run", flow, "--id", "d", "--scripted", script, "--detach")
+    until(lambda: shop.state("d") == "running", lambda: "", 20)
+    engines = subprocess.run(["pgrep", "-f", "workflow resume d "], capture_output=True, text=True, check=True).stdout.split()
+    for pid in engines:
+        if os.readlink(f"/proc/{pid}/cwd") == "/":
+            os.kill(int(pid), signal.SIGKILL)
+    shop.run("workflow", "watch", "d", "--timeout", "60s", cwd=shop.root, check=True)
+    assert (shop.root / "b").read_text() == "y\n"
+    assert not shop("mbox", "trust", "--show").get("may_start")
+
+
+# -- limits, and what an agent writes ----------------------------------------------------------------------------------
+
+
+def test_a_limit_is_kept_and_raised(shop: Shop) -> None:
+    """The second dispatch cannot be paid: the run stops; the limit is only raised above what is spent."""
+    head = HEAD + "limits: {dispatches: 1}\n"
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x}\n  - {id: b, agent: coder, prompt: y}\n", head)
+    script = shop.file("s.yaml", "a: [{}]\nb: [{}]\n")
+    assert "dispatches: 1 of 1 spent" in shop("run", flow, "--id", "l", "--scripted", script, exits=13)["reason"]
+    for words in (["--limit", "dispatches=1"], ["--limit", "dollars=3"], ["--limit", "dispatches"]):
+        shop("resume", "l", *words, exits=2)
+    assert shop("resume", "l", "--limit", "dispatches=2")["cost"]["dispatches"] == 2
+
+
+def test_a_far_reset_pauses_who_is_unattended(shop: Shop) -> None:
+    """Nothing is started before the reset, and nothing is charged."""
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x}\n")
+    script = shop.file("s.yaml", "a: [{fail: rate_limited, reset: 2h}]\n")
+    end = shop("run", flow, "--id", "r", "--scripted", script, "--unattended", exits=14)
+    assert end["status"] == "paused" and "closed by its quota" in end["reason"]
+    assert shop("task", "show", "r.a.1").get("attempt_count", 0) == 0
+
+
+HOSTILE = "{{ inputs }} {% for x in y %} $(touch pwned) `touch pwned` \x1b]0;evil\x07 '; touch pwned #"
+
+
+def test_an_agents_text_is_data(shop: Shop) -> None:
+    """It is rendered once, runs in no shell, and comes through as it was; words outside the list and extra fields are refused."""
+    head = HEAD.replace("name", "description: x\nname")
+    flow = shop.flow(
+        "  - {id: a, agent: coder, prompt: x, output: {word: ok | bad, text: string}}\n"
+        "  - id: b\n    run: 'printf %s \"$TEXT\"'\n    env: {TEXT: '{{ steps.a.output.text }}'}\n    output: string\n"
+        "  - {id: c, agent: coder, prompt: 'Look at {{ steps.a.output.text }}'}\n", head)  # fmt: skip
+    answer = {"word": "ok", "text": HOSTILE}
+    script = shop.file("s.yaml", json.dumps({"a": [{"output": {**answer, "word": "great"}}, {"output": answer}], "c": [{}]}))
+    shop("run", flow, "--id", "x", "--scripted", script)
+    steps = shop("show", "x")["steps"]
+    assert steps[0]["attempts"] == 2 and steps[1]["output"] == HOSTILE
+    assert shop("task", "show", "x.c.1")["description"] == f"Look at {HOSTILE}"
+    assert not (shop.root / "pwned").exists()
+    assert "\x1b" not in shop.run("workflow", "show", "x", cwd=shop.root).stdout
+    extra = shop.file("s.yaml", json.dumps({"a": [{"output": {**answer, "more": 1}}]}))
+    shop("run", flow, "--id", "y", "--scripted", extra, exits=10)
+    assert shop("show", "y")["failure"]["kind"] == "invalid_output"
+
+
+def test_the_longest_is_told_of_in_time(shop: Shop) -> None:
+    """A step's time and the run's own end what takes longer; nothing of it is left running."""
+    flow = shop.flow("  - {id: a, run: 'echo $$ >pid; sleep 60', timeout: 1s}\n")
+    before = time.monotonic()
+    shop("run", flow, "--id", "t1", exits=10)
+    assert shop("show", "t1")["failure"]["kind"] == "timeout"
+    flow = shop.flow("  - {id: a, run: 'echo $$ >pid; sleep 60', idempotent: true}\n", HEAD + "limits: {time: 1s}\n")
+    shop("run", flow, "--id", "t2", exits=13)
+    assert time.monotonic() - before < 40 and gone(int((shop.root / "pid").read_text()))

@@ -84,7 +84,8 @@ class Engine:
                 if doc["status"] != "running":
                     if doc["status"] in runs.ENDED:
                         self.staff.retire(self.run)
-                    return doc
+                    self._not_started(doc)
+                    return runs.require(store, self.run)
                 self.due = store.host.mono() + LOOK
                 if not self.round(doc):
                     self._rest(watch, at)
@@ -170,7 +171,32 @@ class Engine:
         return act(run, workflow, step, seat)
 
     def _leave(self, run: Document, seat: Document, result: Result) -> bool:
-        return move(self.store, run, lambda made: made.leave(seat, result), operations.RUN_STEP)
+        """Leave a seat; a command that is entered by it starts with the same record, for it is run at once."""
+        last = list[Move]()
+
+        def change(made: Move) -> None:
+            made.starts = run["parent"] is None
+            last[:] = [made]
+            made.leave(seat, result)
+
+        did = move(self.store, run, change, operations.RUN_STEP)
+        at = (last[0].run["at"] or {}) if did and last else {}
+        if at.get("started"):
+            self.mine.add(f"{run['run']}.{runs.seat(at['step'], at['visit'])}")
+        return did
+
+    def _not_started(self, run: Document) -> None:
+        """A step whose command this engine was to run at once, and did not because the run stands: it has not started."""
+        at = run["at"] or {}
+        if not at.get("started") or f"{run['run']}.{runs.seat(at['step'], at['visit'])}" not in self.mine:
+            return
+
+        def change(made: Move) -> None:
+            if made.is_here(at["step"], at["visit"]):
+                made.run["at"] = {name: value for name, value in made.at.items() if name != "started"}
+                made.is_made = True
+
+        move(self.store, run, change, operations.RUN_STOP)
 
     # -- agents --------------------------------------------------------------------------------------------------
 

@@ -51,9 +51,11 @@ def open_seat(move: Move, step: Step, visit: int, number: int | None, item: Any)
 
 
 def _command(move: Move, step: Step, doc: Document) -> None:
-    """The engine runs it; nothing has to be remembered of a step that is alone."""
+    """The engine runs it; of a step that is alone only whether it has started has to be remembered."""
     if doc["item"] is not None:
         move.put(doc)
+    elif move.starts and step.kind == "run" and not step.idempotent:
+        move.run["at"] = {**move.at, "started": True}
 
 
 def _ask(move: Move, step: Step, doc: Document) -> None:
