@@ -52,9 +52,10 @@ def test_the_check_of_the_reference_can_fail(run: Run, tmp_path: Path) -> None:
     import shutil
     import sys
 
-    for part in ("scripts/docs", "docs/commands.md"):
+    for part in ("scripts/docs", "docs/commands.md", "docs/workflows.md"):
         (tmp_path / part).parent.mkdir(exist_ok=True)
         shutil.copy(CHECKOUT / part, tmp_path / part)
+    shutil.copytree(CHECKOUT / "workflows", tmp_path / "workflows")
     page = tmp_path / "docs/commands.md"
     right = page.read_text(encoding="utf-8")
     page.write_text(right.replace("#### `mbox send`", "#### `mbox post`"), encoding="utf-8")
@@ -62,6 +63,12 @@ def test_the_check_of_the_reference_can_fail(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 1 and "-#### `mbox post`" in done.stdout and "./scripts/docs" in done.stderr
     run(sys.executable, tmp_path / "scripts/docs", check=True)
     assert page.read_text(encoding="utf-8") == right
+    flow = tmp_path / "workflows/rescue.yaml"
+    text = flow.read_text(encoding="utf-8")
+    flow.write_text(text.replace("id: lost", "id: gone").replace("on_failure: lost", "on_failure: gone"), encoding="utf-8")
+    done = run(sys.executable, tmp_path / "scripts/docs", "--check")
+    assert done.returncode == 1 and '+  n3["gone' in done.stdout
+    assert "docs/workflows.md is not what the workflows say" in done.stderr
 
 
 def test_every_command_is_in_the_reference() -> None:

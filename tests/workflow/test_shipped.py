@@ -478,8 +478,8 @@ cd "$GH_FOLDER"
 echo "$1 $2" >>log
 case "$1 $2" in
     'issue view')
-        echo '{"number":'"$3"',"title":"Which line?","url":"https://x.org",'
-        echo '"body":"An error should name it. {{ 7 * 7 }} $(touch hurt)"}' ;;
+        body='An error should name it. {{ 7 * 7 }} $(touch hurt)'
+        echo '{"number":'"$3"',"title":"Which line?","body":"'"$body"'","url":"https://example.org/42"}' ;;
     'pr list') cat pulls 2>/dev/null || echo '[]' ;;
     'pr create')
         printf '%s\\n' "$@" >created
