@@ -43,10 +43,18 @@ BY_METAVAR = {
     "PATTERN...": ["src/**", "*.md", "new/*"], "PATH...": ["src/a.py", "docs/b.md"], "GLOB": ["src/**"],
     "REF": ["refs/mbox/audit", "refs/heads/main"], "WORD...": ["needle", "task"], "PATH": ["tmux.sock"],
     "ID|PATTERN...": ["lib/**", "src/a.py", "data/*.csv"], "D|SEQ|TIME": ["1h", "3"], "O": ["mail."], "WORD": ["true"],
+    "STEP": ["agree", "look"], "[STEP]": ["agree", "look"], "CHOICE": ["yes", "go"], "K=V": ["dispatches=9", "n=1"],
+    "TASK": ["t-one", "asks.agree.1"], "[FILE]": ["flow.yaml"],
     "[NAME|commands]": ["task", "commands"], "S,…": ["queued"], "VALUE": ["5s"], "SHELL": ["bash"],
 }  # fmt: skip
 
-HANDED = {"team up": ["team.yaml"], "task import": ["plan.json"]}
+HANDED = {
+    "team up": ["team.yaml"], "task import": ["plan.json"], "workflow run": ["flow.yaml"],
+    "workflow lint": ["flow.yaml", "asks.yaml"], "workflow graph": ["flow.yaml", "asks.yaml"],
+}  # fmt: skip
+
+OUTLIVES = {("workflow run", "--detach"), ("workflow resume", "--detach")}
+"""Options that start a process which outlives the call; tests/workflow/test_runs.py has them."""
 
 
 def commands(name: str = "mbox") -> Iterator[tuple[tuple[str, ...], Command]]:
@@ -70,7 +78,7 @@ def values(param: click.Parameter, words: Sequence[str]) -> list[str]:
     """What ``param`` of the command ``words`` may be given."""
     if isinstance(param.type, click.Choice):
         return [str(one) for one in param.type.choices]
-    if " ".join(words) in HANDED and param.metavar == "FILE":
+    if " ".join(words) in HANDED and param.metavar in ("FILE", "FILE...", "[FILE]"):
         return HANDED[" ".join(words)]
     metavar = param.metavar or (param.name or "").upper()
     if metavar in BY_METAVAR:
@@ -92,6 +100,8 @@ def call(words: tuple[str, ...], dice: random.Random, full: bool) -> dict[str, A
             if param.required or dice.random() < 0.7:
                 many = min(len(offered), dice.choice((1, 2))) if param.nargs == -1 else 1
                 arguments += dice.sample(offered, many)
+        elif (" ".join(words), param.opts[0]) in OUTLIVES:
+            continue
         elif param.expose_value and (param.required or param.name in ALWAYS or (full and dice.random() < 0.35)):
             options += [param.opts[0]] if param.is_flag else [param.opts[0], dice.choice(offered)]
     shared = [param.opts[-1] for param in command.params if isinstance(param, click.Option) and not param.expose_value]

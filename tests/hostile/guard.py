@@ -45,7 +45,7 @@ CHANGES = {
 }
 """Audit events of changes, and which of their arguments are the paths."""
 TAKEN = {"os.remove": 0, "os.rmdir": 0, "os.mkdir": 0, "os.symlink": 1}
-STATUSES = {*range(7), 126, 127, 130, 141}
+STATUSES = {*range(7), *range(10, 15), 126, 127, 130, 141}
 
 Job = dict[str, Any]
 

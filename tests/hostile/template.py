@@ -23,6 +23,20 @@ members:
 
 PLAN = {"tasks": [{"id": "one", "title": "One"}, {"id": "two", "title": "Two", "depends_on": ["one"]}]}
 
+FLOW = """\
+version: 1
+name: flow
+steps:
+  - {id: look, wait: 0.01s}
+"""
+
+ASKS = """\
+version: 1
+name: asks
+steps:
+  - {id: agree, ask: "go on?", choices: ["yes", "no"]}
+"""
+
 CONFIG = "heartbeat: 1s\nsend_rate: 0\n"
 
 SETUP = """\
@@ -59,7 +73,12 @@ mbox agent retire gone
 mbox search needle
 mbox audit commit
 task cancel t-five
+workflow run flow.yaml --id done --quiet
+workflow run asks.yaml --id asks --unattended --quiet
 """
+
+ENDS = {"asks": 11}
+"""Exit statuses of lines with that word in them, where it is not 0."""
 
 
 def load_all() -> None:
@@ -81,12 +100,15 @@ def build(world: World, judge: Callable[[World, dict[str, Any]], dict[str, Any]]
     (root / "team.yaml").write_text(TEAM)
     (root / "plan.json").write_text(json.dumps(PLAN))
     (root / "note.txt").write_text("a note\n")
+    (root / "flow.yaml").write_text(FLOW)
+    (root / "asks.yaml").write_text(ASKS)
     for words in (["init", "-q", "-b", "main", "--template="], ["add", "."], ["commit", "-q", "-m", "Begin"]):
         subprocess.run(["git", "-c", "user.name=v", "-c", "user.email=v@x", *words], cwd=root, check=True)
     subprocess.run(["git", "config", "user.name", "Vic"], cwd=root, check=True)
     for line in SETUP.splitlines():
         done = judge(world, {"words": line.split()})
-        assert done["status"] == 0 and not done["wrong"], (line, done)
+        wanted = next((status for word, status in ENDS.items() if word in line.split()), 0)
+        assert done["status"] == wanted and not done["wrong"], (line, done)
         if line == "mbox init":
             (root / ".mailbox/config.yaml").write_text(CONFIG)
     _call_together(root)
@@ -126,5 +148,6 @@ def names(template: Path) -> dict[str, list[str]]:
     found = {
         "agent": ".mailbox/agents/*.json", "message": ".mailbox/outbox/*/*.json", "team": ".mailbox/team/*.json",
         "reservation": ".mailbox/reservations/*.json", "task": ".tasks/*.json",
+        "run": ".mailbox/runs/*",
     }  # fmt: skip
     return {kind: sorted({path.stem for path in template.glob(pattern)}) for kind, pattern in found.items()}

@@ -97,7 +97,7 @@ def test_every_command_over_every_entry(share: int, folders: list[Path], pytestc
 
 def test_the_plan_has_every_command_and_entry() -> None:
     """The fast run, too, leaves no command and no entry out; a new command is in it by being in the tree."""
-    calls.know({kind: ["x"] for kind in ("agent", "message", "reservation", "task", "team")})
+    calls.know({kind: ["x"] for kind in ("agent", "message", "reservation", "run", "task", "team")})
     jobs = [job for share in range(SHARES) for job in planned(share, 1)]
     assert {job["entry"] for job in jobs} == set(corpus.ENTRIES)
     drawn = {words for at, entry in enumerate(corpus.ENTRIES) for words in words_of(entry, at, 1)}

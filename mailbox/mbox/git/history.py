@@ -19,11 +19,11 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mbox.errors import Refused, StoreError
+from mbox.errors import Refused
 from mbox.format import places
 from mbox.system.disk import LARGEST, read_bytes
 
-from .plumbing import Git
+from .plumbing import Git, persons_own
 
 if TYPE_CHECKING:
     from mbox.format.patterns import Pattern
@@ -201,19 +201,7 @@ def start_branch(folder: str, name: str) -> None:
 
 def push(folder: str, name: str, remote: str = "origin") -> None:
     """Have ``remote`` hold branch ``name`` as it is here, by the person's own git; `StoreError` with its last word."""
-    import subprocess
-
-    git = tree(folder)
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("MBOX_")}
-    environ |= {"GIT_TERMINAL_PROMPT": "0"}
-    line = ["git", "-C", git.top, "push", "--quiet", "--", remote, f"refs/heads/{name}:refs/heads/{name}"]
-    try:
-        done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=PUSHING, check=False)
-    except subprocess.TimeoutExpired:
-        raise StoreError(f"git push {remote} {name}: no answer within {PUSHING:.0f} s") from None
-    if done.returncode:
-        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise StoreError(f"git push {remote} {name}: {words[-1] if words else f'exit {done.returncode}'}")
+    persons_own(tree(folder).top, PUSHING, "push", "--quiet", "--", remote, f"refs/heads/{name}:refs/heads/{name}")
 
 
 def matcher(patterns: Sequence[Pattern]) -> Callable[[str], bool]:

@@ -224,6 +224,29 @@ class Git:
             raise failed(words[0], err, self.folder)
 
 
+# -- the person's own ------------------------------------------------------------------------------------------------
+
+
+def persons_own(folder: str, limit: float, *words: str) -> None:
+    """Run the person's own git in ``folder``, with their settings, hooks, transports and credentials: they named the effect.
+
+    `StoreError` with its last word where it fails, or takes longer than ``limit`` seconds.
+    """
+    import subprocess
+
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("MBOX_")}
+    environ["GIT_TERMINAL_PROMPT"] = "0"
+    line = ["git", "-C", folder, *words]
+    try:
+        done = subprocess.run(line, env=environ, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit, check=False)
+    except FileNotFoundError:
+        raise Refused(f"git is not installed: {' '.join(words[:1])} needs it") from None
+    except subprocess.TimeoutExpired:
+        raise StoreError(f"git {words[0]}: no answer within {limit:.0f} s") from None
+    if done.returncode:
+        raise failed(words[0], done.stderr, folder)
+
+
 # -- starting it -----------------------------------------------------------------------------------------------------
 
 
