@@ -64,3 +64,13 @@ def test_a_called_run_is_not_resumed_past_its_question(office: Make) -> None:
     assert made.resume()["status"] == "needs_human"  # the third visit is asked for as well
     control.answer(made.theirs, TESS, f"{RUN}.inner.1", "spin", "go")
     assert made.resume()["status"] == "succeeded"
+
+
+def test_what_a_person_says_is_done_has_ended_with_0(office: Make) -> None:
+    """A rule that looks at ``exit`` takes the word of a person for a command that is done: it is not null then."""
+    rules = "next: [{when: exit == 0, go: succeeded}, {else: failed}]"
+    made = office(flow=f"steps: [{{id: note, run: 'echo x >>../noted', {rules}}}]")
+    killed(made, "after run")
+    assert made.resume()["status"] == "needs_human"
+    control.answer(made.theirs, TESS, RUN, "note", "done")
+    assert made.resume()["status"] == "succeeded"
