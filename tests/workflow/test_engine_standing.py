@@ -74,3 +74,63 @@ def test_what_a_person_says_is_done_has_ended_with_0(office: Make) -> None:
     assert made.resume()["status"] == "needs_human"
     control.answer(made.theirs, TESS, RUN, "note", "done")
     assert made.resume()["status"] == "succeeded"
+
+
+# -- limits: nothing is dispatched that cannot be paid, and what could not be is made when it can -------------------------
+
+
+DO = "{id: do, agent: coder, prompt: x}"
+CODER = "roles: {coder: {phase: implement}}\n"
+
+
+def stood(office: Office, status: str, dispatches: int) -> None:
+    """The run stands so, and so many programs were run, each once."""
+    doc = office.run
+    assert (doc["status"], doc["spent"]["dispatches"], len(set(office.played))) == (status, dispatches, len(office.played))
+    assert len(office.played) == dispatches
+
+
+def test_a_quota_that_never_opens_comes_to_the_limit(office: Make) -> None:
+    """Every attempt is refused by the quota: it is tried after each reset, and not for ever."""
+    made = office("do: [{fail: rate_limited, reset: 10m}]", flow=f"{CODER}limits: {{dispatches: 3}}\nsteps: [{DO}]")
+    made.begin()
+    made.drive()
+    stood(made, "exceeded", 3)
+    made.resume(dispatches="5")
+    stood(made, "exceeded", 5)
+
+
+@pytest.mark.parametrize(("kind", "first"), [
+    ("gate", "{write: {red: x}, usage: {tokens: 7}}"), ("transport", "{fail: transport}"), ("killed", "{fail: killed}"),
+    ("invalid_output", "{output: {n: x}, usage: {tokens: 7}}"),
+])  # fmt: skip
+def test_an_attempt_that_could_not_be_paid_is_made_once_it_can(office: Make, kind: str, first: str) -> None:
+    """The limit was reached with a try left: after ``--limit`` that is made, and what the one before cost not counted twice."""
+    more = "retry: {killed: 1, transport: 1}, gates: ['test ! -e red || test -e green'], output: {n: integer}"
+    second = "{write: {green: x}, output: {n: 1}}"
+    first = first.replace("write: {red: x}", "write: {red: x}, output: {n: 1}")
+    made = office(f"do: [{first}, {second}]", flow=f"{CODER}limits: {{dispatches: 1}}\nsteps: [{DO[:-1]}, {more}}}]")
+    made.begin()
+    made.drive()
+    stood(made, "exceeded", 1)
+    spent = made.run["spent"]
+    made.resume(dispatches="2")
+    stood(made, "succeeded", 2)
+    (seat,) = made.seats()
+    assert [row["ended"] for row in seat["attempts"]] == [kind, "done"]
+    assert made.run["spent"]["tokens"] == spent["tokens"] and made.run["spent"]["unknown"] == spent["unknown"] + 1
+    assert seat["rounds"] == (kind == "gate")
+    assert "This is attempt 2" in made.task("w1.do.1")["description"]
+
+
+def test_items_are_dispatched_within_the_limit(office: Make) -> None:
+    """A step with more items than can be paid: those that can are done, and the others when the limit is raised."""
+    each = "{id: do, each: '[1, 2, 3, 4]', parallel: 3, agent: coder, prompt: x, reserve: [src/**]}"
+    made = office("do: [{text: done}]", flow=f"{CODER}limits: {{dispatches: 2}}\nsteps: [{each}]")
+    made.begin()
+    made.drive()
+    stood(made, "exceeded", 2)
+    made.resume(dispatches="3")
+    stood(made, "exceeded", 3)
+    made.resume(dispatches="4")
+    stood(made, "succeeded", 4)

@@ -18,7 +18,7 @@ from mbox.store.transaction import Actor, Transaction
 from mbox.store.waiting import Watch, journal_paths, until
 from mbox.system.clock import inf
 
-from . import attempts, beginning, budget, commands, control, deeds, runs, staffing, verdicts
+from . import attempts, beginning, budget, commands, control, deeds, items, runs, staffing, verdicts
 from .moves import actor, move
 from .standing import Move, Result, blank
 
@@ -63,7 +63,7 @@ class Engine:
         self.due = inf
         self.answers: Scenario | None = None
         self.mine: set[str] = set()
-        """Commands and gates that this engine began, by key."""
+        """Commands that this engine began, by key."""
 
     def drive(self) -> Document:
         """Go on until the run has ended or stands still; its document."""
@@ -114,6 +114,8 @@ class Engine:
         if at.get("state") == "pending":
             beginning.prepared(self.store, run)
             return move(self.store, run, Move.enter_pending, operations.RUN_STEP)
+        if at.get("short"):
+            return move(self.store, run, items.go_on, operations.RUN_STEP)
         if at.get("state") == "asked":
             return self._ask_person(run, at["step"], at["question"])
         step = workflow.steps[at["step"]]
@@ -323,11 +325,7 @@ class Engine:
         return False
 
     def _judge(self, run: Document, workflow: Workflow, seat: Document, task: Document) -> bool:
-        site = self._site(run, workflow, seat)
-        if site.key not in self.mine:
-            commands.end_left_over(self.store, site.key)  # gates of an engine that was killed
-            self.mine.add(site.key)
-        rows = deeds.gates(site)
+        rows = deeds.gates(self._site(run, workflow, seat))
         if rows is None:
             return True
 
