@@ -134,3 +134,31 @@ def test_items_are_dispatched_within_the_limit(office: Make) -> None:
     stood(made, "exceeded", 3)
     made.resume(dispatches="4")
     stood(made, "succeeded", 4)
+
+
+# -- workers --------------------------------------------------------------------------------------------------------------
+
+
+def workers(office: Office) -> list[str]:
+    """The run's workers that are not retired."""
+    return [name for name, is_retired in office.end()["agents"] if name.startswith(f"{RUN}.") and not is_retired]
+
+
+def test_workers_of_called_runs_are_retired(office: Make) -> None:
+    """A run is cancelled while one that it called is at work: that one's workers go too."""
+    made = office("aid: [{fail: rate_limited, reset: 2h}]", outer="steps: [{id: inner, call: inner.yaml}]",
+                  inner="roles: {helper: {phase: implement}}\nsteps: [{id: aid, agent: helper, prompt: x}]")  # fmt: skip
+    made.begin(unattended=True)
+    assert made.drive()["status"] == "paused" and workers(made) == ["w1.inner.1.helper"]
+    control.cancel(made.theirs, TESS, RUN, "")
+    made.drive()
+    assert workers(made) == []
+
+
+def test_workers_are_retired_by_who_resumes_an_ended_run(office: Make) -> None:
+    """The engine was killed after the last record, before its workers were retired: ``resume`` of the ended run does that."""
+    made = office("do: [{text: done}]", flow=f"{CODER}steps: [{DO}]")
+    killed(made, f"before agent.retire {RUN}.coder")
+    assert made.run["status"] == "succeeded" and workers(made) == ["w1.coder"]
+    control.resume(made.theirs, TESS, RUN)
+    assert workers(made) == []

@@ -15,7 +15,7 @@ from mbox.format.documents import Document
 from mbox.store.transaction import Actor
 from mbox.tasks import lifecycle, orders
 
-from . import budget, runs
+from . import budget, runs, staffing
 from .moves import move
 from .standing import Move, Result
 
@@ -46,6 +46,8 @@ def resume(store: Store, by: Actor, run: str, limits: Mapping[str, str] | None =
     """
     doc = runs.require(store, run)
     if doc["status"] in runs.ENDED:
+        if not by.dry_run:
+            staffing.retire(store, runs.root_of(doc))  # which an engine that was killed then had not done
         return doc
     if doc["parent"]:
         raise Usage(f"{run} was called by {doc['parent']['run']}: resume that")

@@ -83,7 +83,7 @@ class Engine:
                 self.seen(doc)
                 if doc["status"] != "running":
                     if doc["status"] in runs.ENDED:
-                        self.staff.retire(self.run)
+                        staffing.retire(store, self.run)
                     self._not_started(doc)
                     return runs.require(store, self.run)
                 self.due = store.host.mono() + LOOK
@@ -424,7 +424,7 @@ class Engine:
         if child["status"] == "running":
             return self.round(child)
         if child["status"] in runs.ENDED:
-            self.staff.retire(child["run"])
+            staffing.retire(self.store, child["run"])
             if child["status"] == "succeeded":
                 return self._leave(run, seat, Result(child["output"]))
             return self._leave(run, seat, Result(failed="call", detail=f"{child['run']} {child['status']}: {child['reason']}"))
