@@ -11,6 +11,7 @@ from enginekit import RUN, TESS, Office
 from kit import Killed
 from mbox.engine import control
 from mbox.errors import Refused
+from mbox.report import runs as told
 
 Make = Callable[..., Office]
 
@@ -162,3 +163,14 @@ def test_workers_are_retired_by_who_resumes_an_ended_run(office: Make) -> None:
     assert made.run["status"] == "succeeded" and workers(made) == ["w1.coder"]
     control.resume(made.theirs, TESS, RUN)
     assert workers(made) == []
+
+
+def test_steps_of_one_record_keep_their_order(office: Make) -> None:
+    """Steps that are passed in one record have one time: what is told, and `replay`, has the order of the visits."""
+    mails = ", ".join(f"{{id: {name}, send: ann, subject: s, body: '{{{{ visits }}}}'}}" for name in ("z", "m", "a"))
+    made = office(flow=f"steps: [{mails}, {{id: b, run: 'true', next: [{{when: 'visits < 2', go: m}}, {{else: succeeded}}]}}]"
+                       "\nlimits: {dispatches: 1}")  # fmt: skip
+    made.begin()
+    assert made.drive()["status"] == "succeeded"
+    assert [row["step"] for row in told.path(made.theirs, RUN)] == [*"zmabmab"]
+    assert all(row["ok"] for row in told.replayed(made.theirs, RUN))

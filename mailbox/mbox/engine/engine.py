@@ -130,7 +130,7 @@ class Engine:
     def _alone(self, run: Document, step: Step, at: dict[str, Any]) -> Document:
         from mbox.system.clock import stamp
 
-        return blank(run["run"], step, at["visit"], stamp(at["since"]))
+        return blank(run, step, at["visit"], stamp(at["since"]))
 
     def _stands(self, run: str) -> bool:
         doc = self.store.read(places.run(run))

@@ -28,7 +28,7 @@ def opened(move: Move, step: Step, visit: int) -> None:
     """Open the visit of a step with items, and its first ones."""
     from mbox.workflow import expressions
 
-    doc = blank(move.run["run"], step, visit, move.tx.now)
+    doc = blank(move.run, step, visit, move.tx.now)
     assert step.each is not None
     try:
         found = expressions.evaluate(step.each.items, move.names(visits=visit), move.facts.exists)
