@@ -11,7 +11,9 @@ from enginekit import RUN, TESS, Office
 from kit import Killed
 from mbox.engine import control
 from mbox.errors import Refused
+from mbox.hosts import command
 from mbox.report import runs as told
+from mbox.workflow.parts import KINDS_OF_FAILURE
 
 Make = Callable[..., Office]
 
@@ -174,3 +176,26 @@ def test_steps_of_one_record_keep_their_order(office: Make) -> None:
     assert made.drive()["status"] == "succeeded"
     assert [row["step"] for row in told.path(made.theirs, RUN)] == [*"zmabmab"]
     assert all(row["ok"] for row in told.replayed(made.theirs, RUN))
+
+
+# -- attempts -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_FAILURE)
+def test_a_program_that_says_it_failed_has_not_answered(office: Make, kind: str) -> None:
+    """Whatever kind of the page's list a program, or a scenario, says: the step has failed as that, and is never done."""
+    reset = ", reset: 3d" if kind == "rate_limited" else ""
+    made = office(f"do: [{{fail: {kind}{reset}}}]", flow=f"{CODER}limits: {{dispatches: 9}}\nsteps: [{DO}]")
+    made.begin(unattended=True)
+    doc = made.drive()
+    (seat,) = made.seats()
+    assert seat["attempts"][0]["ended"] == kind
+    if kind != "rate_limited":
+        assert (doc["status"], seat["failed"]) == ("failed", kind)
+
+
+def test_a_failure_of_no_known_kind_is_one_of_transport() -> None:
+    """What is written to ``$MBOX_FAILURE`` says that there is no answer, also where it is none of the kinds, or no JSON."""
+    for said in (b'{"kind": "tired"}', b"{}", b"no json", b'["gate"]'):
+        assert command.outcome(0, False, {"failure": said}, False, False, 0.0)["kind"] == "transport", said
+    assert command.outcome(0, False, {"failure": b""}, False, False, 0.0)["kind"] == "done"
