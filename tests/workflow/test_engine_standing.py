@@ -199,3 +199,15 @@ def test_a_failure_of_no_known_kind_is_one_of_transport() -> None:
     for said in (b'{"kind": "tired"}', b"{}", b"no json", b'["gate"]'):
         assert command.outcome(0, False, {"failure": said}, False, False, 0.0)["kind"] == "transport", said
     assert command.outcome(0, False, {"failure": b""}, False, False, 0.0)["kind"] == "done"
+
+
+def test_who_did_an_attempt_is_told_of_each(office: Make) -> None:
+    """An attempt that was handed back, or sent back by a gate, was somebody's too."""
+    more = "gates: ['test -e green']"
+    made = office("do: [{fail: transport}, {text: red}, {write: {green: x}}]", flow=f"{CODER}steps: [{DO[:-1]}, {more}}}]")
+    made.begin()
+    assert made.drive()["status"] == "succeeded"
+    (seat,) = made.seats()
+    assert [(row["ended"], row["by"]) for row in seat["attempts"]] == [
+        ("transport", "w1.coder"), ("gate", "w1.coder"), ("done", "w1.coder"),
+    ]  # fmt: skip

@@ -195,7 +195,7 @@ def _ended(move: Move, doc: Document, task: Document, kind: str, detail: str) ->
     outcome: dict[str, Any] = (task.get("order") or {}).get("outcome") or {}
     usage = {name: outcome.get(name) for name in ("cost_usd", "tokens") if outcome.get(name) is not None}
     rows = [dict(row) for row in doc["attempts"]]
-    rows[-1] |= {"ended": kind, "detail": detail[:600], "by": task["owner"], **usage}
+    rows[-1] |= {"ended": kind, "detail": detail[:600], "by": task["owner"] or outcome.get("by"), **usage}
     if outcome.get("seconds") is not None:
         rows[-1]["seconds"] = outcome["seconds"]
     if kind != "rate_limited":
@@ -305,6 +305,7 @@ def gated(move: Move, doc: Document, task: Document, gates: list[dict[str, Any]]
         move.leave(doc, Result(failed="gate", detail=reason, more={**_paid(doc), "gates": gates, "by": owner}))
         return
     _note_family(move, doc["state"]["role"], doc, task)
+    task["order"] = {**task["order"], "outcome": {**(task["order"].get("outcome") or {}), "by": owner}}
     lifecycle.back_to_queue(move.tx, task, keep=True, round=task["round"] + 1, reason=reason[:400])
     again(move, {**doc, "gates": gates}, task, "gate", f"{reason}\n{red['tail']}")
 
