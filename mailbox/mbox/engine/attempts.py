@@ -138,14 +138,12 @@ def _spend(move: Move, doc: Document) -> list[int]:
 # -- how an attempt ended ------------------------------------------------------------------------------------------------
 
 
-def again(move: Move, doc: Document, task: Document, kind: str, detail: str, is_round: bool = False) -> None:
+def again(move: Move, doc: Document, task: Document, kind: str, detail: str) -> None:
     """Try once more: who, and what the next prompt says of the one before.  Stops the run where that cannot be paid."""
     step = move.workflow.steps[doc["step"]]
     role = move.role_of(step, doc["value"])
     doc = _ended(move, doc, task, kind, detail)
-    if why := budget.refusal(move.limits, move.root["spent"] or {}, {"dispatches": 1}):
-        move.put({**doc, "state": {**doc["state"], "unpaid": kind}})
-        move.stop("exceeded", f"{runs.seat_of(doc)}: {why}")
+    if _is_unpaid(move, doc, task, kind, detail):
         return
     decision = decide(move, step, role, doc["visit"])
     if not decision.host and not decision.until and not is_by_others(move):
@@ -154,7 +152,7 @@ def again(move: Move, doc: Document, task: Document, kind: str, detail: str, is_
     attempt = doc["attempts"][-1]["n"] + 1
     doc["attempts"] = [*doc["attempts"], _row(attempt, decision)]
     doc["state"] = {**doc["state"], "deaths": task["attempt_count"]}
-    if is_round:
+    if kind == "gate":
         doc["rounds"] += 1
     order = {**task["order"], "attempt": attempt, "nth": _spend(move, doc), **_asked(doc["attempts"][-1])}
     order.pop("outcome", None)
@@ -163,6 +161,19 @@ def again(move: Move, doc: Document, task: Document, kind: str, detail: str, is_
     move.put(doc)
     move.is_made = True
     move.why.append(f"{runs.seat_of(doc)}: {kind}, tried again by {decision.host or decision.why}")
+
+
+def _is_unpaid(move: Move, doc: Document, task: Document, kind: str, detail: str) -> bool:
+    """Whether one dispatch more cannot be paid: then the run stops, the task is held, and it is tried again when it can."""
+    why = budget.refusal(move.limits, move.root["spent"] or {}, {"dispatches": 1})
+    if not why:
+        return False
+    outcome = {**(task["order"].get("outcome") or {}), "kind": kind, "detail": detail}
+    task.update(order={**task["order"], "outcome": outcome}, hold=orders.HOLD)
+    move.put_task(task)
+    move.put(doc)
+    move.stop("exceeded", f"{runs.seat_of(doc)}: {why}")
+    return True
 
 
 def _said(move: Move, attempt: int, kind: str, detail: str) -> str:
@@ -178,15 +189,16 @@ def _said(move: Move, attempt: int, kind: str, detail: str) -> str:
 
 
 def _ended(move: Move, doc: Document, task: Document, kind: str, detail: str) -> Document:
-    """The seat with the last attempt's end noted, and what that cost counted."""
+    """The seat with the last attempt's end noted, and what that cost counted: once, if that was noted before it could be paid."""
+    if "ended" in doc["attempts"][-1]:
+        return {**doc, "state": dict(doc["state"] or {})}
     outcome: dict[str, Any] = (task.get("order") or {}).get("outcome") or {}
     usage = {name: outcome.get(name) for name in ("cost_usd", "tokens") if outcome.get(name) is not None}
     rows = [dict(row) for row in doc["attempts"]]
-    is_counted = "ended" in rows[-1]  # it was, when the run stopped because another could not be paid
-    rows[-1] |= {"ended": kind, "detail": detail[:600], "by": task["owner"], **usage}
+    rows[-1] |= {"ended": kind, "detail": detail[:600], "by": task["owner"] or outcome.get("by"), **usage}
     if outcome.get("seconds") is not None:
         rows[-1]["seconds"] = outcome["seconds"]
-    if kind != "rate_limited" and not is_counted:
+    if kind != "rate_limited":
         worker = move.ladders.hosts.get(rows[-1].get("host") or "")
         spent = {**budget.BLANK, **(move.root["spent"] or {})}
         move.root["spent"] = budget.settled(spent, usage, worker.assume_usd if worker else None)
@@ -212,6 +224,8 @@ def closed(move: Move, doc: Document, task: Document, detail: str, reset: float)
     doc = _ended(move, doc, task, "rate_limited", detail)
     host = doc["attempts"][-1]["host"] or ""
     move.shared["closed"] = {**move.shared.get("closed", {}), host: reset}
+    if _is_unpaid(move, doc, task, "rate_limited", detail):
+        return
     reassign(move, step, doc, task)
     move.why.append(f"{runs.seat_of(doc)}: {host} is closed by its quota")
 
@@ -291,8 +305,9 @@ def gated(move: Move, doc: Document, task: Document, gates: list[dict[str, Any]]
         move.leave(doc, Result(failed="gate", detail=reason, more={**_paid(doc), "gates": gates, "by": owner}))
         return
     _note_family(move, doc["state"]["role"], doc, task)
+    task["order"] = {**task["order"], "outcome": {**(task["order"].get("outcome") or {}), "by": owner}}
     lifecycle.back_to_queue(move.tx, task, keep=True, round=task["round"] + 1, reason=reason[:400])
-    again(move, {**doc, "gates": gates}, task, "gate", f"{reason}\n{red['tail']}", is_round=True)
+    again(move, {**doc, "gates": gates}, task, "gate", f"{reason}\n{red['tail']}")
 
 
 def failed(move: Move, doc: Document, task: Document | None, kind: str, detail: str) -> None:

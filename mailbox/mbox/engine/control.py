@@ -15,7 +15,7 @@ from mbox.format.documents import Document
 from mbox.store.transaction import Actor
 from mbox.tasks import lifecycle, orders
 
-from . import budget, runs
+from . import budget, runs, staffing
 from .moves import move
 from .standing import Move, Result
 
@@ -46,42 +46,47 @@ def resume(store: Store, by: Actor, run: str, limits: Mapping[str, str] | None =
     """
     doc = runs.require(store, run)
     if doc["status"] in runs.ENDED:
+        if not by.dry_run:
+            staffing.retire(store, runs.root_of(doc))  # which an engine that was killed then had not done
         return doc
     if doc["parent"]:
         raise Usage(f"{run} was called by {doc['parent']['run']}: resume that")
+
+    _revive(store, by, doc["run"])
 
     def change(made: Move) -> None:
         settings = made.run["settings"]
         more = budget.raised(made.limits, made.root["spent"] or {}, limits or {})
         wanted = {"limits": more, "detached": detached, "unattended": unattended}
         fresh = {**settings, **{name: value for name, value in wanted.items() if value is not None}}
-        question = made.at.get("question")
-        if made.run["status"] == "needs_human" and question and "answer" not in made.at:
-            choices = " | ".join(question["choices"])
-            raise Refused(f"{run}: {question['text']} First: workflow answer {run} {made.at['step']} {choices}")
-        if fresh == settings and made.run["status"] == "running":
-            return
-        made.run["settings"] = fresh
-        if made.run["status"] != "running":
-            made.run.update(status="running", reason="")
-            made.run["at"] = {**made.at, "since": made.tx.wall}
-            _take_answer(made)
-        _revive(made)
-        made.is_made = True
+        _go_on(made)
+        if fresh != settings:
+            made.run["settings"] = fresh
+            made.is_made = True
 
     move(store, doc, change, operations.RUN_RESUME, by)
     return runs.require(store, run)
 
 
-def _revive(made: Move) -> None:
-    """Runs that this one called, and that stand for the same budget, go on too."""
-    for ident in runs.known(made.tx.store):
-        if ident == made.run["run"]:
-            continue
-        child = made.tx.glance(places.run(ident))
-        if child and child["parent"] and runs.root_of(child) == made.run["run"] and child["status"] in ("paused", "exceeded"):
-            child.update(status="running", reason="")
-            made.tx.put(child, places.run(ident))
+def _revive(store: Store, by: Actor, root: str) -> None:
+    """Runs of the same budget that stand, however deep they were called, go on too, and before who called them."""
+    for ident in runs.known(store):
+        child = store.glance(places.run(ident))
+        if child and child["parent"] and runs.root_of(child) == root and child["status"] in runs.STOPPED:
+            move(store, child, _go_on, operations.RUN_RESUME, by)
+
+
+def _go_on(made: Move) -> None:
+    """The run goes on at the step where it stands; `Refused` where a question has to be answered first."""
+    question = made.at.get("question")
+    if made.run["status"] == "needs_human" and question and "answer" not in made.at:
+        run, choices = made.run["run"], " | ".join(question["choices"])
+        raise Refused(f"{run}: {question['text']} First: workflow answer {run} {made.at['step']} {choices}")
+    if made.run["status"] in runs.STOPPED:
+        made.run.update(status="running", reason="")
+        made.run["at"] = {**made.at, "since": made.tx.wall}
+        _take_answer(made)
+        made.is_made = True
 
 
 def _take_answer(made: Move) -> None:
@@ -212,7 +217,7 @@ def _answer_seat(made: Move, name: str, given: dict[str, Any]) -> None:
         state.pop("started", None)
     made.put({**seat, "state": state})
     if made.run["status"] == "needs_human":
-        made.run["reason"] = f"answered {given['choice']}: workflow resume {made.run['run']}"
+        made.run["reason"] = f"answered {given['choice']}: workflow resume {runs.root_of(made.run)}"
     made.is_made = True
 
 

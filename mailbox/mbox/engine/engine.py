@@ -18,7 +18,7 @@ from mbox.store.transaction import Actor, Transaction
 from mbox.store.waiting import Watch, journal_paths, until
 from mbox.system.clock import inf
 
-from . import attempts, beginning, budget, commands, control, deeds, runs, staffing, verdicts
+from . import attempts, beginning, budget, commands, control, deeds, items, runs, staffing, verdicts
 from .moves import actor, move
 from .standing import Move, Result, blank
 
@@ -63,7 +63,7 @@ class Engine:
         self.due = inf
         self.answers: Scenario | None = None
         self.mine: set[str] = set()
-        """Commands and gates that this engine began, by key."""
+        """Commands that this engine began, by key."""
 
     def drive(self) -> Document:
         """Go on until the run has ended or stands still; its document."""
@@ -83,7 +83,7 @@ class Engine:
                 self.seen(doc)
                 if doc["status"] != "running":
                     if doc["status"] in runs.ENDED:
-                        self.staff.retire(self.run)
+                        staffing.retire(store, self.run)
                     self._not_started(doc)
                     return runs.require(store, self.run)
                 self.due = store.host.mono() + LOOK
@@ -114,6 +114,8 @@ class Engine:
         if at.get("state") == "pending":
             beginning.prepared(self.store, run)
             return move(self.store, run, Move.enter_pending, operations.RUN_STEP)
+        if at.get("short"):
+            return move(self.store, run, items.go_on, operations.RUN_STEP)
         if at.get("state") == "asked":
             return self._ask_person(run, at["step"], at["question"])
         step = workflow.steps[at["step"]]
@@ -128,7 +130,7 @@ class Engine:
     def _alone(self, run: Document, step: Step, at: dict[str, Any]) -> Document:
         from mbox.system.clock import stamp
 
-        return blank(run["run"], step, at["visit"], stamp(at["since"]))
+        return blank(run, step, at["visit"], stamp(at["since"]))
 
     def _stands(self, run: str) -> bool:
         doc = self.store.read(places.run(run))
@@ -323,11 +325,7 @@ class Engine:
         return False
 
     def _judge(self, run: Document, workflow: Workflow, seat: Document, task: Document) -> bool:
-        site = self._site(run, workflow, seat)
-        if site.key not in self.mine:
-            commands.end_left_over(self.store, site.key)  # gates of an engine that was killed
-            self.mine.add(site.key)
-        rows = deeds.gates(site)
+        rows = deeds.gates(self._site(run, workflow, seat))
         if rows is None:
             return True
 
@@ -360,7 +358,8 @@ class Engine:
         given = (seat["state"] or {}).get("answer")
         if given and given["choice"] in ("done", "failed"):
             how = f"{given['by']} says so"
-            return self._leave(run, seat, Result(detail=how) if given["choice"] == "done" else Result(failed="exit", detail=how))
+            is_done = given["choice"] == "done"
+            return self._leave(run, seat, Result(detail=how, exit=0) if is_done else Result(failed="exit", detail=how))
         is_begun = bool(state.get("started")) and key not in self.mine and not (given and given["choice"] == "again")
         if not step.idempotent and not is_begun and key not in self.mine:
             self._begin_command(run, seat)
@@ -425,7 +424,7 @@ class Engine:
         if child["status"] == "running":
             return self.round(child)
         if child["status"] in runs.ENDED:
-            self.staff.retire(child["run"])
+            staffing.retire(self.store, child["run"])
             if child["status"] == "succeeded":
                 return self._leave(run, seat, Result(child["output"]))
             return self._leave(run, seat, Result(failed="call", detail=f"{child['run']} {child['status']}: {child['reason']}"))

@@ -42,7 +42,7 @@ def opened(move: Move, step: Step, visit: int) -> None:
 
 def open_seat(move: Move, step: Step, visit: int, number: int | None, item: Any) -> None:
     """Open one seat; ``number`` and ``item`` where it is one of several."""
-    doc = blank(move.run["run"], step, visit, move.tx.now, number)
+    doc = blank(move.run, step, visit, move.tx.now, number)
     doc["value"] = item
     try:
         _KINDS[step.kind](move, step, doc)

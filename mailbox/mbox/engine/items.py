@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mbox.errors import Usage
 from mbox.format.documents import Document
 
-from . import runs
+from . import budget, runs
 from .standing import Result, blank
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def opened(move: Move, step: Step, visit: int) -> None:
     """Open the visit of a step with items, and its first ones."""
     from mbox.workflow import expressions
 
-    doc = blank(move.run["run"], step, visit, move.tx.now)
+    doc = blank(move.run, step, visit, move.tx.now)
     assert step.each is not None
     try:
         found = expressions.evaluate(step.each.items, move.names(visits=visit), move.facts.exists)
@@ -88,7 +88,7 @@ def _start(move: Move, step: Step, doc: Document) -> None:
         states = doc["items"]
         can = next((n for n, state in enumerate(states) if state == "waiting"
                     and all(states[one] == "done" for one in before[n])), None)  # fmt: skip
-        if can is None or states.count("open") >= most:
+        if can is None or states.count("open") >= most or _unpaid(move, step):
             break
         move.put({**doc, "items": [*states[:can], "open", *states[can + 1 :]]})
         move.ways.open_seat(move, step, doc["visit"], can, doc["value"][can])
@@ -99,6 +99,23 @@ def _start(move: Move, step: Step, doc: Document) -> None:
         doc = {**doc, "items": ["skipped" if n in blocked else state for n, state in enumerate(doc["items"])]}
         move.put(doc)
         _start(move, step, doc)
+
+
+def _unpaid(move: Move, step: Step) -> str:
+    """Why one item more cannot be paid: none is begun then, and the run stops when those that were are over (`go_on`)."""
+    return budget.refusal(move.limits, move.root["spent"] or {}, {"dispatches": 1} if step.kind == "agent" else {})
+
+
+def go_on(move: Move) -> None:
+    """Begin what could not be paid before."""
+    at = move.at
+    step, doc = move.workflow.steps[at["step"]], move.seat(at["step"], at["visit"])
+    if move.run["status"] != "running" or not at.get("short") or doc is None:
+        return
+    move.run["at"] = {name: value for name, value in at.items() if name != "short"}
+    move.is_made = True
+    _start(move, step, doc)
+    _end_if_over(move, step, move.seat(step.id, doc["visit"]) or doc)
 
 
 def _need(step: Step, doc: Document) -> int:
@@ -129,6 +146,10 @@ def ended(move: Move, seat: Document) -> None:
 
 def _end_if_over(move: Move, step: Step, doc: Document) -> None:
     if doc["status"] != "open" or "open" in doc["items"]:
+        return
+    if "waiting" in doc["items"] and not _is_lost(step, doc) and (why := _unpaid(move, step)):
+        move.run["at"] = {**move.at, "short": True}
+        move.stop("exceeded", f"{step.id}: {why}")
         return
     states = ["skipped" if state == "waiting" else state for state in doc["items"]]
     rows, first, cost = [], None, dict[str, Any]()

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mbox.agents import presence, registry
+from mbox.errors import Refused
 from mbox.format import operations, places
 from mbox.format.documents import Document
 from mbox.liveness import departure, supervisor
@@ -81,15 +82,16 @@ class Staffing:
         why = "its supervisor was killed"
         return bool(departure.give_back(self.store, SWEEP, name, beat["incarnation"], operations.AGENT_DEAD, why).ids)
 
-    def retire(self, run: str) -> None:
-        """Take the workers of a run that has ended out of the game; one that still holds something stays."""
-        from mbox.errors import Refused
 
-        for name in registry.known(self.store):
-            doc = self.store.glance(places.agent(name)) if name.startswith(f"{run}.") else None
-            if doc is None or doc["retired_at"] or label(run) not in doc["capabilities"]:
-                continue
-            try:
-                departure.retire(self.store, SWEEP, name)
-            except Refused as error:
-                self.store.say(str(error))
+def retire(store: Store, run: str) -> None:
+    """Take the workers of a run that has ended, and of all that it called, out of the game; who holds something stays."""
+    docs = (store.glance(places.run(one)) for one in runs.known(store))
+    labels = {doc["run"]: label(doc["run"]) for doc in docs if doc and run in (doc["run"], runs.root_of(doc))}
+    for name in registry.known(store):
+        doc = store.glance(places.agent(name)) if any(name.startswith(f"{one}.") for one in labels) else None
+        if doc is None or doc["retired_at"] or not {*labels.values()} & {*doc["capabilities"]}:
+            continue
+        try:
+            departure.retire(store, SWEEP, name)
+        except Refused as error:
+            store.say(str(error))

@@ -353,6 +353,7 @@ def _question(text: str, choices: tuple[str, ...]) -> dict[str, Any]:
     return {"text": text, "choices": list(choices)}
 
 
-def blank(run: str, step: Step, visit: int, entered_at: str, item: int | None = None) -> Document:
-    """The document of a seat that nothing was said of yet."""
-    return documents.new("step", run=run, step=step.id, visit=visit, item=item, kind_=step.kind, entered_at=entered_at)
+def blank(run: Document, step: Step, visit: int, entered_at: str, item: int | None = None) -> Document:
+    """The document of a seat of ``run``, which has just come to it, that nothing was said of yet."""
+    said = {"run": run["run"], "step": step.id, "visit": visit, "item": item, "nth": sum((run["visits"] or {}).values())}
+    return documents.new("step", kind_=step.kind, entered_at=entered_at, **said)

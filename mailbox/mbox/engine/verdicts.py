@@ -77,5 +77,5 @@ def _vanished(step: Document) -> str:
 
 
 def tried(step: Document, kind: str) -> int:
-    """How many attempts of the seat ended as ``kind`` and were tried again."""
-    return sum(1 for row in step["attempts"] if row.get("ended") == kind)
+    """How many attempts of the seat ended as ``kind`` and were tried again: all but the last, of which that is asked."""
+    return sum(1 for row in step["attempts"][:-1] if row.get("ended") == kind)

@@ -135,7 +135,7 @@ KINDS: dict[str, tuple[Field, ...]] = {
     ),
     "definition": (_r("run", "str"), _r("main", "str"), _r("files", "dict")),
     "step": (
-        _r("run", "str"), _r("step", "str"), _r("visit", "int"), _f("item", "any"), _r("kind", "str"),
+        _r("run", "str"), _r("step", "str"), _r("visit", "int"), _f("item", "any"), _f("nth", "int", 0), _r("kind", "str"),
         _f("status", "str", "open", STEP_STATES), _f("task", "str?"), _f("failed", "str?"), _f("detail", "str", ""),
         _f("exit", "any"), _f("output", "any"), _f("value", "any"), _f("edge", "dict?"), _f("gates", "any", []),
         _f("attempts", "any", []), _f("rounds", "int", 0), _f("items", "any"), _f("by", "str?"), _f("cost", "dict?"),

@@ -30,7 +30,9 @@ QUOTA = 75
 RESET = 3600.0
 """Seconds until a quota is asked again that says nothing of its reset."""
 
-KINDS = ("rate_limited", "transport", "timeout", "invalid_output", "killed", "lost", "gave_up")
+KINDS = ("rate_limited", "transport", "timeout", "invalid_output", "killed", "lost", "gave_up", "gate", "exit", "call", "config",
+         "skipped")  # fmt: skip
+"""What a failure may say that it is."""
 
 
 def line(worker: Worker, model: str) -> list[str]:
@@ -80,10 +82,12 @@ def _usage(data: bytes | None) -> dict[str, Any]:
 
 
 def _failure(data: bytes | None, now: float) -> dict[str, Any]:
+    if not (data or b"").strip():
+        return {}
     said = _object(data)
     kind = said.get("kind")
-    if kind not in KINDS:
-        return {}
+    if kind not in KINDS:  # it says that it has failed, whatever that is
+        return {"kind": "transport", "detail": "what it wrote to $MBOX_FAILURE names no kind of failure"}
     out: dict[str, Any] = {"kind": kind, "detail": str(said.get("detail") or "")[:600]}
     if kind == "rate_limited":
         try:

@@ -51,8 +51,8 @@ def seats(store: Store, run: str) -> list[Document]:
     folder = places.step_folder(run)
     docs = [doc for name in store.names(folder) if (doc := store.glance(f"{folder}/{name}")) is not None]
 
-    def place(doc: Document) -> tuple[str, int]:
-        return doc["entered_at"], -1 if doc["item"] is None else doc["item"]
+    def place(doc: Document) -> tuple[int, int]:
+        return doc["nth"], -1 if doc["item"] is None else doc["item"]
 
     return sorted(docs, key=place)
 

@@ -304,7 +304,7 @@ def hand_back(store: Store, actor: Actor, task_id: str, outcome: dict[str, Any],
     from .orders import HOLD
 
     def change(tx: Transaction, doc: Document) -> Answer:
-        doc["order"] = {**(doc.get("order") or {}), "outcome": outcome}
+        doc["order"] = {**(doc.get("order") or {}), "outcome": {**outcome, "by": actor.name}}
         back_to_queue(tx, doc, hold=HOLD)
         tx.record(operations.TASK_RELEASE, [task_id], f"{outcome['kind']}: {outcome.get('detail', '')}"[:400])
         return answer(doc)
