@@ -63,7 +63,7 @@ class Engine:
         self.due = inf
         self.answers: Scenario | None = None
         self.mine: set[str] = set()
-        """Commands that this engine began, by key."""
+        """Commands and gates that this engine began, by key."""
 
     def drive(self) -> Document:
         """Go on until the run has ended or stands still; its document."""
@@ -325,7 +325,11 @@ class Engine:
         return False
 
     def _judge(self, run: Document, workflow: Workflow, seat: Document, task: Document) -> bool:
-        rows = deeds.gates(self._site(run, workflow, seat))
+        site = self._site(run, workflow, seat)
+        if site.key not in self.mine:
+            commands.end_left_over(self.store, site.key)  # gates of an engine that was killed
+            self.mine.add(site.key)
+        rows = deeds.gates(site)
         if rows is None:
             return True
 
