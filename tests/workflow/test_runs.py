@@ -174,6 +174,14 @@ def test_what_a_person_tells_reaches_the_prompt(shop: Shop) -> None:
         shop.killed(engine)
 
 
+def test_a_program_gets_its_prompt_and_nothing_else(shop: Shop) -> None:
+    """A host reads the prompt from its first letter on: the blanks that JSON may begin with are for commands alone."""
+    shop.file(".mailbox/hosts.yaml", "hosts: {alpha: {command: [bash, -c, cat >seen], family: greek}}\n")
+    long = "x" * 50_000
+    shop("run", shop.flow(f"  - {{id: make, agent: coder, prompt: 'build {long} it'}}\n"), "--id", "p")
+    assert (shop.root / "seen").read_text() == f"build {long} it"
+
+
 def test_a_person_does_the_task(shop: Shop) -> None:
     """``--workers 0``: the list names it only when asked; a result of another shape is refused and changes nothing."""
     flow = shop.flow("  - {id: make, agent: coder, prompt: build, output: {n: integer}, gates: [\"test -e made\"]}\n")
