@@ -132,6 +132,31 @@ def test_a_question_is_a_persons(shop: Shop) -> None:
     shop("answer", "q", "agree", "yes", exits=1)
 
 
+def test_status_says_what_a_run_needs(shop: Shop) -> None:
+    """A run that asks, then one that nobody drives, then none: with the command that moves it."""
+    engine = shop.begun(shop.flow(ASKS), "--id", "q")
+    try:
+        until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 20)
+        assert [line for line in shop("mbox", "status", "-o", "json")["why"] if "run q" in line and "`workflow answer q agree" in line]
+    finally:
+        shop.killed(engine)
+    shop("answer", "q", "agree", "yes")
+    assert [line for line in shop("mbox", "status", "-o", "json")["why"] if "`workflow resume q`" in line]
+    shop("resume", "q")
+    assert shop("mbox", "status", "-o", "json").get("why", []) == []
+
+
+def test_what_a_run_gave_up_is_nobodys_to_queue_again(shop: Shop) -> None:
+    """Its failed task is not told as what needs a person, is not queued again, and its worker has no mail that nobody reads."""
+    flow = shop.flow("  - {id: make, agent: coder, prompt: build, gates: [\"exit 3\"], retry: {gate: 1}}\n")
+    shop("run", flow, "--id", "g", exits=10)
+    assert shop("task", "show", "g.make.1")["status"] == "failed"
+    shop("task", "requeue", "g.make.1", exits=2)
+    assert "workflow explain g" in shop.said
+    said = shop("mbox", "status", "-o", "json")
+    assert (said.get("why", []), said.get("unread", {})) == ([], {})
+
+
 def test_nobody_attends(shop: Shop) -> None:
     """Without a default the run stops and needs a person; with one that is taken; the answer counts after `resume`."""
     shop("run", shop.flow(ASKS), "--id", "stops", "--unattended", exits=11)
