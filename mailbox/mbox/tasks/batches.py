@@ -76,7 +76,7 @@ def requeue(store: Store, actor: Actor, ids: Sequence[str] = (), where: TaskFilt
             raise Refused(f"{task_id} is {doc['status']}; only {', '.join(REQUEUED)} tasks are requeued")
         if is_of_run(doc):
             run = doc["order"]["run"]
-            raise Refused(f"{task_id} is of the run {run}, which tries again by itself: `workflow explain {run}` says why it did not")
+            raise Refused(f"{task_id} is of the run {run}, which tries by itself; see `workflow explain {run}`")
         lifecycle.back_to_queue(tx, doc, attempt_count=0)
         return lifecycle.answer(doc)
 
