@@ -137,13 +137,25 @@ def test_status_says_what_a_run_needs(shop: Shop) -> None:
     engine = shop.begun(shop.flow(ASKS), "--id", "q")
     try:
         until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 20)
-        assert [line for line in shop("mbox", "status", "-o", "json")["why"] if "run q" in line and "`workflow answer q agree" in line]
+        assert [line for line in shop("mbox", "status", "-o", "json")["why"] if "`workflow answer q agree yes | no`" in line]
     finally:
         shop.killed(engine)
     shop("answer", "q", "agree", "yes")
     assert [line for line in shop("mbox", "status", "-o", "json")["why"] if "`workflow resume q`" in line]
     shop("resume", "q")
     assert shop("mbox", "status", "-o", "json").get("why", []) == []
+
+
+def test_an_agent_hears_of_the_run_that_it_detached(shop: Shop) -> None:
+    """That it has failed, and that it stands still: by mail, once; who stays with it sees the end."""
+    shop("mbox", "agent", "add", "ann")
+    flow = shop.flow('  - {id: a, run: "exit 3"}\n')
+    shop("run", flow, "--id", "near", exits=10, agent="ann")
+    shop("run", flow, "--id", "far", "--detach", agent="ann")
+    heard = shop("mbox", "read", "--wait", "30s", agent="ann")
+    assert (heard["subject"], heard["from"]) == ("far: failed", "system") and "exited with 3" in heard["body"]
+    shop("run", shop.flow(ASKS), "--id", "asks", "--detach", "--unattended", agent="ann")
+    assert shop("mbox", "read", "--wait", "30s", agent="ann")["subject"] == "asks: needs_human"
 
 
 def test_what_a_run_gave_up_is_nobodys_to_queue_again(shop: Shop) -> None:

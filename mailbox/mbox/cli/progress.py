@@ -1,10 +1,10 @@
 """How far long work is: one line on stderr, for a person, gone when the work is over.
 
 Promised: nothing in a pipe, on a terminal that cannot clear a line, or with ``--quiet`` (`Context.store` asks); nothing
-before work has taken `PATIENCE`, so that short work is silent, also of a command that lives long; the line is shorter than the terminal is wide, it is taken
-away at the end and before anything else is said (`output.say`).  Work may hold the store's lock: where the terminal takes
-nothing at the moment (Ctrl-S), nothing is drawn and nobody waits for it.  Not promised: that a killed process takes its
-line away.  The domain has a callable, `store.files.Along`, and knows nothing of this.
+before work has taken `PATIENCE`, so that short work is silent, also of a command that lives long; the line is shorter than
+the terminal is wide, it is taken away at the end and before anything else is said (`output.say`).  Work may hold the store's
+lock: where the terminal takes nothing at the moment (Ctrl-S), nothing is drawn and nobody waits for it.  Not promised: that a
+killed process takes its line away.  The domain has a callable, `store.files.Along`, and knows nothing of this.
 """
 
 from __future__ import annotations
