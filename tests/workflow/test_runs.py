@@ -158,6 +158,24 @@ def test_an_agent_hears_of_the_run_that_it_detached(shop: Shop) -> None:
     assert shop("mbox", "read", "--wait", "30s", agent="ann")["subject"] == "asks: needs_human"
 
 
+def test_a_run_is_stopped_whatever_hosts_yaml_says(shop: Shop) -> None:
+    """A slip in it keeps nobody from pausing and cancelling; with the run its worker leaves the list, and what it called ends."""
+    shop.file("sub.yaml", "version: 1\nname: sub\nsteps:\n  - {id: s, wait: 1h}\n")
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x}\n  - {id: b, call: sub.yaml}\n")
+    engine = shop.begun(flow, "--id", "c", "--scripted", shop.file("s.yaml", "a: [{seconds: 0}]\n"))
+    try:
+        until(lambda: "c.b.1" in [row["run"] for row in shop("list")], lambda: "", 20)
+    finally:
+        shop.killed(engine)
+    shop.file(".mailbox/hosts.yaml", HOSTS.replace("family", "famly"))
+    assert shop("pause", "c")["status"] == "paused"
+    assert [row["agent"] for row in shop("mbox", "agent", "list")] == ["c.coder"]
+    assert shop("cancel", "c")["status"] == "cancelled"
+    assert shop("show", "c.b.1")["status"] == "cancelled"
+    assert shop("mbox", "agent", "list") == []
+    shop("cancel", "c", exits=1)
+
+
 def test_what_a_run_gave_up_is_nobodys_to_queue_again(shop: Shop) -> None:
     """Its failed task is not told as what needs a person, is not queued again, and its worker has no mail that nobody reads."""
     flow = shop.flow("  - {id: make, agent: coder, prompt: build, gates: [\"exit 3\"], retry: {gate: 1}}\n")

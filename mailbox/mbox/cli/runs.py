@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mbox.workflow.definition import Workflow
 
 EXITS = {
-    10: "the run failed", 11: "it needs a person", 12: "it was cancelled", 13: "a limit is reached", 14: "it waits, or is paused",
+    10: "the run failed", 11: "it needs a person", 12: "it was cancelled", 13: "a limit is reached", 14: "it is paused",
 }  # fmt: skip
 MISSING = {3: "no such run"}
 
