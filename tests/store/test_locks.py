@@ -116,6 +116,20 @@ def test_the_holder_is_named(store: Store, run: Run) -> None:
         assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
+def test_a_holder_that_cannot_be_seen_is_nobody(store: Store) -> None:
+    """The kernel names none and the file no process that runs: none is named, and nobody is refused for it."""
+    with mutex.held(store, "port"):
+        pass
+    fd = os.open(store.absolute(places.named_lock("port")), os.O_RDWR)
+    try:
+        for line in (b"", b"no line at all", b'{"pid": 77}', b'{"pid": [77], "start": 1}'):
+            os.pwrite(fd, line.ljust(mutex.LINE), 0)
+            mutex._refuse_own(fd, "port")
+            assert mutex._holder(fd) == "held by a process that cannot be seen from here", line
+    finally:
+        os.close(fd)
+
+
 def test_who_waits_long_is_told_for_whom(
     store: Store, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
