@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kit import FakeHost, FaultyDisk
+from kit import FakeHost, FaultyDisk, make, send
 from mailkit import ANN, BOB, configure, office, opened, take
 from mailkit import send as post
 from mbox.doctor import survey
@@ -318,6 +318,20 @@ def test_a_lock_that_is_another_file_by_now_is_let_go(store: Store) -> None:
         copy.replace(path)
         post(store, ANN, "bob")
     assert len(os.listdir("/dev/fd")) == before
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no /dev/fd: open files cannot be counted")
+def test_a_process_that_goes_on_writing_opens_no_more_files(tmp_path: Path) -> None:
+    """A watchdog publishes letters, begins segments and notes checkpoints for weeks."""
+    store = make(tmp_path, segment_size=1 << 12)
+    store.transact(send("x" * 4096), ANN)
+    store.transact(send("x"), ANN)
+    before, segments = len(os.listdir("/dev/fd")), store.journal.segments()
+    for _ in range(3):
+        store.transact(send("x" * 4096), ANN)
+    assert len(store.journal.segments()) > len(segments)
+    assert len(os.listdir("/dev/fd")) == before
+    store.close()
 
 
 def test_a_folder_that_is_gone_holds_what_the_journal_says(store: Store) -> None:
