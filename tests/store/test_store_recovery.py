@@ -118,6 +118,25 @@ def test_a_second_misfortune_during_recovery(tmp_path: Path, name: str, code: in
         assert after(reopen(root, host, durability=durability)) == expected, at
 
 
+def test_what_is_due_is_not_known_after_a_death(tmp_path: Path) -> None:
+    """A process died right after it had granted a short lease: the bound from before would let that one run out unseen."""
+    host = FakeHost()
+    store = make(tmp_path, host)
+    for name in ("one", "two"):
+        store.transact(send(name), ANN)
+    store.transact(read(seconds=6000), ANN)
+    store.close()
+    dying = reopen(tmp_path, host, FaultyDisk(0, only="rename"))
+    with pytest.raises(Killed):
+        dying.transact(read(seconds=30), ANN)
+    dying.close()
+    again = reopen(tmp_path, host)
+    again.catch_up()
+    told = again.mark()
+    assert told is not None and told.tail.seq == journaled(again)[-1]["seq"]
+    assert told.due <= host.mono() + 30
+
+
 def test_fast_never_skips_setting_aside_for_a_full_segment(tmp_path: Path) -> None:
     """A machine's death in ``fast`` when the segment is full: what was lost is set aside, numbers go on far above."""
     host = FakeHost()
