@@ -482,6 +482,23 @@ def test_a_writer_below_writer_min_is_refused(tmp_path: Path) -> None:
         reopen(tmp_path).transact(send("x"), ANN)
 
 
+@pytest.mark.parametrize("records", [0, 1])
+def test_a_segment_that_a_newer_writer_died_in_is_not_published(tmp_path: Path, records: int) -> None:
+    """The segment after the mark asks for a newer version: what its records mean is not for this one to say."""
+    store = make(tmp_path)
+    ident = store.transact(send("one"), ANN)
+    header = {**store.segment_header(store.tail.seq + 1, 2, "store-of-the-tests"), "writer_min": 9}
+    doc = {**(store.read(places.new("bob", ident)) or {}), "msg_id": "m99"}
+    letter = {**journaled(store)[-1], "seq": header["seq"] + 1, "on": ["m99"], "put": [[doc, [places.new("bob", "m99")]]]}
+    letter.pop("crc", None)
+    store.close()
+    (tmp_path / places.LOGS / "000002.jsonl").write_bytes(encode(header) + encode(letter) * records)
+    before = tree(tmp_path)
+    with pytest.raises(StoreError, match="update the toolkit"):
+        reopen(tmp_path).transact(lambda tx: pytest.fail("it was asked"), ANN)
+    assert tree(tmp_path) == before
+
+
 def test_a_reader_below_writer_min_decides_nothing(tmp_path: Path) -> None:
     """Also where no record would come of it: leases, and what is due, are written without one."""
     store = make(tmp_path)
