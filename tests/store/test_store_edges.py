@@ -320,6 +320,24 @@ def test_a_lock_that_is_another_file_by_now_is_let_go(store: Store) -> None:
     assert len(os.listdir("/dev/fd")) == before
 
 
+def test_a_lease_that_cannot_be_renewed_is_said(store: Store, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its holder did is done; that its lease goes on running out is said in a line."""
+    ident = post(store, ANN, "bob", needs_ack=True)
+    take(store, BOB)
+    lease = store.load_lease(places.read_lease("bob", ident))
+    assert lease is not None
+    host.advance(0.6 * lease.left(host))
+    said: list[str] = []
+    store.say = said.append
+
+    def full(_store: Store, _path: str, _lease: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Store, "renew_lease", full)
+    assert post(store, BOB, "ann")
+    assert said and all("leases could not be renewed" in line for line in said)
+
+
 @pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no /dev/fd: open files cannot be counted")
 def test_a_process_that_goes_on_writing_opens_no_more_files(tmp_path: Path) -> None:
     """A watchdog publishes letters, begins segments and notes checkpoints for weeks."""
