@@ -14,7 +14,7 @@ from mbox.doctor import repair, survey
 from mbox.errors import Corrupt, LockTimeout, MboxError, NoStore, StoreError, Unknown, WentBack
 from mbox.format import documents, places
 from mbox.journal.record import decode, encode
-from mbox.store import checkpoint
+from mbox.store import checkpoint, quarantine
 from mbox.store.lock import Lock
 from mbox.store.store import Store, Transaction
 
@@ -455,6 +455,19 @@ def test_a_damaged_document_that_nobody_knows_is_quarantined(tmp_path: Path) -> 
     assert store.transact(decide, USER) is None
     (kept,) = store.documents(places.DEADLETTER)
     assert kept["from_path"] == places.agent("eve")
+    clean(store)
+
+
+def test_a_large_damaged_document_is_kept_whole(tmp_path: Path) -> None:
+    """A dead letter has room for its beginning only: where all of it is kept, it says."""
+    store = make(tmp_path)
+    text = '{"agent": "' + "x" * quarantine.ENVELOPE
+    (tmp_path / places.agent("eve")).write_text(text)
+    assert store.transact(lambda tx: tx.read(places.agent("eve")), USER) is None
+    (letter,) = store.documents(places.DEADLETTER)
+    ((name, whole),) = set_aside(tmp_path).items()
+    assert letter["original"] == text[: quarantine.ENVELOPE] and whole == text
+    assert f"all {len(text)} bytes" in letter["detail"] and name in letter["detail"]
     clean(store)
 
 
