@@ -14,7 +14,7 @@ import pytest
 
 from conftest import Run
 from kit import FakeHost, make
-from mbox.errors import Refused, TimedOut
+from mbox.errors import Corrupt, Refused, TimedOut
 from mbox.format import places
 from mbox.opening import init, open_store
 from mbox.store import mutex
@@ -270,6 +270,18 @@ def test_a_full_disk_does_not_keep_anybody_out(store: Store, monkeypatch: pytest
     monkeypatch.setattr(type(store.disk), "pwrite", full)
     with mutex.held(store, "port"), pytest.raises((TimedOut, Refused)), mutex.held(store, "port", wait=0):
         pass
+
+
+@pytest.mark.parametrize("kind", ["named", "own"])
+def test_a_folder_of_locks_that_is_a_link_is_refused(store: Store, tmp_path: Path, kind: str) -> None:
+    """Nothing is made behind it, and nobody believes to have a lock that others do not know."""
+    folder = Path(store.absolute(places.LOCKS))
+    folder.rename(tmp_path / "outside")
+    folder.symlink_to(tmp_path / "outside")
+    own = mutex.exclusively(store, places.WATCHDOG_LOCK, 0, lambda: Refused("somebody has it"))
+    with pytest.raises(Corrupt, match="symlink"), mutex.held(store, "port") if kind == "named" else own:
+        pass
+    assert not os.listdir(tmp_path / "outside")
 
 
 def test_names_are_checked(made: Path, backend: str, run: Run) -> None:
