@@ -229,6 +229,20 @@ def test_a_copy_of_a_store_has_no_leases(tmp_path: Path) -> None:
     assert reopen(tmp_path / "a", host).names(places.LEASES)
 
 
+def test_a_copy_of_a_store_remembers_nothing(tmp_path: Path) -> None:
+    """What the original's cache says is of other files; what programs wrote there is kept for people."""
+    host = FakeHost()
+    make(tmp_path / "a", host).close()
+    cache = tmp_path / "a" / places.CACHE
+    (cache / "logs").mkdir(exist_ok=True)
+    for name in ("remembered.json", "search.sqlite", "logs/ann.log"):
+        (cache / name).write_text("of the original")
+    shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copy)
+    reopen(tmp_path / "b", host).catch_up()
+    left = [path.name for path in (tmp_path / "b" / places.CACHE).rglob("*") if path.is_file()]
+    assert "ann.log" in left and not {"remembered.json", "search.sqlite"} & {*left}
+
+
 def test_a_damaged_document_in_a_full_segment(tmp_path: Path) -> None:
     """Mending needs a new segment: it is begun, the document mended, and the decision taken."""
     store = make(tmp_path)
