@@ -333,6 +333,14 @@ def test_a_document_that_changes_with_every_look_is_not_said_to_be_gone(tmp_path
     assert w.claim(ANN, task)["task_id"] == task
 
 
+def test_what_is_not_there_is_not_untouched(tmp_path: Path) -> None:
+    """It bears no stamp: what the index says of it is not taken for what stands."""
+    store = make(tmp_path, FakeHost())
+    assert store.is_untouched(places.agent("bob"))
+    (tmp_path / places.agent("bob")).unlink()
+    assert not store.is_untouched(places.agent("bob"))
+
+
 @pytest.mark.parametrize("name", ["t1.json", ".tmp-x", "note.txt"])
 def test_a_stamp_is_lost_with_any_name(tmp_path: Path, name: str) -> None:
     """Made, moved or removed; what is changed in its place leaves the stamp."""
