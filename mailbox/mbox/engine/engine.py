@@ -18,13 +18,8 @@ from mbox.store.transaction import Actor
 from mbox.store.waiting import Watch, journal_paths, until
 from mbox.system.clock import inf
 
-<<<<<<< HEAD
 from . import attempts, beginning, budget, commands, control, deeds, items, runs, staffing, verdicts
-from .moves import actor, move
-=======
-from . import attempts, beginning, budget, commands, control, deeds, runs, staffing, verdicts
 from .moves import move
->>>>>>> e6076e9868d29e11fd372b7612c476932307f398
 from .standing import Move, Result, blank
 
 if TYPE_CHECKING:
