@@ -237,6 +237,16 @@ def test_a_program_gets_its_prompt_and_nothing_else(shop: Shop) -> None:
     assert (shop.root / "seen").read_text() == f"build {long} it"
 
 
+def test_an_answer_that_is_too_large_is_called_so(shop: Shop) -> None:
+    """Not JSON that is broken: its size, and what to do; and a dry run says whom it finds no host for."""
+    shop.file(".mailbox/hosts.yaml", "hosts: {alpha: {command: [bash, -c, 'yes 1234567 | head -c 70000 >$MBOX_RESULT']}}\n")
+    flow = shop.flow("  - {id: make, agent: coder, prompt: x, output: {n: integer}, retry: {invalid_output: 0}}\n")
+    assert "over 64 KiB" in shop("run", flow, exits=10)["reason"]
+    shop.file(".mailbox/hosts.yaml", "{}\n")
+    flow = shop.flow("  - {id: make, agent: coder, prompt: x}\n", HEAD.replace("hosts: [alpha]", "phase: plan"))
+    assert "no host for role coder" in shop("run", flow, "--dry-run")["steps"][0]["refused"]
+
+
 def test_a_person_does_the_task(shop: Shop) -> None:
     """``--workers 0``: the list names it only when asked; a result of another shape is refused and changes nothing."""
     flow = shop.flow("  - {id: make, agent: coder, prompt: build, output: {n: integer}, gates: [\"test -e made\"]}\n")
