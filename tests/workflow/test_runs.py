@@ -237,6 +237,28 @@ def test_a_program_gets_its_prompt_and_nothing_else(shop: Shop) -> None:
     assert (shop.root / "seen").read_text() == f"build {long} it"
 
 
+def test_gates_are_nobodys_to_approve(shop: Shop) -> None:
+    """What they judge is handed to no reviewer, taken by none, and approved by none: an agent cannot turn a gate green."""
+    for name in ("ann", "bob"):
+        shop("mbox", "agent", "add", name)
+    gate = '["while ! test -e go; do sleep 0.1; done; exit 3"]'
+    flow = shop.flow(f"  - {{id: make, agent: coder, prompt: x, gates: {gate}, retry: {{gate: 0}}}}\n")
+    engine = shop.begun(flow, "--id", "g", "--workers", "0")
+    try:
+        until((shop.root / ".tasks/g.make.1.json").is_file, lambda: "", 20)
+        shop("task", "claim", "g.make.1", agent="ann")
+        shop("task", "submit", "g.make.1", "--to", "bob", exits=2, agent="ann")
+        assert shop("task", "done", "g.make.1", agent="ann")["status"] == "review"
+        shop("task", "review", "g.make.1", exits=2, agent="bob")
+        assert "gates" in shop.said
+        shop("task", "review", exits=1, agent="bob")
+        shop("task", "approve", "g.make.1", exits=5, agent="bob")
+        shop.file("go", "")
+        assert engine.wait(20) == 10
+    finally:
+        shop.killed(engine)
+
+
 def test_an_answer_that_is_too_large_is_called_so(shop: Shop) -> None:
     """Not JSON that is broken: its size, and what to do; and a dry run says whom it finds no host for."""
     shop.file(".mailbox/hosts.yaml", "hosts: {alpha: {command: [bash, -c, 'yes 1234567 | head -c 70000 >$MBOX_RESULT']}}\n")
