@@ -187,6 +187,29 @@ def test_what_a_run_gave_up_is_nobodys_to_queue_again(shop: Shop) -> None:
     assert (said.get("why", []), said.get("unread", {})) == ([], {})
 
 
+def test_an_agents_terminal_is_no_persons(shop: Shop) -> None:
+    """Agents sit in panes: where one of them is the engine, nothing that is typed there answers; a person's does."""
+    shop("mbox", "agent", "add", "ann")
+    flow = shop.flow(ASKS)
+    words = [str(BIN / "workflow"), "run", flow, "--id"]
+    for name, agent, exits in (("hers", "ann", None), ("ours", None, 0)):
+        master, slave = os.openpty()
+        env = {key: value for key, value in os.environ.items() if key != "MBOX_AGENT"} | ({"MBOX_AGENT": agent} if agent else {})
+        os.write(master, b"yes\n")
+        engine = subprocess.Popen([*words, name], cwd=shop.root, stdin=slave, stdout=subprocess.DEVNULL, stderr=slave, env=env)
+        try:
+            if exits is not None:
+                assert engine.wait(20) == exits
+                continue
+            until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 20)
+            with pytest.raises(subprocess.TimeoutExpired):
+                engine.wait(2)
+        finally:
+            shop.killed(engine)
+            os.close(master)
+            os.close(slave)
+
+
 def test_nobody_attends(shop: Shop) -> None:
     """Without a default the run stops and needs a person; with one that is taken; the answer counts after `resume`."""
     shop("run", shop.flow(ASKS), "--id", "stops", "--unattended", exits=11)
