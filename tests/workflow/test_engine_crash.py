@@ -265,6 +265,7 @@ def run_killed(folder: Path, template: Path, case: Case, delays: Iterator[float]
     git(folder / "repo", "remote", "set-url", "origin", str(folder / "remote.git"))
     answers = AGREE if case.answers else ""
     shop = Shop(folder / "repo", case.flow, case.scenario + answers, {"PATH": f"{folder}/bin:{BIN}:{os.environ['PATH']}"})
+    shop.call("mbox", "agent", "add", "ann")
     inputs = [f"{name}={value}" for name, value in case.inputs.items()]
     try:
         engine = shop.start(*inputs)
