@@ -1,7 +1,8 @@
 """The engine killed at every record that it writes and every effect that it has: what was finished is not done again.
 
-Three workflows, each run once undisturbed, and then killed at one moment after the other (by default every ninth, all with
-``--long``) and resumed: the same end, seats, commits, mail, pushes, pull requests and programs that were run.
+Five workflows (those which ship, and two beside this file with steps that these have not), each run once undisturbed, and then
+killed at one moment after the other (by default every ninth, all with ``--long``) and resumed: same end, seats, commits, mail,
+pushes, pull requests and programs that were run.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ here=$(dirname "$0")
 echo "$1 $2" >>"$here/called"
 case "$1 $2" in
 "pr create") echo '[{"url": "https://example.org/pull/1", "number": 1}]' >"$here/made" ;;
+"issue view") echo '{"number": 7, "title": "Mend it", "body": "$(touch broken)", "url": "https://example.org/7"}' ;;
 "pr list") cat "$here/made" 2>/dev/null || echo '[]' ;;
 esac
 """
@@ -92,12 +94,21 @@ class Case(NamedTuple):
     answers: Answers | None = None
 
 
+def shipped(name: str) -> str:
+    """The scenario that stands beside a workflow."""
+    return (CHECKOUT / f"workflows/{name}.scenario.yaml").read_text()
+
+
 CASES = {
     "review-loop": Case(CHECKOUT / "workflows/review-loop.yaml", REVIEW_LOOP, {
         "goal": "do it", "tests": "test -e src/a.py && { grep -q one src/a.py || test -e src/ok; }",
     }),
     "pipeline": Case(FLOWS / "pipeline.yaml", PIPELINE, {"issue": 7}, {"agree": ["again", "go"]}),
     "plan": Case(FLOWS / "plan.yaml", PLAN, {"goal": "all"}),
+    "pipeline as shipped": Case(CHECKOUT / "workflows/pipeline.yaml", shipped("pipeline"), {
+        "issue": 7, "tests": "grep -q enumerate src/parser.py"}, {"agree": ["again", "go"]}),
+    "plan as shipped": Case(CHECKOUT / "workflows/plan-implement-review.yaml", shipped("plan-implement-review"), {
+        "goal": "all", "tests": "test -e src/export.py"}),
 }  # fmt: skip
 
 
@@ -265,6 +276,7 @@ def run_killed(folder: Path, template: Path, case: Case, delays: Iterator[float]
     git(folder / "repo", "remote", "set-url", "origin", str(folder / "remote.git"))
     answers = AGREE if case.answers else ""
     shop = Shop(folder / "repo", case.flow, case.scenario + answers, {"PATH": f"{folder}/bin:{BIN}:{os.environ['PATH']}"})
+    shop.call("mbox", "agent", "add", "ann")
     inputs = [f"{name}={value}" for name, value in case.inputs.items()]
     try:
         engine = shop.start(*inputs)

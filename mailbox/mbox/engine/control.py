@@ -127,8 +127,8 @@ def cancel(store: Store, by: Actor, run: str, reason: str) -> Document:
         made.is_made = True
 
     move(store, doc, change, operations.RUN_CANCEL, by, gives_out=False)
-    staffing.retire(store, run)
     _cancel_called(store, by, run)
+    staffing.retire(store, run)
     return runs.require(store, run)
 
 
