@@ -325,7 +325,11 @@ class Engine:
         return False
 
     def _judge(self, run: Document, workflow: Workflow, seat: Document, task: Document) -> bool:
-        rows = deeds.gates(self._site(run, workflow, seat))
+        site = self._site(run, workflow, seat)
+        if site.key not in self.mine:
+            commands.end_left_over(self.store, site.key)  # gates of an engine that was killed
+            self.mine.add(site.key)
+        rows = deeds.gates(site)
         if rows is None:
             return True
 
