@@ -270,7 +270,7 @@ def is_git(node: ast.AST) -> bool:
 
 def names_a_program(node: ast.AST) -> bool:
     """Whether the word stands at the head of a list or tuple, as a command line has it, or is handed to a call."""
-    first = node.elts[:1] if isinstance(node, ast.List | ast.Tuple) else node.args if isinstance(node, ast.Call) else []
+    first = node.elts[:1] if isinstance(node, ast.List | ast.Tuple) else node.args[:1] if isinstance(node, ast.Call) else []
     return any(is_git(one) for one in first)
 
 

@@ -102,6 +102,35 @@ def test_read_from_a_place_is_what_came_after_it_and_up_to_another(journal: Jour
         assert between == list(range(first + 2, last + 2)), (first, last)
 
 
+def test_backwards_is_forwards_from_its_end(journal: Journal) -> None:
+    """The same lines, each at its own place, across segments, and also where a line is longer than what is read at once."""
+    place = end_of(journal)
+    for seq in (2, 3, 4):
+        place = append(journal, place, record(seq, on=("x" * (300_000 if seq == 3 else seq),)), sync=False)
+    last = append(journal, begin(journal, 2, record(5, "store.segment")), record(6), sync=False)
+    assert list(journal.backwards(last)) == list(journal.between(Tail(0, 1, 0), last))[::-1]
+
+
+def test_a_line_that_is_finished_while_it_is_read_is_not_there_yet(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader without the lock sees half of it, and by its next look the rest: that is no line of its own."""
+    whole, plain = encode(record(2)), Journal.lines
+    path = Path(journal.path(1))
+    with open(path, "ab") as file:
+        file.write(whole[:20])
+
+    def lines(self: Journal, *place: int) -> Iterator[tuple[int, bytes]]:
+        for at, line in plain(self, *place):
+            if not line.endswith(b"\n"):
+                with open(path, "ab") as file:
+                    file.write(whole[20:])
+            yield at, line
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "lines", lines)
+        assert [found["seq"] for _, found in journal.records(Tail(0, 1, 0))] == [1]
+    assert [found["seq"] for _, found in journal.records(Tail(0, 1, 0))] == [1, 2]
+
+
 def test_follow_goes_on_with_what_is_appended_while_it_waits(tmp_path: Path) -> None:
     """Each record once, in order, also those that another process wrote between two looks."""
     store = make(tmp_path)

@@ -86,6 +86,20 @@ def test_a_number_out_of_bounds_is_unsound(seq: object) -> None:
         sound(record(seq=seq))
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"mv": [["a", "b", "c"]]}, {"mv": [["a"]]}, {"mv": [["a", 1]]}, {"mv": [{"a": "b"}]}, {"mv": None},
+        {"key": ["k"]}, {"key": ["k", 1]}, {"key": ["k", "p", "q"]}, {"put": [[{}, "path"]]}, {"put": [["text", ["path"]]]},
+        {"lease": [[1, {}]]}, {"lease": [["path", "text"]]}, {"on": "m1"}, {"del": [1]}, {"inc": "1"}, {"why": None},
+    ],
+)  # fmt: skip
+def test_a_field_of_another_shape_is_unsound(fields: Record) -> None:
+    """Whoever takes it in would end in an error of the program's own, in the middle of a replay."""
+    with pytest.raises(Unsound):
+        sound(record(**fields))
+
+
 def test_a_changed_byte_is_a_bad_line() -> None:
     """Every byte of a line but the newline counts."""
     line = encode(record(why="x"))

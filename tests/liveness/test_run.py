@@ -461,6 +461,23 @@ def test_a_running_wrappers_beat_is_never_older_than_two_heartbeats(tmp_path: Pa
     assert lived.host.mono() > 1000 + 10 * config.dead_after
 
 
+@pytest.mark.parametrize(
+    ("heartbeats", "wanted"), [(1.0, ["beat"]), (1.4, ["beat"]), (1.6, ["renew", "beat"]), (9.0, ["renew", "beat"])]
+)
+def test_a_wrapper_that_stood_still_renews_before_it_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heartbeats: float, wanted: list[str]
+) -> None:
+    """Its old beat is what tells everybody of the pause; a beat that is late by less than half of one is no pause."""
+    lived, done = Lived(tmp_path, monkeypatch), list[str]()
+    monkeypatch.setattr(lived.wrapper, "_renew", lambda: done.append("renew"))
+    monkeypatch.setattr(presence, "beat", lambda *_: done.append("beat"))
+    for _ in range(2):
+        done.clear()
+        lived.host.advance(heartbeats * lived.store.config.heartbeat)
+        lived.wrapper._beat()
+        assert done == wanted
+
+
 def test_what_a_wrapper_cannot_do_is_said_once_while_it_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A beat, and a renewal, that fail: a line each with the cause; another cause, or the same again later, is another."""
     lived = Lived(tmp_path, monkeypatch)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from kit import FakeHost
+from kit import FakeHost, tree
 from mailkit import ANN, BOB, office, opened, said, send
 from mbox.doctor import survey
 from mbox.format import places
@@ -111,6 +111,20 @@ def test_nothing_is_left_out_that_is_gone(desk: Desk, question: str) -> None:
         assert desk.asked(QUESTIONS[question]) == before, gone
         desk.asked(lambda store: (store.whole(places.archive_folder("bob")), store.whole(places.outbox_folder("ann"))))
         desk.clean()
+
+
+def test_looking_at_the_archive_takes_no_other_folder_for_whole(desk: Desk) -> None:
+    """Somebody was there and among the agents: what is compared by its name alone is the mail at rest alone."""
+    before = tree(desk.root)
+    (desk.month / f"{FIRST}.json").unlink()
+    agent = desk.root / places.AGENTS / "bob.json"
+    edited = agent.read_text().replace('"incarnation": 1', '"incarnation": 7')
+    agent.unlink()
+    agent.write_text(edited)
+    store = opened(desk.root, desk.host)
+    store.whole(places.archive_folder("bob"))
+    store.close()
+    assert tree(desk.root) == before
 
 
 def test_an_answer_leads_to_a_question_whose_file_is_gone(desk: Desk) -> None:

@@ -19,11 +19,12 @@ import pytest
 from conftest import Run
 from kit import ANN, BOB, USER, FakeHost, FaultyDisk, Killed, make, register, reopen, send
 from mbox.doctor import survey
-from mbox.errors import NotYours
+from mbox.errors import NotYours, StoreError
 from mbox.format import places
 from mbox.reservations import reserving
 from mbox.reservations.reserving import ReservationRequest
 from mbox.store import reconciliation, stamps
+from mbox.store.files import Files
 from mbox.store.store import Store
 from mbox.tasks import claims, planning
 from mbox.tasks.drafts import TaskDraft
@@ -308,6 +309,36 @@ def test_what_others_change_while_a_command_writes_is_seen(tmp_path: Path) -> No
     store.catch_up()
     assert not stamps.unstamped(store, store.whose) and survey.survey(store).clean
     assert not (tmp_path / places.new_folder("bob") / "m900.json").exists()
+
+
+def test_a_document_that_changes_with_every_look_is_not_said_to_be_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody puts another file there each time between the look and the reading: exit 6, nothing is decided on it."""
+    w = World(tmp_path)
+    task = w.add()
+    path, plain, puts = tmp_path / places.task(task), Files.load, list[Path]()
+
+    def load(self: Files, place: str) -> Any:
+        found = plain(self, place)
+        if tmp_path / place == path:
+            puts.append(path.with_name(f".tmp-{len(puts)}"))
+            shutil.copyfile(path, puts[-1])
+            puts[-1].replace(path)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Files, "load", load)
+        with pytest.raises(StoreError, match="somebody else changes it all the time"):
+            w.claim(ANN, task)
+    assert len(puts) > 2
+    assert w.claim(ANN, task)["task_id"] == task
+
+
+def test_what_is_not_there_is_not_untouched(tmp_path: Path) -> None:
+    """It bears no stamp: what the index says of it is not taken for what stands."""
+    store = make(tmp_path, FakeHost())
+    assert store.is_untouched(places.agent("bob"))
+    (tmp_path / places.agent("bob")).unlink()
+    assert not store.is_untouched(places.agent("bob"))
 
 
 @pytest.mark.parametrize("name", ["t1.json", ".tmp-x", "note.txt"])

@@ -16,6 +16,7 @@ from mbox.errors import NotFound
 from mbox.format import places
 from mbox.store import aside, reconciliation
 from mbox.store.lock import Lock
+from mbox.store.store import TURN
 from mbox.system.host import Host
 from mbox.tasks import planning
 from taskkit import USER, World, opened
@@ -96,6 +97,16 @@ def test_others_have_their_turn_in_between(w: World, monkeypatch: pytest.MonkeyP
     assert all(w.status(task) == "queued" for task in made)
     w.store.catch_up()
     assert w.store.is_in_order()
+
+
+def test_the_lock_is_free_for_a_moment_between_the_parts(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever gives it up and takes it at once leaves those that wait no time to have it."""
+    junk(w.root, places.TASKS, 60)
+    monkeypatch.setattr(reconciliation, "LADEN", 10 * reconciliation.MOVED)
+    sizes, began = holds(w, monkeypatch), w.host.mono()
+    w.store.bring_up()
+    assert len(sizes) >= 6
+    assert w.host.mono() - began == pytest.approx(TURN * (len(sizes) - 1))
 
 
 def test_who_decides_leaves_what_it_verifies_itself_to_others(w: World, monkeypatch: pytest.MonkeyPatch) -> None:

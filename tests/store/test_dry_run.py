@@ -144,3 +144,13 @@ def test_what_would_be_refused_is_refused(tmp_path: Path, rest: bytes, rebooted:
     tried = outcome(True)
     assert segment.read_bytes() == there
     assert tried == outcome(False)
+
+
+def test_a_trial_in_a_store_that_is_in_order_asks_its_files(tmp_path: Path) -> None:
+    """The whole journal is read only where they do not follow it."""
+    host = FakeHost()
+    make(tmp_path, host).close()
+    store = reopen(tmp_path, host)
+    store.dry_run = True
+    assert store.transact(send("two"), ANN.trial())
+    assert store.view is None

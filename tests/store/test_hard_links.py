@@ -48,3 +48,9 @@ def test_a_copy_of_links_writes_nothing_into_the_original(store: Path, tmp_path:
     done = run("mbox", "send", "bob", "--body", "two", "--as", "ann", cwd=copy)
     assert done.returncode == 6 and "hard link" in done.stderr
     assert {path: path.read_bytes() for path in files} == before
+
+
+def test_a_letter_and_what_was_sent_are_one_file(store: Path) -> None:
+    """Each is there under both names, and takes room once."""
+    (sent,) = (store / ".mailbox/outbox/ann").rglob("*.json")
+    assert sent.samefile(store / ".mailbox/inbox/bob/new" / sent.name)

@@ -14,7 +14,7 @@ import pytest
 
 from conftest import Run
 from kit import FakeHost, make
-from mbox.errors import Refused, TimedOut
+from mbox.errors import Corrupt, Refused, TimedOut
 from mbox.format import places
 from mbox.opening import init, open_store
 from mbox.store import mutex
@@ -114,6 +114,20 @@ def test_the_holder_is_named(store: Store, run: Run) -> None:
     with mutex.held(store, "port", agent="a" * 70, runs="\u2028" * 70):
         assert len(path.read_bytes()) == mutex.LINE
         assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_a_holder_that_cannot_be_seen_is_nobody(store: Store) -> None:
+    """The kernel names none and the file no process that runs: none is named, and nobody is refused for it."""
+    with mutex.held(store, "port"):
+        pass
+    fd = os.open(store.absolute(places.named_lock("port")), os.O_RDWR)
+    try:
+        for line in (b"", b"no line at all", b'{"pid": 77}', b'{"pid": [77], "start": 1}'):
+            os.pwrite(fd, line.ljust(mutex.LINE), 0)
+            mutex._refuse_own(fd, "port")
+            assert mutex._holder(fd) == "held by a process that cannot be seen from here", line
+    finally:
+        os.close(fd)
 
 
 def test_who_waits_long_is_told_for_whom(
@@ -256,6 +270,18 @@ def test_a_full_disk_does_not_keep_anybody_out(store: Store, monkeypatch: pytest
     monkeypatch.setattr(type(store.disk), "pwrite", full)
     with mutex.held(store, "port"), pytest.raises((TimedOut, Refused)), mutex.held(store, "port", wait=0):
         pass
+
+
+@pytest.mark.parametrize("kind", ["named", "own"])
+def test_a_folder_of_locks_that_is_a_link_is_refused(store: Store, tmp_path: Path, kind: str) -> None:
+    """Nothing is made behind it, and nobody believes to have a lock that others do not know."""
+    folder = Path(store.absolute(places.LOCKS))
+    folder.rename(tmp_path / "outside")
+    folder.symlink_to(tmp_path / "outside")
+    own = mutex.exclusively(store, places.WATCHDOG_LOCK, 0, lambda: Refused("somebody has it"))
+    with pytest.raises(Corrupt, match="symlink"), mutex.held(store, "port") if kind == "named" else own:
+        pass
+    assert not os.listdir(tmp_path / "outside")
 
 
 def test_names_are_checked(made: Path, backend: str, run: Run) -> None:

@@ -135,13 +135,16 @@ def test_a_folder_that_git_did_not_keep_is_made_again(root: Path, run: Run, fold
         assert (root / places.heartbeat("ann")).exists()
 
 
-@pytest.mark.parametrize("spoil", ["link", "file", "config", "lock", "logs", "plain file system"])
+@pytest.mark.parametrize("spoil", ["link", "link to a folder", "file", "config", "lock", "logs", "plain file system"])
 def test_a_failed_init_leaves_nothing(tmp_path: Path, run: Run, spoil: str) -> None:
     """Whatever it fails at: what stood there stands there, and nothing else."""
     run("git", "init", "--quiet", cwd=tmp_path, check=True)
     exclude = tmp_path / ".git" / "info" / "exclude"
-    if spoil == "link":
+    told = {"link": "is a symlink", "link to a folder": "is a symlink", "file": "is no folder, and one belongs there"}
+    if spoil.startswith("link"):
         (tmp_path / places.TASKS).symlink_to(tmp_path / "elsewhere")
+        if spoil != "link":
+            (tmp_path / "elsewhere").mkdir()
     elif spoil == "file":
         (tmp_path / places.TASKS).mkdir()
         (tmp_path / places.NOTES).write_text("a file")
@@ -170,6 +173,7 @@ def test_a_failed_init_leaves_nothing(tmp_path: Path, run: Run, spoil: str) -> N
     if spoil == "plain file system" and done.returncode == 0:
         return
     assert done.returncode in (2, 6) and done.stderr.count("\n") == 1, done
+    assert told.get(spoil, "") in done.stderr
     assert standing() == before
 
 

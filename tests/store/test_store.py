@@ -14,7 +14,7 @@ from mbox.doctor import repair, survey
 from mbox.errors import Corrupt, LockTimeout, MboxError, NoStore, StoreError, Unknown, WentBack
 from mbox.format import documents, places
 from mbox.journal.record import decode, encode
-from mbox.store import checkpoint
+from mbox.store import checkpoint, quarantine
 from mbox.store.lock import Lock
 from mbox.store.store import Store, Transaction
 
@@ -458,6 +458,19 @@ def test_a_damaged_document_that_nobody_knows_is_quarantined(tmp_path: Path) -> 
     clean(store)
 
 
+def test_a_large_damaged_document_is_kept_whole(tmp_path: Path) -> None:
+    """A dead letter has room for its beginning only: where all of it is kept, it says."""
+    store = make(tmp_path)
+    text = '{"agent": "' + "x" * quarantine.ENVELOPE
+    (tmp_path / places.agent("eve")).write_text(text)
+    assert store.transact(lambda tx: tx.read(places.agent("eve")), USER) is None
+    (letter,) = store.documents(places.DEADLETTER)
+    ((name, whole),) = set_aside(tmp_path).items()
+    assert letter["original"] == text[: quarantine.ENVELOPE] and whole == text
+    assert f"all {len(text)} bytes" in letter["detail"] and name in letter["detail"]
+    clean(store)
+
+
 def test_a_newer_document_is_left_alone(tmp_path: Path) -> None:
     """A document of a newer format is exit 6 with its format named, and stays byte for byte."""
     store = make(tmp_path)
@@ -480,6 +493,23 @@ def test_a_writer_below_writer_min_is_refused(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StoreError, match="update the toolkit"):
         reopen(tmp_path).transact(send("x"), ANN)
+
+
+@pytest.mark.parametrize("records", [0, 1])
+def test_a_segment_that_a_newer_writer_died_in_is_not_published(tmp_path: Path, records: int) -> None:
+    """The segment after the mark asks for a newer version: what its records mean is not for this one to say."""
+    store = make(tmp_path)
+    ident = store.transact(send("one"), ANN)
+    header = {**store.segment_header(store.tail.seq + 1, 2, "store-of-the-tests"), "writer_min": 9}
+    doc = {**(store.read(places.new("bob", ident)) or {}), "msg_id": "m99"}
+    letter = {**journaled(store)[-1], "seq": header["seq"] + 1, "on": ["m99"], "put": [[doc, [places.new("bob", "m99")]]]}
+    letter.pop("crc", None)
+    store.close()
+    (tmp_path / places.LOGS / "000002.jsonl").write_bytes(encode(header) + encode(letter) * records)
+    before = tree(tmp_path)
+    with pytest.raises(StoreError, match="update the toolkit"):
+        reopen(tmp_path).transact(lambda tx: pytest.fail("it was asked"), ANN)
+    assert tree(tmp_path) == before
 
 
 def test_a_reader_below_writer_min_decides_nothing(tmp_path: Path) -> None:

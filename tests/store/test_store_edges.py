@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kit import FakeHost, FaultyDisk
+from kit import FakeHost, FaultyDisk, make, send
 from mailkit import ANN, BOB, configure, office, opened, take
 from mailkit import send as post
 from mbox.doctor import survey
@@ -318,6 +318,38 @@ def test_a_lock_that_is_another_file_by_now_is_let_go(store: Store) -> None:
         copy.replace(path)
         post(store, ANN, "bob")
     assert len(os.listdir("/dev/fd")) == before
+
+
+def test_a_lease_that_cannot_be_renewed_is_said(store: Store, host: FakeHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its holder did is done; that its lease goes on running out is said in a line."""
+    ident = post(store, ANN, "bob", needs_ack=True)
+    take(store, BOB)
+    lease = store.load_lease(places.read_lease("bob", ident))
+    assert lease is not None
+    host.advance(0.6 * lease.left(host))
+    said: list[str] = []
+    store.say = said.append
+
+    def full(_store: Store, _path: str, _lease: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Store, "renew_lease", full)
+    assert post(store, BOB, "ann")
+    assert said and all("leases could not be renewed" in line for line in said)
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/fd"), reason="no /dev/fd: open files cannot be counted")
+def test_a_process_that_goes_on_writing_opens_no_more_files(tmp_path: Path) -> None:
+    """A watchdog publishes letters, begins segments and notes checkpoints for weeks."""
+    store = make(tmp_path, segment_size=1 << 12)
+    store.transact(send("x" * 4096), ANN)
+    store.transact(send("x"), ANN)
+    before, segments = len(os.listdir("/dev/fd")), store.journal.segments()
+    for _ in range(3):
+        store.transact(send("x" * 4096), ANN)
+    assert len(store.journal.segments()) > len(segments)
+    assert len(os.listdir("/dev/fd")) == before
+    store.close()
 
 
 def test_a_folder_that_is_gone_holds_what_the_journal_says(store: Store) -> None:

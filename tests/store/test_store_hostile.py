@@ -259,6 +259,20 @@ def test_a_folder_that_is_a_link_hides_no_other(tmp_path: Path) -> None:
     assert places.AGENTS in found and places.NOTES not in found
 
 
+def test_an_inbox_that_is_a_link_hides_no_other(tmp_path: Path) -> None:
+    """What lies behind the link is passed over; that somebody was in the inbox listed after it is seen all the same."""
+    store = make(tmp_path / "root")
+    for name in ("ann", "bob"):
+        store.transact(send("one", to=name), ANN)
+    inboxes = tmp_path / "root" / places.INBOX
+    behind, seen = os.listdir(inboxes)
+    (inboxes / behind).rename(tmp_path / behind)
+    (inboxes / behind).symlink_to(tmp_path / behind)
+    (inboxes / seen / "new/m9.json").write_text("{}")
+    found = stamps.unstamped(store, store.whose)
+    assert places.new_folder(seen) in found and not [path for path in found if behind in path]
+
+
 @pytest.mark.parametrize("name", ["", "logs", "cache", "inbox/bob/new", "leases"])
 def test_symlinked_folders_lead_nowhere(tmp_path: Path, name: str) -> None:
     """With any folder of the store replaced by a symlink: exit 6 naming it, and not a byte is written behind it."""

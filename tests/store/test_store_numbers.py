@@ -12,6 +12,7 @@ from kit import ANN, USER, FakeHost, make, reopen, send
 from mbox.doctor import repair
 from mbox.format import documents, places
 from mbox.store.store import Store, Transaction
+from taskkit import World
 
 AT = "2027-01-15T08:00:00.000000Z"
 
@@ -96,6 +97,19 @@ def test_a_number_that_nobody_came_to_is_none(tmp_path: Path) -> None:
     bring(tmp_path, places.task(f"t{10**15}"))
     repair.repair(store, USER)
     assert store.transact(take, ANN) < 900
+
+
+def test_what_is_put_back_shows_nothing(tmp_path: Path) -> None:
+    """A token that somebody wrote into a document which the journal has is undone, and uses no numbers up."""
+    w = World(tmp_path)
+    task = w.add()
+    path = tmp_path / places.task(task)
+    doc = json.loads(path.read_text())
+    path.unlink()
+    path.write_text(json.dumps({**doc, "token": 900, "state_version": 900}))
+    w.store.catch_up()
+    assert w.doc(task) == doc
+    assert places.number(w.add()) < 900
 
 
 def test_an_id_that_stands_there_is_not_given(tmp_path: Path, run: Run) -> None:

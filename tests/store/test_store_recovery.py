@@ -118,6 +118,25 @@ def test_a_second_misfortune_during_recovery(tmp_path: Path, name: str, code: in
         assert after(reopen(root, host, durability=durability)) == expected, at
 
 
+def test_what_is_due_is_not_known_after_a_death(tmp_path: Path) -> None:
+    """A process died right after it had granted a short lease: the bound from before would let that one run out unseen."""
+    host = FakeHost()
+    store = make(tmp_path, host)
+    for name in ("one", "two"):
+        store.transact(send(name), ANN)
+    store.transact(read(seconds=6000), ANN)
+    store.close()
+    dying = reopen(tmp_path, host, FaultyDisk(0, only="rename"))
+    with pytest.raises(Killed):
+        dying.transact(read(seconds=30), ANN)
+    dying.close()
+    again = reopen(tmp_path, host)
+    again.catch_up()
+    told = again.mark()
+    assert told is not None and told.tail.seq == journaled(again)[-1]["seq"]
+    assert told.due <= host.mono() + 30
+
+
 def test_fast_never_skips_setting_aside_for_a_full_segment(tmp_path: Path) -> None:
     """A machine's death in ``fast`` when the segment is full: what was lost is set aside, numbers go on far above."""
     host = FakeHost()
@@ -208,6 +227,20 @@ def test_a_copy_of_a_store_has_no_leases(tmp_path: Path) -> None:
     copy.catch_up()
     assert copy.names(places.LEASES) == []
     assert reopen(tmp_path / "a", host).names(places.LEASES)
+
+
+def test_a_copy_of_a_store_remembers_nothing(tmp_path: Path) -> None:
+    """What the original's cache says is of other files; what programs wrote there is kept for people."""
+    host = FakeHost()
+    make(tmp_path / "a", host).close()
+    cache = tmp_path / "a" / places.CACHE
+    (cache / "logs").mkdir(exist_ok=True)
+    for name in ("remembered.json", "search.sqlite", "logs/ann.log"):
+        (cache / name).write_text("of the original")
+    shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copy)
+    reopen(tmp_path / "b", host).catch_up()
+    left = [path.name for path in (tmp_path / "b" / places.CACHE).rglob("*") if path.is_file()]
+    assert "ann.log" in left and not {"remembered.json", "search.sqlite"} & {*left}
 
 
 def test_a_damaged_document_in_a_full_segment(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ from kit import ANN, FakeHost, bodies, everything, make, reopen, send
 from mbox.errors import WentBack
 from mbox.format import places
 from mbox.root import git_folder
+from mbox.store import witness
+from mbox.store.mark import line as summed
 from mbox.store.store import Store
 
 
@@ -280,3 +283,17 @@ def test_a_witness_is_in_the_way_of_no_store_that_went_on(tmp_path: Path, mark: 
     store.transact(send("three"), ANN)
     assert bodies(store) == ["one", "two", "three"]
     assert store.witness.seen() == ("store-of-the-tests", store.tail.seq)
+
+
+@pytest.mark.parametrize("odd", [{"store": 5}, {"store": None}, {"seq": "5"}, {"seq": True}, {"life": 1}, {"life": "another"}])
+def test_a_line_of_another_shape_is_nobodys_word(tmp_path: Path, odd: dict[str, Any]) -> None:
+    """Its sum is right, and one of its fields is none that this version writes: nothing is known, and writing goes on."""
+    host = FakeHost()
+    witnessed(tmp_path, host, back=False)
+    line = {"store": "store-of-the-tests", "seq": 99, "life": "", **odd}
+    (tmp_path / ".git/mbox-seen").write_bytes(summed(json.dumps(line), witness.SIZE))
+    os.truncate(tmp_path / places.LOCK, 0)
+    store = reopen(tmp_path, host)
+    assert store.witness.seen() == ("", 0)
+    store.transact(send("three"), ANN)
+    assert bodies(store) == ["one", "two", "three"]

@@ -226,7 +226,7 @@ ROWS: list[tuple[str, str, tuple[int, int, str]]] = [
     # templates
     ("syntax", prompt("{{ inputs.goal"), (3, 14, "error: prompt: not a template")),
     ("method", prompt("{{ inputs.goal.upper() }}"), (3, 14, "error: prompt: nothing is called in a template")),
-    ("filter", prompt("{{ inputs.goal | upper }}"), (3, 14, "error: prompt: no such filter; there are tojson")),
+    ("filter", prompt("{{ inputs.goal | upper }}"), (3, 14, "error: prompt: no such filter: 'upper'; there are tojson")),
     ("name", prompt("a {{ goal }}"), (3, 19, "error: no such name here: goal")),
     ("field", prompt("{{ inputs.gaol }}"), (3, 17, "error: no input gaol; did you mean goal")),
     ("before it is there", prompt("{{ steps.last.exit }}"), (3, 17,

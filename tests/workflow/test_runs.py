@@ -132,6 +132,61 @@ def test_a_question_is_a_persons(shop: Shop) -> None:
     shop("answer", "q", "agree", "yes", exits=1)
 
 
+def test_status_says_what_a_run_needs(shop: Shop) -> None:
+    """A run that asks, then one that nobody drives, then none: with the command that moves it."""
+    engine = shop.begun(shop.flow(ASKS), "--id", "q")
+    try:
+        until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 20)
+        assert [line for line in shop("mbox", "status", "-o", "json")["why"] if "`workflow answer q agree yes | no`" in line]
+    finally:
+        shop.killed(engine)
+    shop("answer", "q", "agree", "yes")
+    assert [line for line in shop("mbox", "status", "-o", "json")["why"] if "`workflow resume q`" in line]
+    shop("resume", "q")
+    assert shop("mbox", "status", "-o", "json").get("why", []) == []
+
+
+def test_an_agent_hears_of_the_run_that_it_detached(shop: Shop) -> None:
+    """That it has failed, and that it stands still: by mail, once; who stays with it sees the end."""
+    shop("mbox", "agent", "add", "ann")
+    flow = shop.flow('  - {id: a, run: "exit 3"}\n')
+    shop("run", flow, "--id", "near", exits=10, agent="ann")
+    shop("run", flow, "--id", "far", "--detach", agent="ann")
+    heard = shop("mbox", "read", "--wait", "30s", agent="ann")
+    assert (heard["subject"], heard["from"]) == ("far: failed", "system") and "exited with 3" in heard["body"]
+    shop("run", shop.flow(ASKS), "--id", "asks", "--detach", "--unattended", agent="ann")
+    assert shop("mbox", "read", "--wait", "30s", agent="ann")["subject"] == "asks: needs_human"
+
+
+def test_a_run_is_stopped_whatever_hosts_yaml_says(shop: Shop) -> None:
+    """A slip in it keeps nobody from pausing and cancelling; with the run its worker leaves the list, and what it called ends."""
+    shop.file("sub.yaml", "version: 1\nname: sub\nsteps:\n  - {id: s, wait: 1h}\n")
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x}\n  - {id: b, call: sub.yaml}\n")
+    engine = shop.begun(flow, "--id", "c", "--scripted", shop.file("s.yaml", "a: [{seconds: 0}]\n"))
+    try:
+        until(lambda: "c.b.1" in [row["run"] for row in shop("list")], lambda: "", 20)
+    finally:
+        shop.killed(engine)
+    shop.file(".mailbox/hosts.yaml", HOSTS.replace("family", "famly"))
+    assert shop("pause", "c")["status"] == "paused"
+    assert [row["agent"] for row in shop("mbox", "agent", "list")] == ["c.coder"]
+    assert shop("cancel", "c")["status"] == "cancelled"
+    assert shop("show", "c.b.1")["status"] == "cancelled"
+    assert shop("mbox", "agent", "list") == []
+    shop("cancel", "c", exits=1)
+
+
+def test_what_a_run_gave_up_is_nobodys_to_queue_again(shop: Shop) -> None:
+    """Its failed task is not told as what needs a person, is not queued again, and its worker has no mail that nobody reads."""
+    flow = shop.flow("  - {id: make, agent: coder, prompt: build, gates: [\"exit 3\"], retry: {gate: 1}}\n")
+    shop("run", flow, "--id", "g", exits=10)
+    assert shop("task", "show", "g.make.1")["status"] == "failed"
+    shop("task", "requeue", "g.make.1", exits=2)
+    assert "workflow explain g" in shop.said
+    said = shop("mbox", "status", "-o", "json")
+    assert (said.get("why", []), said.get("unread", {})) == ([], {})
+
+
 def test_nobody_attends(shop: Shop) -> None:
     """Without a default the run stops and needs a person; with one that is taken; the answer counts after `resume`."""
     shop("run", shop.flow(ASKS), "--id", "stops", "--unattended", exits=11)
@@ -172,6 +227,14 @@ def test_what_a_person_tells_reaches_the_prompt(shop: Shop) -> None:
         assert shop("task", "show", "t.make.1")["description"] == "build\n\nFrom a person:\nleave {{ inputs }} alone"
     finally:
         shop.killed(engine)
+
+
+def test_a_program_gets_its_prompt_and_nothing_else(shop: Shop) -> None:
+    """A host reads the prompt from its first letter on: the blanks that JSON may begin with are for commands alone."""
+    shop.file(".mailbox/hosts.yaml", "hosts: {alpha: {command: [bash, -c, cat >seen], family: greek}}\n")
+    long = "x" * 50_000
+    shop("run", shop.flow(f"  - {{id: make, agent: coder, prompt: 'build {long} it'}}\n"), "--id", "p")
+    assert (shop.root / "seen").read_text() == f"build {long} it"
 
 
 def test_a_person_does_the_task(shop: Shop) -> None:

@@ -33,7 +33,7 @@ KEPT = 32
 LEAST, MAIN = 8, 16
 """Columns that any other text is cut down to, and those that the one which matters most keeps, or a third of all."""
 
-MATTERS = ("subject", "title", "patterns")
+MATTERS = ("subject", "title", "patterns", "detail")
 """What matters most where a list does not say it, by the column's name: the first that is there."""
 
 GIVES = ("thread_id", "parent_id", "created_at", "before_you", "needs_ack", "priority", "state", "type", "mode", "task_id")
@@ -281,7 +281,7 @@ class Table(Formatter):
 
     def _told(self, name: str, value: Any) -> str:
         """A field's value: rows as a table of their own, several texts a line each, what belongs to names in pairs."""
-        if isinstance(value, dict) and name not in CALLERS and all(isinstance(item, str | int) for item in value.values()):
+        if isinstance(value, dict) and name not in CALLERS and all(isinstance(one, str | int | float) for one in value.values()):
             return on_one_line(", ".join(f"{key} {item}" for key, item in value.items()))
         if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             inner = Table(full=self.full, width=max(self.width - 2, 0))

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mbox.errors import Usage
+from mbox.system.clock import inf
 
 from . import output
 from .context import Context
@@ -17,12 +18,19 @@ from .values import DURATION, LINE, RUN, TEXT
 if TYPE_CHECKING:
     from mbox.engine.engine import Ask
     from mbox.format.documents import Document
+    from mbox.store.store import Store
     from mbox.workflow.definition import Workflow
 
 EXITS = {
-    10: "the run failed", 11: "it needs a person", 12: "it was cancelled", 13: "a limit is reached", 14: "it waits, or is paused",
+    10: "the run failed", 11: "it needs a person", 12: "it was cancelled", 13: "a limit is reached", 14: "it is paused",
 }  # fmt: skip
 MISSING = {3: "no such run"}
+
+LOOK = 0.5
+"""Seconds between two looks at whether a question on the terminal still waits for its answer."""
+
+BEGINS = 2.0
+"""Seconds in which a run that was begun gets its engine."""
 
 
 run_id = argument("run", metavar="RUN", type=RUN)
@@ -181,16 +189,31 @@ def _terminal(context: Context) -> tuple[Ask, Callable[[Document], None]]:
                 choices = " | ".join(question["choices"]) or "TEXT"
                 context.say(f"{question['text']}\n  workflow answer {question['run']} {question['step']} {choices}")
             return None
-        return _prompted(question)
+        return _prompted(question, lambda: _is_asked(context.store, question))
 
     return ask if not context.quiet else nobody, seen
 
 
-def _prompted(question: dict[str, Any]) -> tuple[str, str]:
-    """Ask on the terminal until one of the choices is said."""
+def _is_asked(store: Store, question: Mapping[str, Any]) -> bool:
+    """Whether the run still waits for this answer: nobody has given it, paused or cancelled the run, and it is in time."""
+    from mbox.engine import control, runs
+
+    doc = runs.require(store, question["run"])
+    root = runs.require(store, runs.root_of(doc))
+    still = any(one["step"] == question["step"] for one in control.questions(store, doc))
+    return still and root["status"] == doc["status"] == "running" and store.host.wall() < question.get("until", inf)
+
+
+def _prompted(question: dict[str, Any], is_asked: Callable[[], bool]) -> tuple[str, str] | None:
+    """Ask on the terminal until one of the choices is said; None where it is not asked any more."""
+    from select import select
+
     choices = question["choices"]
     while True:
         output.say(question["text"] + (f" [{'/'.join(choices)}]" if choices else ""))
+        while not select([sys.stdin], [], [], LOOK)[0]:
+            if not is_asked():
+                return None
         line = sys.stdin.readline()
         if not line:
             raise KeyboardInterrupt
@@ -251,6 +274,7 @@ def resume(context: Context, run: str, limits: tuple[str, ...], detach: bool, un
 
 def _kept(store: Any, doc: Document) -> list[str]:
     """What a resume keeps, and what it does again, and why."""
+    from mbox.format import places
     from mbox.report import runs as told
 
     at = doc["at"] or {}
@@ -260,7 +284,7 @@ def _kept(store: Any, doc: Document) -> list[str]:
         if seat["status"] != "open":
             lines.append(f"kept: {name} {seat['failed'] or seat['status']}")
         elif seat["items"] is None:
-            task = store.glance(f".tasks/{seat['task']}.json") if seat["task"] else None
+            task = store.glance(places.task(seat["task"])) if seat["task"] else None
             lines.append(f"goes on: {name}" + (f", its task is {task['status']}" if task else ""))
     if at.get("state") == "pending":
         lines.append(f"goes on: {at['step']}.{at['visit']} is entered")
@@ -349,7 +373,19 @@ def show(context: Context, run: str) -> None:
     """Show how a run stands, every step that was visited, what it cost, what it waits for."""
     from mbox.report import runs
 
-    context.emit({name: value for name, value in runs.shown(context.store, run).items() if value not in (None, "", [])})
+    shown = runs.shown(context.store, run)
+    if context.for_person:
+        shown["steps"] = [_line(row) for row in shown["steps"]]
+    context.emit({name: value for name, value in shown.items() if value not in (None, "", [])})
+
+
+def _line(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A step that was visited, as it fits into a line: what it gave and what it looked at are in the data, and in `explain`."""
+    seat = ".".join(str(row[name]) for name in ("step", "visit", "item") if row[name] is not None)
+    return {
+        "step": seat, "status": row["failed"] or row["status"], "by": row["by"] or row["child"] or row["kind"],
+        "attempts": row["attempts"], "seconds": row["seconds"], "go": (row["edge"] or {}).get("go"), "detail": row["detail"],
+    }  # fmt: skip
 
 
 @command(examples=["workflow explain w12", "workflow explain w12 review"], exits={3: "no such run or step"})
@@ -360,7 +396,13 @@ def explain(context: Context, run: str, step: str | None) -> None:
     from mbox.report import runs
 
     rows = runs.explained(context.store, run, step)
-    context.emit([{name: value for name, value in row.items() if value not in (None, "", [])} for row in rows])
+    told = [{name: value for name, value in row.items() if value not in (None, "", [], {})} for row in rows]
+    if not context.for_person:
+        context.emit(told)
+        return
+    for number, row in enumerate(told):
+        context.write("\n" if number else "")
+        context.emit(row)
 
 
 @command(examples=["workflow logs w12", "workflow logs w12 --full -o jsonl"], exits=MISSING)
@@ -383,16 +425,19 @@ def logs(context: Context, run: str) -> None:
 @run_id
 @option("--timeout", type=DURATION, metavar="D", default=0, help="for so long at most")
 def watch(context: Context, run: str, timeout: float) -> int:
-    """Tell of each step that is left, until the run has ended or stands still; its exit status is the run's."""
+    """Tell of each step that is left, until the run has ended or stands still; its exit status is the run's.
+
+    Where it waits for a person, or nobody drives it, it says so and looks on.
+    """
     from mbox.engine import runs
     from mbox.errors import TimedOut
     from mbox.report import runs as told
     from mbox.store.waiting import Watch, journal_paths, until
-    from mbox.system.clock import inf
 
     store = context.store
     runs.require(store, run)
     shown: set[tuple[str, int]] = set()
+    said = ["running"]
 
     def look() -> Document | None:
         for row in told.path(store, run):
@@ -400,12 +445,19 @@ def watch(context: Context, run: str, timeout: float) -> int:
                 shown.add((row["step"], row["visit"]))
                 context.stream(row)
         doc = runs.require(store, run)
+        state = told.status(store, doc)
+        if state == "stalled" and store.host.wall() - doc["at"]["since"] < BEGINS:
+            state = "running"
+        if doc["status"] == "running" and state != said[-1]:
+            said.append(state)
+            mend = {"waiting": f"`workflow show {run}` has the question", "stalled": f"nobody drives it: `workflow resume {run}`"}
+            context.say(f"{run}: {state}" + (f": {mend[state]}" if state in mend else ""))
         return doc if doc["status"] != "running" else None
 
     with Watch(store, lambda: journal_paths(store)) as waker:
         doc = until(store, waker, look, timeout or inf)
     if doc is None:
-        raise TimedOut(f"{run} still runs; `workflow show {run}` tells how it stands")
+        raise TimedOut(f"{run} is {told.status(store, runs.require(store, run))}; `workflow show {run}` tells how it stands")
     context.say(f"{run}: {doc['status']}{': ' + doc['reason'] if doc['reason'] else ''}")
     return runs.EXITS[doc["status"]]
 

@@ -286,17 +286,18 @@ def gated(move: Move, doc: Document, task: Document, gates: list[dict[str, Any]]
     step = move.workflow.steps[doc["step"]]
     red = next((row for row in gates if not row["ok"]), None)
     owner, ident = task["owner"], task["task_id"]
+    told = owner if is_by_others(move) else None  # a worker of the run's own has ended, or gets it as its next prompt
     if red is None:
-        if owner:
-            sending.system(move.tx, owner, f"approved {ident}: {task['title']}", f"task show {ident}", ident, "review_result")
+        if told:
+            sending.system(move.tx, told, f"approved {ident}: {task['title']}", f"task show {ident}", ident, "review_result")
         lifecycle.finish(move.tx, task, "done")
         move.on.append(ident)
         took(move, doc, task, gates)
         return
     reason = f"gate {red['gate']} exited with {red['exit']}: {red['last']} (log: {red['log']})"
     body = f"{reason}\n\n{red['tail']}\n\ntask claim {ident}"
-    if owner:
-        sending.system(move.tx, owner, f"rejected {ident}: {task['title']}", body, ident, "review_result")
+    if told:
+        sending.system(move.tx, told, f"rejected {ident}: {task['title']}", body, ident, "review_result")
     if doc["rounds"] >= step.retry.get("gate", 0):
         doc = _ended(move, doc, task, "gate", reason)
         _note_family(move, doc["state"]["role"], doc, task)

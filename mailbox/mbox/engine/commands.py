@@ -4,8 +4,8 @@ A command runs in the run's tree, in a session of its own; stdout and stderr go 
 and all that it starts carry ``MBOX_STEP``, the key of their seat; so whoever comes after an engine or a worker that was killed
 finds what that left running, and ends it (`end_left_over`) before anything is run again.
 
-stdin is the step's data as JSON, made only for a command that reads: the pipe is filled with blanks, which JSON allows at its
-beginning, and only when some are taken out git is asked and the rest is written (`Stdin`).
+stdin is a prompt, as it stands, or the step's data as JSON, made only for a command that reads: the pipe is filled with blanks,
+which JSON allows at its beginning, and only when some are taken out git is asked and the rest is written (`Stdin`).
 
 Promised: a command that runs over its time, or whose run is stopped, is ended with its whole group.  Not promised: anything of a
 process that left the group.
@@ -64,20 +64,20 @@ class Finished(NamedTuple):
 
 
 class Stdin:
-    """What a command gets on stdin: nothing, or JSON that is made when it reads."""
+    """What a command gets on stdin: nothing, a text as it stands, or JSON that is made when it reads."""
 
-    def __init__(self, make: Callable[[], bytes] | None) -> None:
-        self.make = make
-        self._rest = b""
+    def __init__(self, given: Callable[[], bytes] | bytes | None) -> None:
+        self.make = given if callable(given) else None
+        self._rest = given if isinstance(given, bytes) else b""
         self._blanks = 0
         self.read_end, self.write_end = os.pipe()
         os.set_blocking(self.write_end, False)
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             fcntl.fcntl(self.write_end, fcntl.F_SETPIPE_SZ, PIPE)
-        if make is None:
-            self.end()
-        else:
+        if self.make is not None:
             self._fill()
+        elif not self._rest:
+            self.end()
 
     def _fill(self) -> None:
         try:
@@ -149,7 +149,7 @@ def as_text(value: Any) -> str:
 
 
 def run(store: Store, key: str, words: Sequence[str], folder: str, environ: Mapping[str, str], logs: str,
-        stdin: Callable[[], bytes] | None = None, seconds: float | None = None,
+        stdin: Callable[[], bytes] | bytes | None = None, seconds: float | None = None,
         wanted: Callable[[], bool] = lambda: True) -> Finished:  # fmt: skip
     """Run a command of the seat ``key`` to its end, ``seconds`` at most, while it is ``wanted``.
 

@@ -34,7 +34,7 @@ def pause(store: Store, by: Actor, run: str) -> Document:
         if made.run["status"] == "running":
             made.stop("paused", f"by {by.name}")
 
-    move(store, doc, change, operations.RUN_PAUSE, by)
+    move(store, doc, change, operations.RUN_PAUSE, by, gives_out=False)
     return runs.require(store, run)
 
 
@@ -105,9 +105,16 @@ def _take_answer(made: Move) -> None:
 
 
 def cancel(store: Store, by: Actor, run: str, reason: str) -> Document:
-    """Any run that has not ended → cancelled, with its open tasks, and the runs that it called."""
+    """Any run that has not ended → cancelled, with its open tasks, and the runs that it called; its workers are retired.
+
+    Killed midway: what the run called still stands; cancelling it once more ends that too.
+    """
+    from .staffing import Staffing
+
     doc = runs.require(store, run)
     if doc["status"] in runs.ENDED:
+        if doc["status"] == "cancelled":
+            _cancel_called(store, by, run)
         raise Nothing(f"{run} is {doc['status']} already")
 
     def change(made: Move) -> None:
@@ -121,12 +128,18 @@ def cancel(store: Store, by: Actor, run: str, reason: str) -> Document:
                 made.on.append(task_id)
         made.is_made = True
 
-    move(store, doc, change, operations.RUN_CANCEL, by)
+    move(store, doc, change, operations.RUN_CANCEL, by, gives_out=False)
+    Staffing(store, {}).retire(run)
+    _cancel_called(store, by, run)
+    return runs.require(store, run)
+
+
+def _cancel_called(store: Store, by: Actor, run: str) -> None:
+    """Cancel the runs that ``run`` called, and that have not ended."""
     for ident in runs.known(store):
         child = store.glance(places.run(ident))
         if child and child["parent"] and child["parent"]["run"] == run and child["status"] not in runs.ENDED:
             cancel(store, by, ident, f"{run} was cancelled")
-    return runs.require(store, run)
 
 
 def _going(store: Store, run: str) -> Document:
@@ -245,5 +258,5 @@ def tell(store: Store, by: Actor, run: str, step: str, text: str) -> Document:
             made.put_task(task)
         made.is_made = True
 
-    move(store, doc, change, operations.RUN_TELL, by)
+    move(store, doc, change, operations.RUN_TELL, by, gives_out=False)
     return runs.require(store, run)

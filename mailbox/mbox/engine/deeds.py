@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mbox.errors import MboxError, Refused, StoreError, Usage
+from mbox.errors import Refused, StoreError, Usage
 from mbox.format import patterns, places
 from mbox.format.documents import Document
 from mbox.git import history
@@ -254,5 +254,3 @@ def _gh(site: Site, *words: str) -> str:
 _ACTIONS: dict[str, Callable[[Site], Result]] = {
     "commit": _commit, "branch": _branch, "push": _push, "pull-request": _pull_request,
 }  # fmt: skip
-
-Failures = (MboxError, OSError)

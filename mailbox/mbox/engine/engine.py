@@ -14,12 +14,12 @@ from mbox.errors import MboxError, NotYours, Usage
 from mbox.format import operations, places
 from mbox.format.documents import ACTIVE, Document
 from mbox.store import mutex
-from mbox.store.transaction import Actor, Transaction
+from mbox.store.transaction import Actor
 from mbox.store.waiting import Watch, journal_paths, until
 from mbox.system.clock import inf
 
 from . import attempts, beginning, budget, commands, control, deeds, items, runs, staffing, verdicts
-from .moves import actor, move
+from .moves import move
 from .standing import Move, Result, blank
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ PATIENCE = 0.5
 """Seconds that an engine waits for the lock of its run."""
 
 Ask = Callable[[dict[str, Any]], tuple[str, str] | None]
-"""Asks the person at the terminal: a question to the choice and a text; None where nobody is there."""
+"""Asks the person at the terminal: a question (``run step text choices``, and ``until``, wall time, where it ends by itself) to
+the choice and a text; None where nobody is there, or it is not asked any more."""
 
 
 def nobody(_question: dict[str, Any]) -> tuple[str, str] | None:
@@ -63,7 +64,7 @@ class Engine:
         self.due = inf
         self.answers: Scenario | None = None
         self.mine: set[str] = set()
-        """Commands that this engine began, by key."""
+        """Commands and gates that this engine began, by key."""
 
     def drive(self) -> Document:
         """Go on until the run has ended or stands still; its document."""
@@ -457,14 +458,15 @@ class Engine:
                     made.stop("needs_human", f"{seat['step']} asks, and nobody attends")
 
             return move(self.store, run, stop, operations.RUN_STOP)
-        limit = step.timeout.start_to_close or step.timeout.schedule_to_close
+        limit, question = step.timeout.start_to_close or step.timeout.schedule_to_close, seat["state"]["question"]
         if limit is not None:
             age = self.store.host.wall() - seconds(seat["entered_at"])
             if age >= limit:
                 return self._leave(run, seat, Result(failed="timeout", detail=f"no answer within {limit:.0f} s"))
             self.at(limit - age)
+            question = {**question, "until": seconds(seat["entered_at"]) + limit}
         name = seat["step"] if seat["item"] is None else f"{seat['step']}/{seat['item']}"
-        return self._ask_person(run, name, seat["state"]["question"])
+        return self._ask_person(run, name, question)
 
     def _ask_person(self, run: Document, step: str, question: dict[str, Any]) -> bool:
         given = self.ask({"run": run["run"], "step": step, **question})
@@ -507,15 +509,3 @@ def _as_said(step: Step, answer: dict[str, Any]) -> Result:
     except Usage as error:
         return Result(failed="invalid_output", detail=str(error), exit=status)
     return Result(value, exit=status)
-
-
-def under_way(store: Store, run: str) -> bool:
-    """Whether an agent of the run still holds a task: for whoever waits for it to be quiet."""
-    from mbox.tasks.orders import label
-
-    def look(tx: Transaction) -> bool:
-        return bool(tx.index.tasks_where(label=label(run), states=ACTIVE))
-
-    return store.transact(look, actor(run))
-
-

@@ -23,16 +23,18 @@ def actor(run: str) -> Actor:
     return Actor(f"run:{run}")
 
 
-def world(store: Store, run: Document) -> World:
-    """What is known for a move of ``run``: the person's ladders, and nothing of git yet."""
+def world(store: Store, run: Document, gives_out: bool = True) -> World:
+    """What is known for a move of ``run``: the person's ladders (where work may be given out), and nothing of git yet."""
     from mbox.hosts import ladder
 
-    return World(Facts(runs.folder(store.root, run), (run["tree"] or {}).get("base")), ladder.load(store.root))
+    ladders = ladder.load(store.root) if gives_out else ladder.Ladders({}, {})
+    return World(Facts(runs.folder(store.root, run), (run["tree"] or {}).get("base")), ladders)
 
 
-def move(store: Store, run: Document, change: Callable[[Move], None], op: str, by: Actor | None = None) -> bool:
-    """Make one move of ``run``; whether it changed anything."""
-    around = world(store, run)
+def move(store: Store, run: Document, change: Callable[[Move], None], op: str, by: Actor | None = None,
+         gives_out: bool = True) -> bool:  # fmt: skip
+    """Make one move of ``run``; whether it changed anything.  What gives no work out is made whatever ``hosts.yaml`` says."""
+    around = world(store, run, gives_out)
 
     def decide(tx: Transaction) -> bool:
         made = Move(tx, run["run"], around, WAYS)

@@ -317,6 +317,7 @@ class Move:
         self.run.update(status=status, reason=reason)
         self.why.append(f"{status}: {reason}")
         self.is_made = True
+        self._tell()
 
     def end(self, target: str) -> None:
         """The run has ended, or (``needs_human``) stands still by an edge to that."""
@@ -335,6 +336,19 @@ class Move:
         if target == "succeeded":
             self.run["reason"] = ""
             self.run["output"] = self._output()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Mail to the agent that sent the run into the background: it has ended, or stands still."""
+        run, by = self.run["run"], str(self.run["by"])
+        is_heard = self.run["settings"].get("detached") and not self.run["parent"]
+        if not is_heard or not places.is_name(by) or self.tx.glance(places.agent(by)) is None:
+            return
+        from mbox.mail import sending
+
+        body = f"{self.run['reason']}\n\nworkflow show {run}".strip()
+        if sent := sending.system(self.tx, by, f"{run}: {self.run['status']}", body, type="run_mail"):
+            self.on.append(sent)
 
     def _output(self) -> Any:
         from mbox.workflow import expressions

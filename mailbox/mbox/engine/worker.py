@@ -113,7 +113,7 @@ def _attempt(store: Store, run: Document, doc: Document, token: int, environ: Ma
         return now is not None and now["status"] in ACTIVE and now["token"] == token
 
     ended = commands.run(store, f"{run['run']}.{at}", words, runs.folder(store.root, run), {**environ, **more}, logs,
-                         doc["description"].encode, order["timeout"], wanted)  # fmt: skip
+                         doc["description"].encode(), order["timeout"], wanted)  # fmt: skip
     if ended.stopped:
         return {"kind": "stopped"}
     if ended.timed_out:

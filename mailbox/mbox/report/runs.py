@@ -118,7 +118,8 @@ def _attempt(row: Mapping[str, Any]) -> str:
     who = f"{row['host']}{'/' + row['model'] if row.get('model') else ''}" if row.get("host") else "nobody yet"
     ended = f" → {row['ended']}" if row.get("ended") else ""
     cost = f", ${row['cost_usd']:.2f}" if row.get("cost_usd") is not None else ""
-    return f"{row['n']}: {row.get('by') or who} ({row.get('why') or who}){ended}{cost}"
+    by = f" as {row['by']}" if row.get("by") and row.get("host") else ""
+    return f"{row['n']}: {who if row.get('host') else row.get('by') or who}{by} ({row.get('why') or who}){ended}{cost}"
 
 
 def path(store: Store, run: str) -> Iterator[Row]:

@@ -20,6 +20,7 @@ from mbox.store.files import folders_in
 from mbox.system import clock
 from mbox.system.clock import stamp
 from mbox.tasks import notes, ready
+from mbox.tasks.orders import is_of_run
 
 from . import history
 from .history import age
@@ -202,10 +203,34 @@ def _why(store: Store, view: ready.View, mail: dict[str, tuple[int, str]]) -> li
         lines.append(f"{dead} dead letter{'s' * (dead > 1)}: `mbox deadletter list`")
     lines += [*_left_alone(store), *_stalled(store, view, mail), *_draining(store), *_outlived(store)]
     lines += [*_from_elsewhere(store), *_untrailed(store)]
-    why += [Reason(True, line) for line in lines]
+    why += [*(Reason(True, line) for line in lines), *_runs(store)]
     if store.view is None and not store.is_in_order():
         why.append(Reason(False, "the files may not be what the journal says; the next command that can lock looks at them"))
     return why
+
+
+def _runs(store: Store) -> list[Reason]:
+    """Runs of workflows that wait for a person, or that nobody drives."""
+    if not folders_in(store, places.RUNS):
+        return []
+    from mbox.engine import control
+
+    from . import runs
+
+    found = []
+    for row in runs.rows(store):
+        run, state = row["run"], row["status"]
+        doc = store.glance(places.run(run)) or {}
+        asked = control.questions(store, doc) if doc and state != "paused" else []
+        for one in asked:
+            text = one["ask"] if len(one["ask"]) <= LONG else f"{one['ask'][: LONG - 1]}…"
+            answers = " | ".join(one["choices"]) or "TEXT"
+            found.append(Reason(True, f"run {run} asks: {text} `workflow answer {run} {one['step']} {answers}`"))
+        if not asked and state != "running" and not doc.get("parent"):
+            is_seen_to = state == "paused" or (state == "stalled" and bool(doc["settings"].get("detached")))
+            reason = "nobody drives it" if state == "stalled" else row["reason"]
+            found.append(Reason(not is_seen_to, f"run {run} is {state}: {reason}; `workflow resume {run}`"))
+    return [*found[:MOST], Reason(True, f"{len(found) - MOST} more runs: `workflow list`")] if len(found) > MOST else found
 
 
 def _unread(store: Store, mail: dict[str, tuple[int, str]]) -> list[str]:
@@ -280,12 +305,16 @@ def _from_elsewhere(store: Store) -> list[str]:
 
 
 def _buried(view: ready.View) -> list[tuple[str, str]]:
-    """Tasks that ended badly: those that others wait for first, then the newest; cancelled ones only if waited for."""
+    """Tasks that ended badly: those that others wait for first, then the newest; cancelled ones only if waited for.
+
+    Not those of workflows: a run has had its own way with a task that failed, and nothing comes of queueing it again.
+    """
     waited = {dep for doc in view.tasks.values() if doc["status"] == "queued" for dep in doc["depends_on"]}
     ended = [
         doc
         for doc in view.tasks.values()
-        if doc["status"] in ("failed", "deadletter") or (doc["status"] == "cancelled" and doc["task_id"] in waited)
+        if not is_of_run(doc)
+        and (doc["status"] in ("failed", "deadletter") or (doc["status"] == "cancelled" and doc["task_id"] in waited))
     ]
     ended.sort(key=lambda doc: (doc["task_id"] not in waited, doc["finished_at"] or ""))
     lines = [(doc["task_id"], _end(doc)) for doc in ended[:MOST]]

@@ -20,6 +20,7 @@ from mbox.store.transaction import Actor, Transaction
 
 from . import lifecycle
 from .lifecycle import Answer
+from .orders import is_of_run
 
 if TYPE_CHECKING:
     from mbox.store.store import Store
@@ -73,6 +74,9 @@ def requeue(store: Store, actor: Actor, ids: Sequence[str] = (), where: TaskFilt
             return lifecycle.answer(doc, already=True)
         if doc["status"] not in REQUEUED:
             raise Refused(f"{task_id} is {doc['status']}; only {', '.join(REQUEUED)} tasks are requeued")
+        if is_of_run(doc):
+            run = doc["order"]["run"]
+            raise Refused(f"{task_id} is of the run {run}, which tries by itself; see `workflow explain {run}`")
         lifecycle.back_to_queue(tx, doc, attempt_count=0)
         return lifecycle.answer(doc)
 

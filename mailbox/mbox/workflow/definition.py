@@ -382,8 +382,13 @@ class _Draft:
         name = fields.placed("id", holder["id"], types.name, holder.at["id"])
         kinds = [kind for kind in KINDS if kind in holder]
         if len(kinds) != 1:
-            said = f"{name}: is {' and '.join(kinds)}: a step is one" if kinds else f"{name}: what does it do? {' '.join(KINDS)}"
-            raise fields.Misfit(said, holder.key_at[kinds[1]] if kinds else place)
+            if kinds:
+                raise fields.Misfit(f"{name}: is {' and '.join(kinds)}: a step is one", holder.key_at[kinds[1]])
+            of_steps = {"id", *COMMON, *(key for keys in KINDS.values() for key in keys)}
+            odd = next((key for key in holder if key not in of_steps and did_you_mean(key, [*KINDS])), None)
+            if odd is not None:
+                raise fields.Misfit(f"{name}: unknown key {checks.shown(odd)}{did_you_mean(odd, [*KINDS])}", holder.key_at[odd])
+            raise fields.Misfit(f"{name}: what does it do? {' '.join(KINDS)}", place)
         (kind,) = kinds
         self.prefix = f"{name}."
         others = {key: f"is of {of}, this is {kind}" for of, keys in KINDS.items() for key in keys}

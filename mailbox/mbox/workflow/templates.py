@@ -239,7 +239,8 @@ def _check_one(node: Any, kind: str) -> None:
     if kind in ("Filter", "Test"):
         taken = FILTERS if kind == "Filter" else TESTS
         if node.name not in taken:
-            raise Mistake(f"no such {kind.lower()}{did_you_mean(node.name, [*taken])}; there are {', '.join(taken)}", line)
+            near = did_you_mean(node.name, [*taken]) or f"; there are {', '.join(taken)}"
+            raise Mistake(f"no such {kind.lower()}: {checks.shown(node.name)}{near}", line)
         if node.dyn_args is not None or node.dyn_kwargs is not None or node.node is None:
             raise Mistake(f"{node.name} takes plain arguments", line)
         words = [one.key for one in node.kwargs]
