@@ -671,7 +671,7 @@ def workflows() -> None:
         for n in range(12):
             after_steps(store, f"few{n}", 10)
         after_steps(store, "many0", 10_000)
-        few = statistics.median(took(lambda n=n: driven(store, f"few{n}")) for n in range(11))
+        few = statistics.median(took(partial(driven, store, f"few{n}")) for n in range(11))
         many = took(lambda: driven(store, "many0"))
         report("workflows", "going on after 10,000 steps, of after 10", ms(many), many / few, "≤ 2")
         store.close()

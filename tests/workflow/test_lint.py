@@ -220,6 +220,7 @@ ROWS: list[tuple[str, str, tuple[int, int, str]]] = [
     ("need of fewer", last("each: [a, b]\nneed: 3"), (8, 11, "error: need: 3 of 2 items")),
     ("after no field", last("each: steps.work.output.list\nafter: item.needs"), (8, 12,
      "error: after: an item is text: it has no id, and no needs")),
+    ("a value as a pattern", work("reserve: [inputs.goal]"), (5, 14, "warning: inputs.goal is a pattern here")),
     ("reserve", work("reserve: inputs.goal"), (5, 14, "error: reserve needs a list of patterns, and 'inputs.goal' is text")),
     ("output of the file", BASE + STEPS + "output: {x: steps.work.output.nope}\n", (7, 13,
      "error: steps.work.output has no field nope")),

@@ -187,6 +187,29 @@ def test_what_a_run_gave_up_is_nobodys_to_queue_again(shop: Shop) -> None:
     assert (said.get("why", []), said.get("unread", {})) == ([], {})
 
 
+def test_an_agents_terminal_is_no_persons(shop: Shop) -> None:
+    """Agents sit in panes: where one of them is the engine, nothing that is typed there answers; a person's does."""
+    shop("mbox", "agent", "add", "ann")
+    flow = shop.flow(ASKS)
+    words = [str(BIN / "workflow"), "run", flow, "--id"]
+    for name, agent, exits in (("hers", "ann", None), ("ours", None, 0)):
+        master, slave = os.openpty()
+        env = {key: value for key, value in os.environ.items() if key != "MBOX_AGENT"} | ({"MBOX_AGENT": agent} if agent else {})
+        os.write(master, b"yes\n")
+        engine = subprocess.Popen([*words, name], cwd=shop.root, stdin=slave, stdout=subprocess.DEVNULL, stderr=slave, env=env)
+        try:
+            if exits is not None:
+                assert engine.wait(20) == exits
+                continue
+            until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 20)
+            with pytest.raises(subprocess.TimeoutExpired):
+                engine.wait(2)
+        finally:
+            shop.killed(engine)
+            os.close(master)
+            os.close(slave)
+
+
 def test_nobody_attends(shop: Shop) -> None:
     """Without a default the run stops and needs a person; with one that is taken; the answer counts after `resume`."""
     shop("run", shop.flow(ASKS), "--id", "stops", "--unattended", exits=11)
@@ -235,6 +258,38 @@ def test_a_program_gets_its_prompt_and_nothing_else(shop: Shop) -> None:
     long = "x" * 50_000
     shop("run", shop.flow(f"  - {{id: make, agent: coder, prompt: 'build {long} it'}}\n"), "--id", "p")
     assert (shop.root / "seen").read_text() == f"build {long} it"
+
+
+def test_gates_are_nobodys_to_approve(shop: Shop) -> None:
+    """What they judge is handed to no reviewer, taken by none, and approved by none: an agent cannot turn a gate green."""
+    for name in ("ann", "bob"):
+        shop("mbox", "agent", "add", name)
+    gate = '["while ! test -e go; do sleep 0.1; done; exit 3"]'
+    flow = shop.flow(f"  - {{id: make, agent: coder, prompt: x, gates: {gate}, retry: {{gate: 0}}}}\n")
+    engine = shop.begun(flow, "--id", "g", "--workers", "0")
+    try:
+        until((shop.root / ".tasks/g.make.1.json").is_file, lambda: "", 20)
+        shop("task", "claim", "g.make.1", agent="ann")
+        shop("task", "submit", "g.make.1", "--to", "bob", exits=2, agent="ann")
+        assert shop("task", "done", "g.make.1", agent="ann")["status"] == "review"
+        shop("task", "review", "g.make.1", exits=2, agent="bob")
+        assert "gates" in shop.said
+        shop("task", "review", exits=1, agent="bob")
+        shop("task", "approve", "g.make.1", exits=5, agent="bob")
+        shop.file("go", "")
+        assert engine.wait(20) == 10
+    finally:
+        shop.killed(engine)
+
+
+def test_an_answer_that_is_too_large_is_called_so(shop: Shop) -> None:
+    """Not JSON that is broken: its size, and what to do; and a dry run says whom it finds no host for."""
+    shop.file(".mailbox/hosts.yaml", "hosts: {alpha: {command: [bash, -c, 'yes 1234567 | head -c 70000 >$MBOX_RESULT']}}\n")
+    flow = shop.flow("  - {id: make, agent: coder, prompt: x, output: {n: integer}, retry: {invalid_output: 0}}\n")
+    assert "over 64 KiB" in shop("run", flow, exits=10)["reason"]
+    shop.file(".mailbox/hosts.yaml", "{}\n")
+    flow = shop.flow("  - {id: make, agent: coder, prompt: x}\n", HEAD.replace("hosts: [alpha]", "phase: plan"))
+    assert "no host for role coder" in shop("run", flow, "--dry-run")["steps"][0]["refused"]
 
 
 def test_a_person_does_the_task(shop: Shop) -> None:

@@ -168,10 +168,11 @@ def _end(shown: dict[str, Any]) -> dict[str, Any]:
 
 
 def _terminal(context: Context) -> tuple[Ask, Callable[[Document], None]]:
-    """How a person at the terminal is asked and told; without one nobody is."""
+    """How a person at the terminal is asked and told; without one nobody is, and an agent's terminal is none."""
     from mbox.engine.engine import nobody
 
     told: dict[str, Any] = {}
+    can_answer = not context.actor(required=False).incarnation and sys.stdin.isatty() and sys.stderr.isatty()
 
     def seen(doc: Document) -> None:
         at = doc["at"] or {}
@@ -183,7 +184,7 @@ def _terminal(context: Context) -> tuple[Ask, Callable[[Document], None]]:
 
     def ask(question: dict[str, Any]) -> tuple[str, str] | None:
         key = (question["run"], question["step"], question["text"])
-        if not (sys.stdin.isatty() and sys.stderr.isatty()) or told.get("asked") == key:
+        if not can_answer or told.get("asked") == key:
             if told.get("asked") != key:
                 told["asked"] = key
                 choices = " | ".join(question["choices"]) or "TEXT"

@@ -109,8 +109,6 @@ def cancel(store: Store, by: Actor, run: str, reason: str) -> Document:
 
     Killed midway: what the run called still stands; cancelling it once more ends that too.
     """
-    from .staffing import Staffing
-
     doc = runs.require(store, run)
     if doc["status"] in runs.ENDED:
         if doc["status"] == "cancelled":
@@ -129,7 +127,7 @@ def cancel(store: Store, by: Actor, run: str, reason: str) -> Document:
         made.is_made = True
 
     move(store, doc, change, operations.RUN_CANCEL, by, gives_out=False)
-    Staffing(store, {}).retire(run)
+    staffing.retire(store, run)
     _cancel_called(store, by, run)
     return runs.require(store, run)
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Read = Callable[[str], Document | None]
 
 ENDED = frozenset(["succeeded", "failed", "cancelled"])
+STOPPED = frozenset(["paused", "needs_human", "exceeded"])
 
 EXITS = {"succeeded": 0, "failed": 10, "needs_human": 11, "cancelled": 12, "exceeded": 13, "paused": 14, "running": 14}
 """Exit statuses of `workflow run` and `resume`, which go on while it is running."""

@@ -122,7 +122,17 @@ def _attempt(store: Store, run: Document, doc: Document, token: int, environ: Ma
     last = commands.tail_of(store.absolute(f"{logs}/stderr"), 1, 300)
     schema = order["schema"]
     is_text = schema is not None and schema.get("type") == "string" and "enum" not in schema and order["host"] != SCRIPTED
-    return command.outcome(ended.exit, ended.killed, files, schema is not None, is_text, store.host.wall(), last)
+    found = command.outcome(ended.exit, ended.killed, files, schema is not None, is_text, store.host.wall(), last)
+    if found["kind"] == "invalid_output" and _size(more["MBOX_RESULT"]) > orders.LARGEST:
+        found["detail"] = f"$MBOX_RESULT is over {orders.LARGEST >> 10} KiB: put it in a file and name its path"
+    return found
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
 
 
 def _content(path: str) -> bytes | None:

@@ -38,6 +38,8 @@ def _step(workflow: Workflow, step: Step, ladders: ladder.Ladders, inputs: Mappi
             row["who"] = [rung.shown() for rung in ladders.rungs(role.phase, role.hosts)]
         else:
             row["who"] = [step.role if isinstance(step.role, str) else "by the item"]
+        if row["who"] == []:
+            row["refused"] = f"no host for role {step.role}: describe one under hosts: in {ladder.FILE}"
         if role and (why := staff.may_be_paid(role, ladders, workflow.limits._asdict())) and not scripted:
             row["refused"] = why
         row["gates"] = [_command(gate, inputs) for gate in step.gates]

@@ -333,6 +333,8 @@ def submit(store: Store, actor: Actor, task_id: str, to: str | None = None, keep
     def change(tx: Transaction, doc: Document) -> Answer:
         if to == actor.name:
             raise Refused(f"{task_id}: nobody reviews what they did; submit it to somebody else, or to nobody")
+        if to and doc.get("order"):
+            raise Refused(f"{task_id} is judged by its run, and by no reviewer: `task done {task_id}` hands it in")
         reviewer = registry.require(store, tx.read, to) if to else None
         if doc.get("order"):
             _take_result(doc, result)

@@ -1,8 +1,9 @@
 """Reviews: a task that was submitted, judged by somebody else under a lease of its own.
 
-Promised: only the live reviewer approves or rejects, and never the task's owner.  Whoever did the task gets mail that says
-which, in the same transaction.  A rejection puts the task back in the queue in its next round, with its reason.
-A review whose lease runs out is anybody's again (`lifecycle.review_ran_out`); it costs the task no attempt.
+Promised: only the live reviewer approves or rejects, and never the task's owner; a workflow's task nobody, for its gates do.
+Whoever did the task gets mail that says which, in the same transaction.  A rejection puts the task back in the queue in its
+next round, with its reason.  A review whose lease runs out is anybody's again (`lifecycle.review_ran_out`); it costs the task
+no attempt.
 
 Not promised: that the reviewer is another mind.  Agents of one user can pretend to be each other.
 """
@@ -21,6 +22,7 @@ from mbox.system import clock
 
 from . import lifecycle
 from .lifecycle import Answer
+from .orders import is_of_run
 
 if TYPE_CHECKING:
     from mbox.store.store import Store
@@ -63,6 +65,8 @@ def _refuse(tx: Transaction, doc: Document) -> None:
         raise Nothing(f"{ident} is {doc['status']}, not in review")
     if doc["owner"] == tx.actor.name:
         raise Refused(f"{ident}: nobody reviews what they did")
+    if is_of_run(doc):
+        raise Refused(f"{ident} is judged by the run {doc['order']['run']}, by its gates and by nobody else")
     if not doc["token"] or not tx.live(places.review_lease(ident), doc["token"]):
         return
     lease = tx.lease(places.review_lease(ident))

@@ -9,7 +9,7 @@ too much (`templates.MOST`, `expressions.STEPS`), or that the run gets anywhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from mbox.errors import Usage, did_you_mean
 from mbox.format import checks
@@ -241,6 +241,8 @@ class _Lint:  # a check a method: what it says stands beside what it looks for
             self.template(template, names, self.place(f"{step.id}.{key}"))
         if isinstance(step.reserve, Expression):
             self.reserve(step, step.reserve, names)
+        else:
+            self.patterns(step, step.reserve, names)
         for key, command in self.commands_of(step):
             self.command(command, self.place(f"{step.id}.{key}"))
         if step.kind == "agent" and isinstance(step.role, str):
@@ -329,8 +331,19 @@ class _Lint:  # a check a method: what it says stands beside what it looks for
         kind = self.expression(reserve, names, place)
         right = kind.kind == "list" and called(kind.items or ANY) == "text" and not kind.nullable
         if not right and len(self.found) == before:
+            of = f" of {called(kind.items or ANY)}" if kind.kind == "list" else ""
             null = " that may be null" if kind.kind == "list" and kind.nullable else ""
-            self.say(f"reserve needs a list of patterns, and {checks.quoted(reserve.text)} is {called(kind)}{null}", place)
+            self.say(f"reserve needs a list of patterns, and {checks.quoted(reserve.text)} is {called(kind)}{of}{null}", place)
+
+    def patterns(self, step: Step, reserve: Sequence[str], names: dict[str, Type]) -> None:
+        """A pattern that is the name of a value: it stands for itself."""
+        for text in reserve:
+            head, _, name = text.partition(".")
+            item = names.get("item", ANY)
+            known = {"item": item.kind == "record" and item.field(name) is not None, "inputs": name in self.workflow.inputs}
+            if (text == "item" and step.each) or known.get(head):
+                mend = f"""the value is reserve: "[{text}]\""""
+                self.say(f"{text} is a pattern here, for files of that name: {mend}", self.place(f"{step.id}.reserve"), "warning")
 
     def writers(self, step: Step) -> None:
         """Several agents that write at once in one tree, and nothing keeps them apart."""
