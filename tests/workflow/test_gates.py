@@ -35,7 +35,7 @@ def test_a_gate_of_a_dead_engine_does_not_run_on(run: Run, repo: Path) -> None:
         place.program("gate", GATE)
         place.write("flow.yaml", FLOW)
         place.write("s.yaml", "work: [{text: done}]\n")
-        words = [Path(sys.executable).parent / "workflow", "run", "flow.yaml", "--id", "r", "--scripted", "s.yaml"]
+        words = [f"{Path(sys.executable).parent}/workflow", "run", "flow.yaml", "--id", "r", "--scripted", "s.yaml"]
         with subprocess.Popen(words, cwd=repo, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as engine:
             until((repo / ".git/pid").exists, "the gate begins", 60, repo / ".git")
             engine.send_signal(signal.SIGKILL)

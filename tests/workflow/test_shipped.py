@@ -187,7 +187,7 @@ SAYS = """\
 name=$(basename "$0")
 prompt=$(cat)
 if grep -q 'Rank all of them' <<<"$prompt"; then
-    letters=$(grep -oP '(?<=--- Answer ).(?= ---)' <<<"$prompt" | paste -sd' ')
+    letters=$(sed -n 's/^--- Answer \\(.\\) ---$/\\1/p' <<<"$prompt" | paste -sd' ' -)
     python3 -c 'import json, sys; print(json.dumps({"ranking": sys.argv[2].split(), "why": f"{sys.argv[1]} ranks"}))' \\
         "$name" "$(./rank "$name" "$letters" "$prompt")" >"$MBOX_RESULT"
 elif grep -q 'ballots are tied' <<<"$prompt"; then
