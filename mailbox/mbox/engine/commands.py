@@ -140,7 +140,7 @@ def environment(environ: Mapping[str, str], inputs: Mapping[str, Any], item: Any
     out |= {f"INPUT_{name.upper()}": as_text(value) for name, value in inputs.items()}
     if item is not None:
         out["ITEM"] = as_text(item)
-    return out | dict(more)
+    return out | {name: value.replace("\0", "") for name, value in more.items()}
 
 
 def as_text(value: Any) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbox.errors import Refused, StoreError, Usage
 from mbox.format import patterns, places
-from mbox.format.documents import Document
+from mbox.format.documents import Document, compact
 from mbox.git import history
 
 from . import commands, course, runs
@@ -136,6 +136,7 @@ def _printed(site: Site, data: bytes) -> Any:
     try:
         text = data.decode()
         value = text.rstrip("\n") if output.is_text else loads(text)
+        compact(value).encode()
     except (ValueError, RecursionError) as error:
         raise Usage(f"what it printed is not JSON: {why_not(error)}") from None
     types.check(output.schema(), value)
@@ -175,7 +176,7 @@ def effect(site: Site) -> Result:
 
 def _commit(site: Site) -> Result:
     run, store = site.run, site.store
-    message = site.text(site.step.message).strip() or f"{run['workflow']}: {site.name}"
+    message = site.text(site.step.message).replace("\0", "").strip() or f"{run['workflow']}: {site.name}"
     root = store.read(places.run(runs.root_of(run))) or run
     reserved = (root["memory"] or {}).get("reserved", [])
     if (run["tree"] or {}).get("own"):

@@ -67,20 +67,35 @@ def branch(folder: str) -> str | None:
 
 
 def changed(folder: str, base: str | None) -> list[str]:
-    """Paths that differ from ``base`` in the tree, untracked ones too, ignored ones and the store's own not; sorted."""
+    """Paths that differ from ``base`` in the tree, untracked ones too, ignored ones and the store's own not; sorted.
+
+    They are relative to ``folder``, and only those in it; what is no UTF-8 in a name stands there as ``\\xff``.
+    """
     git = tree(folder)
     found = set(uncommitted(git))
     if base:
         words = ("diff", "--name-only", "--no-renames", "--no-ext-diff", "--no-textconv", "-z", base, "--")
-        found.update(os.fsdecode(git.run(*words).stdout).split("\0")[:-1])
-    return sorted(path for path in found if not path.startswith(_OWN))[:MOST]
+        found.update(_inside(git, git.run(*words).stdout.split(b"\0")[:-1]))
+    return sorted(shown(path) for path in found if not path.startswith(_OWN))[:MOST]
+
+
+def shown(path: str) -> str:
+    """A path as text that can be written anywhere."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _inside(git: Git, paths: Iterable[bytes]) -> list[str]:
+    """Those of git's ``paths`` that are in the folder which was asked about, relative to it."""
+    at = os.path.relpath(os.path.realpath(git.root), os.path.realpath(git.top))
+    start = "" if at == "." else f"{at}/"
+    return [path.removeprefix(start) for path in map(os.fsdecode, paths) if path.startswith(start)]
 
 
 def uncommitted(git: Git) -> list[str]:
     """Paths that are not as the checked-out commit has them, untracked ones too."""
     words = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty")
-    fields = os.fsdecode(git.run(*words).stdout).split("\0")[:-1]
-    return [field[3:] for field in fields if not field[3:].startswith(_OWN)]
+    fields = _inside(git, (field[3:] for field in git.run(*words).stdout.split(b"\0")[:-1]))
+    return [path for path in fields if not path.startswith(_OWN)]
 
 
 def commits(folder: str, base: str | None, tip: str | None = None) -> list[str]:
@@ -99,7 +114,7 @@ def print_of(folder: str) -> str:
     made = sha256((head(folder) or "").encode())
     for path in sorted(uncommitted(git))[:MOST]:
         made.update(b"\0" + os.fsencode(path) + b"\0")
-        at = os.path.join(git.top, path)
+        at = os.path.join(git.root, path)
         try:
             made.update(os.fsencode(os.readlink(at)) if os.path.islink(at) else sha256(read_bytes(at, LARGEST)).digest())
         except OSError:
@@ -123,7 +138,8 @@ def commit(folder: str, base: str | None, key: str, message: str, wanted: Callab
     git = tree(folder)
     known = made_before(folder, base, key)
     there = uncommitted(git)
-    taken, left = [path for path in there if wanted(path)], [path for path in there if not wanted(path)]
+    taken = [path for path in there if not path.endswith("/") and wanted(path)]  # with it: a repository of its own
+    left = [shown(path) for path in sorted({*there} - {*taken})]
     if known is not None:
         _follow(git, _of_commit(git, known))
         return known, left
@@ -170,14 +186,14 @@ class _Indexed(Git):
 
 def _of_commit(git: Git, oid: str) -> list[str]:
     words = ("diff-tree", "--root", "--no-commit-id", "--name-only", "-r", "-z", "--no-renames", oid)
-    return os.fsdecode(git.run(*words).stdout).split("\0")[:-1]
+    return _inside(git, git.run(*words).stdout.split(b"\0")[:-1])
 
 
 def _follow(git: Git, paths: Iterable[str]) -> None:
     """Let the person's index have ``paths`` as the commit has them."""
     given = os.fsencode("\0".join(paths))
     if given:
-        git.run("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", "HEAD", given=given, fine=(0, 1))
+        git.run("--literal-pathspecs", "reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", "HEAD", given=given, fine=(0, 1))
 
 
 def identity(folder: str) -> str:
