@@ -404,6 +404,49 @@ def test_the_watchdog_goes_on_with_a_detached_run(shop: Shop) -> None:
     assert not shop("mbox", "trust", "--show").get("may_start")
 
 
+def test_what_a_called_run_asks_is_answered(shop: Shop) -> None:
+    """A called run whose command was killed midway, and one that goes round too often: an answer, then `resume` of the first."""
+    child = "version: 1\nname: child\nsteps:\n  - {id: x, run: 'echo x >>times; test -e go || sleep 60'}\n" \
+            "  - {id: y, run: 'true', visits: {stop: 2}, next: [{when: \"exists('ok')\", go: succeeded}, {else: y}]}\n"  # fmt: skip
+    shop.file("child.yaml", child)
+    engine = shop.begun(shop.flow("  - {id: sub, call: child.yaml}\n"), "--id", "p")
+    until((shop.root / "times").is_file, lambda: "", 20)
+    shop.killed(engine)
+    (shop.root / "go").write_text("")
+    shop("resume", "p", exits=11)
+    assert shop("answer", "p.sub.1", "x", "again")["reason"].endswith("workflow resume p")
+    shop("resume", "p", exits=11)
+    assert "y was visited 1 times" in shop("show", "p")["reason"]
+    shop("resume", "p", exits=11)
+    shop("answer", "p.sub.1", "y", "go")
+    (shop.root / "ok").write_text("")
+    shop("resume", "p")
+    assert (shop.root / "times").read_text() == "x\nx\n"
+
+
+def test_names_that_somebody_has_already(shop: Shop) -> None:
+    """A run, a task and an agent bear the names that a run would give: each stays as it is, and the run gets on without them."""
+    shop.file("child.yaml", "version: 1\nname: child\nsteps:\n  - {id: x, run: 'echo x >>times'}\n")
+    flow = shop.flow("  - {id: sub, call: child.yaml}\n  - {id: a, agent: coder, prompt: x}\n")
+    before = shop("run", "child.yaml", "--id", "r.sub.1")
+    shop("task", "add", "mine", "--id", "r.a.1")
+    shop("mbox", "agent", "add", "r.coder", "--role", "reviewer")
+    shop("run", flow, "--id", "r", "--scripted", shop.file("s.yaml", "a: [{}]\n"))
+    assert shop("resume", "r.sub.1") == before and (shop.root / "times").read_text() == "x\nx\n"
+    assert (shop("task", "show", "r.a.1")["title"], shop("task", "show", "r.a.1")["status"]) == ("mine", "queued")
+    assert shop("mbox", "agent", "show", "r.coder")["role"] == "reviewer"
+    assert [row["agent"] for row in shop("mbox", "agent", "list")] == ["r.coder"]
+
+
+def test_a_hosts_file_that_is_broken_stops_nobody_from_stopping(shop: Shop) -> None:
+    """What an agent or an editor left in it: `pause` and `cancel` need no host, and work."""
+    shop("run", shop.flow(ASKS), "--id", "b", "--unattended", exits=11)
+    (shop.root / ".mailbox/hosts.yaml").write_text("hosts: [")
+    shop("pause", "b")
+    shop("cancel", "b")
+    (shop.root / ".mailbox/hosts.yaml").write_text(HOSTS)
+
+
 # -- limits, and what an agent writes ----------------------------------------------------------------------------------
 
 

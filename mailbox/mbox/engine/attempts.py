@@ -40,6 +40,8 @@ def opened(move: Move, step: Step, doc: Document) -> None:
         raise Usage(decision.why)
     at = runs.seat_of(doc)
     ident = runs.task_id(move.run["run"], at)
+    while move.tx.read(places.task(ident)) is not None:  # somebody's own task is called that
+        ident = runs.fitted(f"{move.run['run']}.{at}-{move.tx.take()}")
     doc.update(task=ident, attempts=[_row(1, decision)], state={"deaths": 0, "role": role.name, "prompt": prompt})
     if access(step, role) == "read" and move.facts.base:
         doc["state"]["print"] = move.facts.get("print")

@@ -126,6 +126,8 @@ def _call(move: Move, step: Step, doc: Document) -> None:
     }
     inputs = checked(called, given, f"{step.id}: with")
     ident = runs.child_id(move.run["run"], runs.seat_of(doc))
+    while move.tx.read(places.run(ident)) is not None:  # somebody's own run is called that
+        ident = f"w{move.tx.take()}"
     settings = {**move.run["settings"], "root": runs.root_of(move.run)}
     child = documents.new(
         "run", run=ident, workflow=called.name, file=called.file, by=move.run["by"], settings=settings, inputs=inputs,

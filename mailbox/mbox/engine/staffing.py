@@ -46,7 +46,7 @@ class Staffing:
     def start(self, run: Document, seat: Document, task: Document) -> bool:
         """See to it that a worker is on its way to the task; False where it was tried `STARTS` times."""
         store, order = self.store, task["order"]
-        name = runs.worker_name(run["run"], order["role"], seat["item"])
+        name = self._name(run["run"], order["role"], seat["item"])
         key = (task["task_id"], order["attempt"])
         when, times = self.started.get(key, (0.0, 0))
         if times and store.host.mono() - when < SLOW:
@@ -64,6 +64,15 @@ class Staffing:
         command.start_detached(words, self.environ)
         self.started[key] = (store.host.mono(), times + 1)
         return True
+
+    def _name(self, run: str, role: str, item: int | None) -> str:
+        """The agent that works for ``role``: never one that somebody else has registered under such a name."""
+        name = first = runs.worker_name(run, role, item)
+        number = 1
+        while (doc := self.store.glance(places.agent(name))) is not None and label(run) not in doc["capabilities"]:
+            number += 1
+            name = runs.fitted(f"{first}-{number}")
+        return name
 
     def _is_there(self, name: str) -> bool:
         """Whether a worker of that name runs under its supervisor."""
