@@ -502,3 +502,61 @@ def test_the_longest_is_told_of_in_time(shop: Shop) -> None:
     flow = shop.flow("  - {id: a, run: 'echo $$ >pid; sleep 60', idempotent: true}\n", HEAD + "limits: {time: 1s}\n")
     shop("run", flow, "--id", "t2", exits=13)
     assert time.monotonic() - before < 40 and gone(int((shop.root / "pid").read_text()))
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', "1e999"])
+def test_what_no_document_can_hold_is_an_invalid_output(text: str, shop: Shop) -> None:
+    """Half a character and an infinite number: the worker says so, and does not die of it; no failure's words do either."""
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x, output: any, retry: {invalid_output: 0}}\n")
+    hosts = "hosts: {alpha: {command: [sh, -c, 'cat answer >$MBOX_RESULT; test ! -e failure || cat failure >$MBOX_FAILURE']}}\n"
+    (shop.root / ".mailbox/hosts.yaml").write_text(hosts)
+    (shop.root / "answer").write_text(text)
+    shop("run", flow, "--id", "i", exits=10)
+    assert shop("show", "i")["failure"]["kind"] == "invalid_output"
+    (shop.root / "failure").write_text('{"kind": "gave_up", "detail": "no \\ud800"}')
+    shop("run", flow, "--id", "f", exits=10)
+    assert shop("show", "f")["failure"]["kind"] == "gave_up"
+
+
+def test_an_agents_text_has_a_nul_byte(shop: Shop) -> None:
+    """In a command's environment and in a commit's message: it is left out there, and the run gets on."""
+    flow = shop.flow(
+        "  - {id: a, agent: coder, prompt: x, output: {t: string}, reserve: [src/**]}\n"
+        "  - {id: b, run: 'printf %s \"$T\"', env: {T: '{{ steps.a.output.t }}'}, output: string}\n"
+        "  - {id: c, git: commit, message: '{{ steps.a.output.t }}'}\n")  # fmt: skip
+    script = shop.file("s.yaml", json.dumps({"a": [{"output": {"t": "one\0two"}, "write": {"src/new": "x"}}]}))
+    shop("run", flow, "--id", "n", "--scripted", script)
+    assert shop("show", "n")["steps"][1]["output"] == "onetwo"
+
+
+def test_names_that_are_no_utf8(shop: Shop) -> None:
+    """A file whose name no text can hold: it is told of as it can be, and committed; nothing dies of it."""
+    (shop.root / "src").mkdir(exist_ok=True)
+    (shop.root / os.fsdecode(b"src/\xff")).write_text("x")
+    (shop.root / os.fsdecode(b"\xfe")).write_text("x")
+    flow = shop.flow(
+        "  - {id: a, agent: coder, prompt: \"{{ git.changed | join(' ') }}\", reserve: [src/**]}\n"
+        "  - {id: b, run: 'cat >/dev/null'}\n  - {id: c, git: commit, message: x}\n")  # fmt: skip
+    shop("run", flow, "--id", "u", "--scripted", shop.file("s.yaml", "a: [{}]\n"))
+    assert "src/\\xff" in shop("task", "show", "u.a.1")["description"]
+    assert shop.run("git", "show", "--name-only", "--format=", cwd=shop.root).stdout == '"src/\\377"\n'
+
+
+def test_a_store_in_a_folder_of_a_larger_repository(run: Run, repo: Path) -> None:
+    """Patterns and ``git.changed`` are relative to the folder with the store; what is beside it is not committed, nor a clone in it."""
+    (repo / "pkg/src").mkdir(parents=True)
+    run("mbox", "init", "--here", cwd=repo / "pkg", check=True)
+    shop = Shop.__new__(Shop)
+    shop.run, shop.root = run, repo / "pkg"
+    (shop.root / ".mailbox/hosts.yaml").write_text(HOSTS)
+    run("git", "init", "-q", "pkg/src/clone", cwd=repo, check=True)
+    (repo / "beside").write_text("x")
+    flow = shop.flow("  - {id: a, agent: coder, prompt: \"{{ git.changed | join(' ') }}\", reserve: [src/**]}\n"
+                     "  - {id: b, agent: coder, prompt: \"{{ git.changed | join(' ') }}\"}\n"
+                     "  - {id: c, git: commit, message: x}\n")  # fmt: skip
+    script = shop.file("s.yaml", "a: [{write: {'src/*': x}}]\nb: [{}]\n")
+    shop("run", flow, "--id", "s", "--scripted", script)
+    assert shop("task", "show", "s.b.1")["description"].split() == ["flow.yaml", "s.yaml", "src/*", "src/clone/"]
+    shown = run("git", "show", "--name-only", "--format=", cwd=repo).stdout
+    assert shown.split() == ["pkg/src/*"]
+    assert "src/*" not in run("git", "status", "--porcelain", cwd=repo).stdout

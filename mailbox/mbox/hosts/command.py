@@ -77,7 +77,7 @@ def _usage(data: bytes | None) -> dict[str, Any]:
     if type(tokens) is int and 0 <= tokens < 1e12:
         out["tokens"] = tokens
     if isinstance(session, str) and len(session) <= 200:
-        out["session"] = session
+        out["session"] = _whole(session)
     return out
 
 
@@ -88,13 +88,18 @@ def _failure(data: bytes | None, now: float) -> dict[str, Any]:
     kind = said.get("kind")
     if kind not in KINDS:  # it says that it has failed, whatever that is
         return {"kind": "transport", "detail": "what it wrote to $MBOX_FAILURE names no kind of failure"}
-    out: dict[str, Any] = {"kind": kind, "detail": str(said.get("detail") or "")[:600]}
+    out: dict[str, Any] = {"kind": kind, "detail": _whole(str(said.get("detail") or "")[:600])}
     if kind == "rate_limited":
         try:
             out["reset_at"] = now + parse_duration(str(said.get("reset")), bare=True)
         except ValueError:
             out["reset_at"] = now + RESET
     return out
+
+
+def _whole(text: str) -> str:
+    """A text without half characters, which no document can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _object(data: bytes | None) -> dict[str, Any]:

@@ -51,7 +51,13 @@ def check_result(doc: Document, result: Any) -> None:
     if order is None:
         return
     ident = doc["task_id"]
-    if len(compact(result).encode()) > LARGEST:
+    try:
+        size = len(compact(result).encode())
+    except (ValueError, RecursionError) as error:
+        from mbox.format.parsing import why_not
+
+        raise Usage(f"{ident}: the result holds {why_not(error)}") from None
+    if size > LARGEST:
         raise Usage(f"{ident}: the result is over {LARGEST >> 10} KiB: put it in a file and name its path")
     if order.get("schema") is None:
         return
