@@ -561,3 +561,49 @@ def test_a_store_in_a_folder_of_a_larger_repository(run: Run, repo: Path) -> Non
     shown = run("git", "show", "--name-only", "--format=", cwd=repo).stdout
     assert shown.split() == ["pkg/src/*"]
     assert "src/*" not in run("git", "status", "--porcelain", cwd=repo).stdout
+
+
+@pytest.mark.parametrize("called", [False, True])
+def test_time_is_that_of_work(called: bool, shop: Shop) -> None:
+    """What a step took before the run stood still counts, also in a called run; what it stood still for does not."""
+    steps = "  - {id: a, agent: coder, prompt: x}\n"
+    shop.file("child.yaml", f"{HEAD}steps:\n{steps}")
+    flow = shop.flow("  - {id: sub, call: child.yaml}\n" if called else steps, HEAD + "limits: {time: 4s}\n")
+    engine = shop.begun(flow, "--id", "t", "--workers", "0")
+    run = "t.sub.1" if called else "t"
+    try:
+        until((shop.root / f".tasks/{run}.a.1.json").is_file, lambda: "", 20)
+        shop("pause", "t")
+        assert engine.wait(20) == 14
+    finally:
+        shop.killed(engine)
+    stood = time.monotonic()
+    until(lambda: time.monotonic() > stood + 4.5, lambda: "", 20)
+    assert called or shop("show", "t")["cost"]["seconds"] > 0
+    shop("mbox", "agent", "add", "ann")
+    shop("task", "claim", f"{run}.a.1", agent="ann")
+    shop("task", "done", f"{run}.a.1", agent="ann")
+    shop("resume", "t")
+
+
+def test_nothing_is_committed_in_the_middle_of_a_merge(shop: Shop) -> None:
+    """The conflict's marks would be committed, as a change of one parent: the step fails and says what is in the way."""
+    git = lambda *words: shop.run("git", *words, cwd=shop.root)  # noqa: E731 - short for what is said often
+    for word, branch in (("base", ""), ("other", "other"), ("mine", "")):
+        git("checkout", "-q", *(["-b", branch] if branch else ["-"] if word == "mine" else []))
+        (shop.root / "src").mkdir(exist_ok=True)
+        (shop.root / "src/both").write_text(word)
+        git("add", "src")
+        git("commit", "-qm", word)
+    git("merge", "other")
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x, reserve: [src/**]}\n  - {id: c, git: commit, message: x}\n")
+    shop("run", flow, "--id", "m", "--scripted", shop.file("s.yaml", "a: [{}]\n"), exits=10)
+    assert "in the middle of a merge" in shop("show", "m")["failure"]["detail"]
+    assert git("ls-files", "--unmerged").stdout
+
+
+def test_nobody_makes_themselves_a_worker_of_a_run(shop: Shop) -> None:
+    """The capability that a run gives its own workers passes by a role's family: an agent cannot give it to itself."""
+    for word in ("run:q", "run:other"):
+        shop("mbox", "agent", "add", "eve", "--host", "alpha", "--can", word, exits=2)
+    shop("mbox", "agent", "add", "eve", "--host", "alpha", "--can", "run", "--can", "python")

@@ -152,6 +152,7 @@ def add(store: Store, by: Actor, name: str, changes: dict[str, Any], new: bool =
         if fresh == doc:
             return {**doc, "already": True}
         refuse_role(tx, doc, fresh, nobody)
+        _refuse_run(by, doc, fresh)
         if fresh["reports_to"] and fresh["reports_to"] != (doc or {}).get("reports_to"):
             require(store, tx.read, fresh["reports_to"])
         tx.put(fresh, places.agent(name))
@@ -159,6 +160,18 @@ def add(store: Store, by: Actor, name: str, changes: dict[str, Any], new: bool =
         return fresh
 
     return store.transact(decide, by)
+
+
+OF_RUN = "run:"
+"""How the capability begins that a run gives its own workers, and the name by which it makes its records."""
+
+
+def _refuse_run(by: Actor, doc: Document | None, fresh: Document) -> None:
+    """`Refused` where somebody else than a run says that an agent is a worker of that."""
+    before = (doc or {}).get("capabilities") or ()
+    given = [word for word in fresh["capabilities"] if word.startswith(OF_RUN) and word not in before and word != by.name]
+    if given:
+        raise Refused(f"capability {given[0]} is what a run gives to its own workers; say --can with another word")
 
 
 RUN, END = "run", "end"

@@ -86,7 +86,7 @@ def obstacle(doc: Document, agent: Document | None, root: str) -> str:
     if team and agent["team"] != team:
         return f"is for team {team}"
     shunned = order.get("shunned") or ()
-    if shunned and not any(word.startswith(LABEL) for word in agent["capabilities"]):
+    if shunned and label(order["run"]) not in agent["capabilities"]:
         from mbox.hosts import ladder
 
         family = ladder.load(root).family(agent["host"])
