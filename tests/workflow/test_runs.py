@@ -406,6 +406,7 @@ def test_the_watchdog_goes_on_with_a_detached_run(shop: Shop) -> None:
 
 def test_what_a_called_run_asks_is_answered(shop: Shop) -> None:
     """A called run whose command was killed midway, and one that goes round too often: an answer, then `resume` of the first."""
+    """A called run whose command was killed midway, one that goes round too often: `answer`, then `resume`."""
     child = "version: 1\nname: child\nsteps:\n  - {id: x, run: 'echo x >>times; test -e go || sleep 60'}\n" \
             "  - {id: y, run: 'true', visits: {stop: 2},\n" \
             "     next: [{when: \"exists('ok')\", go: succeeded}, {else: y}]}\n"  # fmt: skip

@@ -52,7 +52,7 @@ def resume(store: Store, by: Actor, run: str, limits: Mapping[str, str] | None =
     if doc["parent"]:
         raise Usage(f"{run} was called by {doc['parent']['run']}: resume that")
 
-    _revive(store, by, doc["run"])
+    _revive(store, by, doc)
 
     def change(made: Move) -> None:
         settings = made.run["settings"]
@@ -68,12 +68,26 @@ def resume(store: Store, by: Actor, run: str, limits: Mapping[str, str] | None =
     return runs.require(store, run)
 
 
-def _revive(store: Store, by: Actor, root: str) -> None:
-    """Runs of the same budget that stand, however deep they were called, go on too, and before who called them."""
+def _revive(store: Store, by: Actor, root: Document) -> None:
+    """Runs of the same budget that stand, however deep they were called, go on too, and before who called them.
+
+    What they had open while the ``root`` stood took no time meanwhile.
+    """
     for ident in runs.known(store):
         child = store.glance(places.run(ident))
-        if child and child["parent"] and runs.root_of(child) == root and child["status"] in runs.STOPPED:
+        if not child or not child["parent"] or runs.root_of(child) != root["run"]:
+            continue
+        if child["status"] in runs.STOPPED:
             move(store, child, _go_on, operations.RUN_RESUME, by)
+        elif child["status"] == "running" and root["status"] in runs.STOPPED:
+            move(store, child, _awake, operations.RUN_RESUME, by)
+
+
+def _awake(made: Move) -> None:
+    """Count the time of what is open from now on."""
+    if made.run["status"] == "running" and made.at:
+        made.run["at"] = {**made.at, "since": made.tx.wall}
+        made.is_made = True
 
 
 def _go_on(made: Move) -> None:

@@ -158,11 +158,8 @@ class Engine:
 
         def stop(made: Move) -> None:
             if made.run["status"] == "running" and made.is_here(at["step"], at["visit"]):
-                total = {**budget.BLANK, **(made.root["spent"] or {})}
-                total["seconds"] = round(total["seconds"] + max(0.0, made.tx.wall - made.at["since"]), 3)
-                made.root["spent"] = total
-                made.run["at"] = {**made.at, "since": made.tx.wall}
-                made.stop("exceeded", budget.refusal(made.limits, total, {}) or "time")
+                made.count_time()
+                made.stop("exceeded", budget.refusal(made.limits, made.root["spent"], {}) or "time")
 
         return move(self.store, run, stop, operations.RUN_STOP)
 

@@ -228,13 +228,18 @@ class Move:
 
     def _account(self, doc: Document) -> None:
         """Count the time of the step, and remember what its visit took."""
-        spent = {**budget.BLANK, **(self.root["spent"] or {})}
-        if doc["kind"] not in ("ask", "wait", "call"):
-            spent["seconds"] = round(spent["seconds"] + max(0.0, self.tx.wall - self.at.get("since", self.tx.wall)), 3)
-        self.root["spent"] = spent
+        self.count_time()
         cost = doc["cost"] or {}
         if cost.get("dispatches"):
             self.memory["prices"] = {**self.memory.get("prices", {}), doc["step"]: cost}
+
+    def count_time(self) -> None:
+        """Count what the open step took since it was entered, or since this was counted last; those that wait take nothing."""
+        spent, since = {**budget.BLANK, **(self.root["spent"] or {})}, self.at.get("since", self.tx.wall)
+        if self.at.get("state") == "open" and self.workflow.steps[self.at["step"]].kind not in ("ask", "wait", "call"):
+            spent["seconds"] = round(spent["seconds"] + max(0.0, self.tx.wall - since), 3)
+            self.run["at"] = {**self.at, "since": self.tx.wall}
+        self.root["spent"] = spent
 
     def _note_stuck(self, step: Step, doc: Document) -> bool:
         """Whether the step goes in circles: only asked of those that climb by it, or whose rules look."""
@@ -314,6 +319,7 @@ class Move:
 
     def stop(self, status: str, reason: str) -> None:
         """The run stands still, and goes on at that step when it is resumed."""
+        self.count_time()
         self.run.update(status=status, reason=reason)
         self.why.append(f"{status}: {reason}")
         self.is_made = True

@@ -145,6 +145,8 @@ def commit(folder: str, base: str | None, key: str, message: str, wanted: Callab
         return known, left
     if not taken:
         return None, left
+    if git.run("rev-parse", "--verify", "--quiet", "MERGE_HEAD", fine=(0, 1, 128)).returncode == 0:
+        raise Refused(f"{git.top} is in the middle of a merge: end it, and only then can a part of the tree be committed")
     old = head(folder)
     made = _commit_object(git, old, taken, key, message, who, now)
     if made is None:
