@@ -61,6 +61,8 @@ class Finished(NamedTuple):
     timed_out: bool = False
     stopped: bool = False
     seconds: float = 0.0
+    missing: bool = False
+    """Whether there is no such program, or it cannot be run."""
 
 
 class Stdin:
@@ -167,7 +169,7 @@ def run(store: Store, key: str, words: Sequence[str], folder: str, environ: Mapp
             )  # fmt: skip
         except OSError as error:
             printed[1].put(f"{words[0]}: {error.strerror}\n".encode())
-            return Finished(127 if isinstance(error, FileNotFoundError) else 126)
+            return Finished(127 if isinstance(error, FileNotFoundError) else 126, missing=True)
         given.hand_over()
         for outlet in printed:
             outlet.hand_over()

@@ -370,7 +370,9 @@ class Engine:
         self.mine.add(key)
         site = self._site(run, workflow, seat)
         try:
-            result = deeds.command(site, is_begun)
+            result, tries = deeds.command(site, is_begun), 0
+            while result and step.idempotent and result.failed in ("killed", "timeout") and tries < step.retry[result.failed]:
+                result, tries = deeds.command(site, False), tries + 1
         except deeds.Unsure:
             self.mine.discard(key)
             return self._ask_whether(run, seat)

@@ -84,21 +84,23 @@ def _start(move: Move, step: Step, doc: Document) -> None:
     most = step.each.parallel or move.run["settings"].get("workers") or WORKERS
     if move.run["settings"].get("team") or move.run["settings"].get("workers") == 0:
         most = step.each.parallel or len(doc["value"])
+    move.is_opening = True
     while doc["status"] == "open" and not _is_lost(step, doc):
         states = doc["items"]
+        blocked = [n for n, state in enumerate(states) if state == "waiting"
+                   and any(states[one] in ("failed", "skipped") for one in before[n])]  # fmt: skip
         can = next((n for n, state in enumerate(states) if state == "waiting"
                     and all(states[one] == "done" for one in before[n])), None)  # fmt: skip
-        if can is None or states.count("open") >= most or _unpaid(move, step):
+        if blocked:
+            doc = {**doc, "items": ["skipped" if n in blocked else state for n, state in enumerate(states)]}
+            move.put(doc)
+        elif can is None or states.count("open") >= most or _unpaid(move, step):
             break
-        move.put({**doc, "items": [*states[:can], "open", *states[can + 1 :]]})
-        move.ways.open_seat(move, step, doc["visit"], can, doc["value"][can])
-        doc = move.seat(step.id, doc["visit"]) or doc  # the item may have ended at once, and begun others
-    blocked = [n for n, state in enumerate(doc["items"]) if state == "waiting"
-               and any(doc["items"][one] in ("failed", "skipped") for one in before[n])]  # fmt: skip
-    if blocked and doc["status"] == "open":
-        doc = {**doc, "items": ["skipped" if n in blocked else state for n, state in enumerate(doc["items"])]}
-        move.put(doc)
-        _start(move, step, doc)
+        else:
+            move.put({**doc, "items": [*states[:can], "open", *states[can + 1 :]]})
+            move.ways.open_seat(move, step, doc["visit"], can, doc["value"][can])
+            doc = move.seat(step.id, doc["visit"]) or doc  # the item may have ended at once
+    move.is_opening = False
 
 
 def _unpaid(move: Move, step: Step) -> str:
@@ -139,6 +141,8 @@ def ended(move: Move, seat: Document) -> None:
     doc["items"][seat["item"]] = seat["status"]
     move.put(doc)
     move.why.append(f"{runs.seat_of(seat)} {seat['failed'] or seat['status']}")
+    if move.is_opening:  # whoever opens items goes on by itself
+        return
     if "waiting" in doc["items"]:
         _start(move, step, doc)
     _end_if_over(move, step, move.seat(step.id, seat["visit"]) or doc)
@@ -163,6 +167,6 @@ def _end_if_over(move: Move, step: Step, doc: Document) -> None:
             first = first or (failed, one["detail"] if one else "")
         for name, value in ((one or {}).get("cost") or {}).items():
             cost[name] = cost.get(name, 0) + (value or 0)
-    enough = sum(1 for state in states if state == "done") >= _need(step, doc)
+    enough = not states or sum(1 for state in states if state == "done") >= _need(step, doc)
     kind, detail = (None, "") if enough else (first or ("skipped", "no item could begin"))
     move.leave({**doc, "items": states}, Result(rows, kind, detail, more={"items": states, "cost": cost or None}))

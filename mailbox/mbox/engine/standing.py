@@ -75,6 +75,8 @@ class Move:
         self.on: list[str] = [run]
         self.why: list[str] = []
         self.is_made = False
+        self.is_opening = False
+        """Whether items of a step are being opened, one after the other."""
         self.starts = False
         """Whether whoever makes this move runs the command of the step that it enters, at once: then it has *started*."""
         self._left = False

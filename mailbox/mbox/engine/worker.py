@@ -116,6 +116,8 @@ def _attempt(store: Store, run: Document, doc: Document, token: int, environ: Ma
                          doc["description"].encode(), order["timeout"], wanted)  # fmt: skip
     if ended.stopped:
         return {"kind": "stopped"}
+    if ended.missing:
+        return {"kind": "config", "detail": f"host {order['host']}: no program {words[0]!r} here; .mailbox/hosts.yaml names it"}
     if ended.timed_out:
         return {"kind": "timeout", "detail": f"no answer within {order['timeout']:.0f} s"}
     files = {key: _content(more[name]) for key, name in _FILES.items()}

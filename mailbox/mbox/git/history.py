@@ -195,7 +195,8 @@ def _follow(git: Git, paths: Iterable[str]) -> None:
     """Let the person's index have ``paths`` as the commit has them."""
     given = os.fsencode("\0".join(paths))
     if given:
-        git.run("--literal-pathspecs", "reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", "HEAD", given=given, fine=(0, 1))
+        words = ("reset", "--quiet", "--pathspec-from-file=-", "--pathspec-file-nul", "HEAD")
+        git.run("--literal-pathspecs", *words, given=given, fine=(0, 1))
 
 
 def identity(folder: str) -> str:

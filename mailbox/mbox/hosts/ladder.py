@@ -68,7 +68,7 @@ class Ladders(NamedTuple):
         from . import programs
 
         known = self.hosts.get(host)
-        return (known.family if known else None) or programs.get(host).family or None
+        return (known.family if known else None) or programs.get(host).family or (host if known else None)
 
     def families(self, phase: str | None, hosts: tuple[str, ...] = ()) -> frozenset[str] | None:
         """The families that a role may be of: without a ladder all that are known; None where that of one host is not."""

@@ -27,6 +27,7 @@ from mbox.system.clock import stamp
 from . import graph, lifecycle
 from .drafts import TASKS, TaskDraft, cycle_of, outside, without_cycles
 from .lifecycle import Answer
+from .orders import is_of_run
 
 if TYPE_CHECKING:
     from mbox.store.store import Store
@@ -248,6 +249,8 @@ def update(store: Store, actor: Actor, task_id: str, changes: Mapping[str, Any],
     def decide(tx: Transaction) -> Answer:
         lifecycle.acting(tx)
         doc = lifecycle.find(tx, task_id)
+        if is_of_run(doc) and {*changes} - {"priority"} | {*wished, *gone}:
+            raise Refused(f"{task_id} is what its run makes it, but for its priority; `workflow tell` says something to it")
         deps = {dep: None for dep in doc["depends_on"] if dep not in gone}
         fresh = [dep for dep in wished if dep not in deps]
         _check_count([*deps, *fresh] if fresh else [])
