@@ -622,8 +622,8 @@ def test_only_gates_judge_what_a_run_was_handed(shop: Shop) -> None:
     shop("task", "update", "g.make.1", "--description", "easier", exits=2, agent="eve")
     shop("task", "done", "g.make.1", agent="ann")
     shop("task", "review", "g.make.1", exits=2, agent="eve")
-    shop("task", "approve", "g.make.1", exits=2, agent="eve")
-    shop("task", "reject", "g.make.1", "--reason", "no", exits=2, agent="eve")
+    shop("task", "approve", "g.make.1", exits=5, agent="eve")
+    shop("task", "reject", "g.make.1", "--reason", "no", exits=5, agent="eve")
     assert shop("task", "show", "g.make.1")["status"] == "review"
 
 
