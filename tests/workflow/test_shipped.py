@@ -316,6 +316,12 @@ def awaited(place: Place, ident: str = "r", fine: int = 0) -> dict[str, Any]:
     return place.show(ident)
 
 
+def told(place: Place, subject: str) -> dict[str, Any]:
+    """The one letter to ann whose subject begins so; that a run in the background has ended is another."""
+    (found,) = [row for row in place.json("mbox", "read", "--all", "--as", "ann") if row.get("subject", "").startswith(subject)]
+    return dict(found)
+
+
 def test_rescue_answers_whoever_is_stuck(place: Place) -> None:
     """In the background, by another family: diff, new file, last error and the tests' last words are in the prompt; mail in the
     thread answers."""
@@ -338,8 +344,7 @@ def test_rescue_answers_whoever_is_stuck(place: Place) -> None:
     prompt = place.prompt("rescue")
     for text in ("It forgets every third time", "+# Cache", "src/cache.py", "no idea why it forgets", "expected 1, got None"):
         assert text in prompt, text
-    rows = place.json("mbox", "read", "--all", "--as", "ann")
-    (mail,) = [row for row in rows if row["msg_id"] != asked]
+    mail = told(place, "rescue: ")
     assert mail["subject"] == "rescue: solved" and mail["thread_id"] == asked and "time.monotonic() now" in mail["body"]
     assert place.git("log", "--oneline").count("\n") == 1 and "monotonic" in (place.folder / "src/cache.py").read_text()
     place.replay()
@@ -376,7 +381,7 @@ def test_a_rescuer_that_is_killed_each_time_is_lost(place: Place) -> None:
     end = awaited(place, fine=10)
     assert (end["status"], end["failure"]["step"], end["failure"]["kind"]) == ("failed", "rescue", "killed")
     assert place.path() == ["evidence → rescue (2)", "rescue → lost", "lost → succeeded"]
-    (mail,) = place.json("mbox", "read", "--all", "--as", "ann")
+    mail = told(place, "rescue: ")
     assert mail["subject"] == "rescue: lost" and "The rescuer is lost" in mail["body"] and "Help" in mail["body"]
     assert place.step("rescue")["cost"]["dispatches"] == 2
     place.clean()
