@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -46,9 +47,13 @@ class Left:
 
 
 def die(root: Path, *words: str) -> None:
-    """Run a command that is killed at its first rename: its record stands, its files do not follow."""
+    """Run a command that is killed at its first rename: its record stands, its files do not follow.
+
+    Python itself renames where it keeps a module that it has compiled: it keeps none here.
+    """
     inject = ["strace", "-qq", "-f", "-e", "trace=rename", "-e", "inject=rename:signal=KILL:when=1"]
-    done = subprocess.run([*inject, str(BIN / words[0]), *words[1:]], cwd=root, capture_output=True, check=False)
+    environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([*inject, str(BIN / words[0]), *words[1:]], cwd=root, env=environ, capture_output=True, check=False)
     assert done.returncode in (-signal.SIGKILL, 137), done.stderr
 
 
