@@ -50,7 +50,8 @@ class World:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.env = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "MBOX_AGENT": "ann", "MBOX_ROOT": str(root)}
+        own = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "MBOX_AGENT": "ann", "MBOX_ROOT": str(root)}
+        self.env = {**os.environ, **own}
         root.mkdir()
         for words in (["mbox", "init", "--here"], ["mbox", "agent", "add", "ann"], ["mbox", "agent", "add", "bob"]):
             self.must(words)

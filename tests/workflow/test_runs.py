@@ -119,13 +119,13 @@ def test_a_question_is_a_persons(shop: Shop) -> None:
     shop("mbox", "agent", "add", "ann")
     engine = shop.begun(shop.flow(ASKS), "--id", "q")
     try:
-        until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: str(shop("list")), 20)
+        until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: str(shop("list")), 60)
         shop("answer", "q", "agree", "yes", exits=2, agent="ann")
         shop("answer", "q", "agree", "perhaps", exits=2)
         shop("answer", "q", "done", "yes", exits=3)
         shop("resume", "q", exits=5)
         shop("answer", "q", "agree", "yes")
-        assert engine.wait(20) == 0
+        assert engine.wait(60) == 0
     finally:
         shop.killed(engine)
     assert [row["go"] for row in shop("explain", "q")] == ["done", "succeeded"]
@@ -136,7 +136,7 @@ def test_status_says_what_a_run_needs(shop: Shop) -> None:
     """A run that asks, then one that nobody drives, then none: with the command that moves it."""
     engine = shop.begun(shop.flow(ASKS), "--id", "q")
     try:
-        until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 20)
+        until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 60)
         assert [line for line in shop("mbox", "status", "-o", "json")["why"] if "`workflow answer q agree yes | no`" in line]
     finally:
         shop.killed(engine)
@@ -164,7 +164,7 @@ def test_a_run_is_stopped_whatever_hosts_yaml_says(shop: Shop) -> None:
     flow = shop.flow("  - {id: a, agent: coder, prompt: x}\n  - {id: b, call: sub.yaml}\n")
     engine = shop.begun(flow, "--id", "c", "--scripted", shop.file("s.yaml", "a: [{seconds: 0}]\n"))
     try:
-        until(lambda: "c.b.1" in [row["run"] for row in shop("list")], lambda: "", 20)
+        until(lambda: "c.b.1" in [row["run"] for row in shop("list")], lambda: "", 60)
     finally:
         shop.killed(engine)
     shop.file(".mailbox/hosts.yaml", HOSTS.replace("family", "famly"))
@@ -199,9 +199,9 @@ def test_an_agents_terminal_is_no_persons(shop: Shop) -> None:
         engine = subprocess.Popen([*words, name], cwd=shop.root, stdin=slave, stdout=subprocess.DEVNULL, stderr=slave, env=env)
         try:
             if exits is not None:
-                assert engine.wait(20) == exits
+                assert engine.wait(60) == exits
                 continue
-            until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 20)
+            until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 60)
             with pytest.raises(subprocess.TimeoutExpired):
                 engine.wait(2)
         finally:
@@ -225,14 +225,14 @@ def test_pause_and_go_on(shop: Shop) -> None:
     flow = shop.flow("  - {id: a, agent: coder, prompt: x}\n  - {id: b, agent: coder, prompt: y}\n")
     slow = shop.file("s.yaml", "a: [{seconds: 1.5}]\nb: [{seconds: 60}]\n")
     engine = shop.begun(flow, "--id", "p", "--scripted", slow)
-    until(lambda: shop.state("p") == "running", lambda: "", 20)
+    until(lambda: shop.state("p") == "running", lambda: "", 60)
     shop("pause", "p")
-    assert engine.wait(20) == 14
-    until(lambda: shop("task", "show", "p.a.1")["status"] == "done", lambda: "", 20)
+    assert engine.wait(60) == 14
+    until(lambda: shop("task", "show", "p.a.1")["status"] == "done", lambda: "", 60)
     engine = subprocess.Popen([str(BIN / "workflow"), "resume", "p", "--quiet"], cwd=shop.root, stdout=subprocess.DEVNULL)
-    until(lambda: shop.state("p") == "running", lambda: "", 20)
+    until(lambda: shop.state("p") == "running", lambda: "", 60)
     shop("cancel", "p", "--reason", "enough")
-    assert engine.wait(20) == 12
+    assert engine.wait(60) == 12
     assert shop("task", "show", "p.b.1")["status"] == "cancelled"
     shop("cancel", "p", exits=1)
     assert shop("resume", "p", exits=12)["status"] == "cancelled"
@@ -242,11 +242,11 @@ def test_what_a_person_tells_reaches_the_prompt(shop: Shop) -> None:
     """Of a step that has not been: in its prompt; of no such step: exit 3."""
     engine = shop.begun(shop.flow(ASKS + "  - {id: make, agent: coder, prompt: build}\n"), "--id", "t", "--workers", "0")
     try:
-        until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 20)
+        until(lambda: [row["status"] for row in shop("list")] == ["waiting"], lambda: "", 60)
         shop("tell", "t", "make", "leave {{ inputs }} alone")
         shop("tell", "t", "done", "x", exits=3)
         shop("answer", "t", "agree", "yes")
-        until(lambda: shop.state("t") == "queued", lambda: "", 20)
+        until(lambda: shop.state("t") == "queued", lambda: "", 60)
         assert shop("task", "show", "t.make.1")["description"] == "build\n\nFrom a person:\nleave {{ inputs }} alone"
     finally:
         shop.killed(engine)
@@ -268,7 +268,7 @@ def test_gates_are_nobodys_to_approve(shop: Shop) -> None:
     flow = shop.flow(f"  - {{id: make, agent: coder, prompt: x, gates: {gate}, retry: {{gate: 0}}}}\n")
     engine = shop.begun(flow, "--id", "g", "--workers", "0")
     try:
-        until((shop.root / ".tasks/g.make.1.json").is_file, lambda: "", 20)
+        until((shop.root / ".tasks/g.make.1.json").is_file, lambda: "", 60)
         shop("task", "claim", "g.make.1", agent="ann")
         shop("task", "submit", "g.make.1", "--to", "bob", exits=2, agent="ann")
         assert shop("task", "done", "g.make.1", agent="ann")["status"] == "review"
@@ -277,7 +277,7 @@ def test_gates_are_nobodys_to_approve(shop: Shop) -> None:
         shop("task", "review", exits=1, agent="bob")
         shop("task", "approve", "g.make.1", exits=5, agent="bob")
         shop.file("go", "")
-        assert engine.wait(20) == 10
+        assert engine.wait(60) == 10
     finally:
         shop.killed(engine)
 
@@ -298,19 +298,19 @@ def test_a_person_does_the_task(shop: Shop) -> None:
     shop("mbox", "agent", "add", "ann")
     engine = shop.begun(flow, "--id", "h", "--workers", "0")
     try:
-        until((shop.root / ".tasks/h.make.1.json").is_file, lambda: "", 20)
+        until((shop.root / ".tasks/h.make.1.json").is_file, lambda: "", 60)
         assert shop("task", "list") == [] and "run:RUN" in shop.said
         assert [row["task_id"] for row in shop("task", "list", "--label", "run:h")] == ["h.make.1"]
         shop("task", "claim", "h.make.1", agent="ann")
         shop("task", "done", "h.make.1", "--result", '{"n": "3"}', exits=2, agent="ann")
         assert "output.n" in shop.said and shop("task", "show", "h.make.1")["status"] == "claimed"
         assert shop("task", "done", "h.make.1", "--result", '{"n": 3}', agent="ann")["status"] == "review"
-        until(lambda: shop("task", "show", "h.make.1").get("round") == 2, lambda: "", 20)
+        until(lambda: shop("task", "show", "h.make.1").get("round") == 2, lambda: "", 60)
         assert "test -e made" in shop("mbox", "read", agent="ann")["body"]
         (shop.root / "made").write_text("")
         shop("task", "claim", "h.make.1", agent="ann")
         shop("task", "done", "h.make.1", "--result", '{"n": 4}', agent="ann")
-        assert engine.wait(20) == 0
+        assert engine.wait(60) == 0
     finally:
         shop.killed(engine)
     shown = shop("show", "h")["steps"][0]
@@ -325,9 +325,9 @@ def test_an_engine_that_dies_harms_no_worker(shop: Shop) -> None:
     flow = shop.flow("  - {id: a, agent: coder, prompt: x, output: {n: integer}}\n  - {id: b, agent: coder, prompt: y}\n")
     script = shop.file("s.yaml", "a: [{seconds: 1, output: {n: 7}}]\nb: [{}]\n")
     engine = shop.begun(flow, "--id", "k", "--scripted", script)
-    until(lambda: shop.state("k") == "running", lambda: "", 20)
+    until(lambda: shop.state("k") == "running", lambda: "", 60)
     shop.killed(engine)
-    until(lambda: shop("task", "show", "k.a.1")["status"] == "done", lambda: "", 20)
+    until(lambda: shop("task", "show", "k.a.1")["status"] == "done", lambda: "", 60)
     assert [row["status"] for row in shop("list")] == ["stalled"]
     end = shop("resume", "k")
     assert end["cost"]["dispatches"] == 2 and shop("show", "k")["steps"][0]["output"] == {"n": 7}
@@ -342,10 +342,10 @@ def test_a_worker_whose_supervisor_dies_is_replaced(shop: Shop) -> None:
     script = shop.file("s.yaml", "a: [{seconds: 60, write: {half.txt: x}}, {}]\n")
     engine = shop.begun(flow, "--id", "w", "--scripted", script)
     try:
-        until(lambda: shop.state("w") == "running", lambda: "", 20)
+        until(lambda: shop.state("w") == "running", lambda: "", 60)
         beat = json.loads((shop.root / ".mailbox/heartbeat/w.coder").read_text())
         os.kill(beat["pid"], signal.SIGKILL)
-        assert engine.wait(40) == 0
+        assert engine.wait(90) == 0
         until(lambda: gone(beat["child"]), lambda: "the program lives", 10)
     finally:
         shop.killed(engine)
@@ -359,7 +359,7 @@ def test_a_command_that_was_killed_midway(answer: str, end: str, shop: Shop) -> 
     """Nobody knows whether it happened: the run stops, and a person's answer decides."""
     flow = shop.flow("  - {id: a, run: 'echo x >>times; test -e go || sleep 60'}\n")
     engine = shop.begun(flow, "--id", "u")
-    until((shop.root / "times").is_file, lambda: "", 20)
+    until((shop.root / "times").is_file, lambda: "", 60)
     shop.killed(engine)
     (shop.root / "go").write_text("")
     shop("resume", "u", exits=11)
@@ -376,12 +376,12 @@ def test_idempotent_and_probe(shop: Shop) -> None:
     steps = "  - {id: a, idempotent: true, run: 'echo $$ >>a; test -e go || sleep 60'}\n" \
             "  - {id: b, probe: 'test -e b', run: 'echo $$ >>b; test -e went || sleep 60'}\n"  # fmt: skip
     engine = shop.begun(shop.flow(steps), "--id", "i")
-    until((shop.root / "a").is_file, lambda: "", 20)
+    until((shop.root / "a").is_file, lambda: "", 60)
     shop.killed(engine)
     first = int((shop.root / "a").read_text())
     (shop.root / "go").write_text("")
     engine = subprocess.Popen([str(BIN / "workflow"), "resume", "i", "--quiet"], cwd=shop.root)
-    until((shop.root / "b").is_file, lambda: "", 20)
+    until((shop.root / "b").is_file, lambda: "", 60)
     assert gone(first) and len((shop.root / "a").read_text().split()) == 2
     shop.killed(engine)
     shop("resume", "i")
@@ -394,7 +394,7 @@ def test_the_watchdog_goes_on_with_a_detached_run(shop: Shop) -> None:
     script = shop.file("s.yaml", "a: [{seconds: 3}]\n")
     shop("mbox", "config", "set", "watchdog_scan", "1s")
     shop("run", flow, "--id", "d", "--scripted", script, "--detach")
-    until(lambda: shop.state("d") == "running", lambda: "", 20)
+    until(lambda: shop.state("d") == "running", lambda: "", 60)
     engines = subprocess.run(["pgrep", "-f", "workflow resume d "], capture_output=True, text=True, check=True).stdout.split()
     for pid in engines:
         if os.readlink(f"/proc/{pid}/cwd") == "/":
@@ -411,7 +411,7 @@ def test_what_a_called_run_asks_is_answered(shop: Shop) -> None:
             "     next: [{when: \"exists('ok')\", go: succeeded}, {else: y}]}\n"  # fmt: skip
     shop.file("child.yaml", child)
     engine = shop.begun(shop.flow("  - {id: sub, call: child.yaml}\n"), "--id", "p")
-    until((shop.root / "times").is_file, lambda: "", 20)
+    until((shop.root / "times").is_file, lambda: "", 60)
     shop.killed(engine)
     (shop.root / "go").write_text("")
     shop("resume", "p", exits=11)
@@ -502,7 +502,7 @@ def test_the_longest_is_told_of_in_time(shop: Shop) -> None:
     assert shop("show", "t1")["failure"]["kind"] == "timeout"
     flow = shop.flow("  - {id: a, run: 'echo $$ >pid; sleep 60', idempotent: true}\n", HEAD + "limits: {time: 1s}\n")
     shop("run", flow, "--id", "t2", exits=13)
-    assert time.monotonic() - before < 40 and gone(int((shop.root / "pid").read_text()))
+    assert time.monotonic() - before < 60 and gone(int((shop.root / "pid").read_text()))
 
 
 @pytest.mark.parametrize("text", ['"\\ud800"', "1e999"])
@@ -572,13 +572,13 @@ def test_time_is_that_of_work(called: bool, shop: Shop) -> None:
     engine = shop.begun(flow, "--id", "t", "--workers", "0")
     run = "t.sub.1" if called else "t"
     try:
-        until((shop.root / f".tasks/{run}.a.1.json").is_file, lambda: "", 20)
+        until((shop.root / f".tasks/{run}.a.1.json").is_file, lambda: "", 60)
         shop("pause", "t")
-        assert engine.wait(20) == 14
+        assert engine.wait(60) == 14
     finally:
         shop.killed(engine)
     stood = time.monotonic()
-    until(lambda: time.monotonic() > stood + 4.5, lambda: "", 20)
+    until(lambda: time.monotonic() > stood + 4.5, lambda: "", 60)
     assert called or shop("show", "t")["cost"]["seconds"] > 0
     shop("mbox", "agent", "add", "ann")
     shop("task", "claim", f"{run}.a.1", agent="ann")
@@ -615,7 +615,7 @@ def test_only_gates_judge_what_a_run_was_handed(shop: Shop) -> None:
     for name in ("ann", "eve"):
         shop("mbox", "agent", "add", name)
     engine = shop.begun(flow, "--id", "g", "--workers", "0")
-    until((shop.root / ".tasks/g.make.1.json").is_file, lambda: "", 20)
+    until((shop.root / ".tasks/g.make.1.json").is_file, lambda: "", 60)
     shop.killed(engine)
     shop("task", "claim", "g.make.1", agent="ann")
     shop("task", "submit", "g.make.1", "--to", "eve", exits=2, agent="ann")
