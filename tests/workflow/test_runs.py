@@ -666,3 +666,21 @@ def test_a_thousand_items_that_end_at_once(shop: Shop) -> None:
     flow = shop.flow("  - {id: a, send: nobody, subject: x, body: '{{ item }}', each: inputs.names, max: 1000, need: 0}\n", head)
     shop("run", flow, "--id", "m", "--input", "names=" + json.dumps([str(n) for n in range(1000)]))
     assert {row["failed"] for row in shop("show", "m")["steps"][0]["output"]} == {"config"}
+
+
+def test_what_a_called_run_asks_is_seen_at_its_caller(shop: Shop) -> None:
+    """`list`, `show` and `answer` of the first name the run that asks; a branch that looks like an option is refused."""
+    shop.file("child.yaml", "version: 1\nname: child\nsteps:\n  - {id: agree, ask: ok?, choices: ['yes', 'no']}\n")
+    engine = shop.begun(shop.flow("  - {id: sub, call: child.yaml}\n"), "--id", "p")
+    try:
+        until(lambda: [row["status"] for row in shop("list")] == ["waiting", "waiting"], lambda: str(shop("list")), 60)
+        assert shop("show", "p")["waiting"] == [{"run": "p.sub.1", "step": "agree", "ask": "ok?", "choices": ["yes", "no"]}]
+        shop("answer", "p", "agree", "yes", exits=3)
+        assert "workflow answer p.sub.1 agree" in shop.said
+        shop("answer", "p.sub.1", "agree", "yes")
+        assert engine.wait(60) == 0
+    finally:
+        shop.killed(engine)
+    tree = shop.flow('  - {id: a, run: "true"}\n', HEAD + "worktree: '{{ inputs.b }}'\ninputs: {b: string}\n")
+    shop("run", tree, "--input", "b=-x", exits=2)
+

@@ -163,7 +163,7 @@ def _forget(context: Context, doc: Document) -> None:
 
 def _end(shown: dict[str, Any]) -> dict[str, Any]:
     """What is left of a run to be said in one line."""
-    names = ("run", "workflow", "status", "reason", "waiting", "output", "cost")
+    names = ("run", "workflow", "status", "reason", "waiting", "output", "tree", "cost")
     return {name: shown[name] for name in names if shown[name] not in (None, "", [])}
 
 
@@ -201,7 +201,7 @@ def _is_asked(store: Store, question: Mapping[str, Any]) -> bool:
 
     doc = runs.require(store, question["run"])
     root = runs.require(store, runs.root_of(doc))
-    still = any(one["step"] == question["step"] for one in control.questions(store, doc))
+    still = any(one["step"] == question["step"] and "run" not in one for one in control.questions(store, doc))
     return still and root["status"] == doc["status"] == "running" and store.host.wall() < question.get("until", inf)
 
 

@@ -219,7 +219,7 @@ def _strangers(store: Store, folded: Fold) -> Iterator[Finding]:
     for folder in (places.MAILBOX, places.TASKS):
         for path, is_dir, is_link in _walk(store, folder):
             name = path.rpartition("/")[2]
-            if is_link:
+            if is_link and not _is_work(path):
                 yield Finding("link", path, "a symlink; the store is never followed out of itself")
             elif not is_dir and name.startswith(TEMP):
                 yield Finding("leftover", path, "a temporary file that a crash left", False)
@@ -242,12 +242,17 @@ def _stranger(path: str) -> Finding | None:
     """A file that the journal does not name, unless it is one that it never names."""
     if path in _KNOWN or path.startswith(_ELSEWHERE):
         return None
-    if path.startswith(f"{places.RUNS}/") and "/work/" in path:
+    if _is_work(path):
         return None
     if path.startswith(f"{places.ASIDE}/"):
         return Finding("aside", path, "kept when the journal's state was put back; remove it once looked at", False)
     known = places.is_place(path)
     return Finding("foreign", path, "a document that the journal does not know" if known else "not a file of the store's layout")
+
+
+def _is_work(path: str) -> bool:
+    """Whether it is something that a run's programs have left; nobody relies on it."""
+    return path.startswith(f"{places.RUNS}/") and path.split("/")[3:4] == ["work"] and path.count("/") > 3
 
 
 def _walk(store: Store, folder: str) -> Iterator[tuple[str, bool, bool]]:

@@ -110,7 +110,10 @@ def made_tree(store: Store, workflow: Workflow, inputs: Mapping[str, Any], ident
 def _branch(template: str, inputs: Mapping[str, Any]) -> str:
     from mbox.workflow import templates
 
-    return templates.render(templates.parse(template), {"inputs": inputs}).strip()
+    name = templates.render(templates.parse(template), {"inputs": inputs}).strip()
+    if not name or name.startswith("-"):
+        raise Usage(f"worktree: {name!r} is no name for a branch")
+    return name
 
 
 def prepared(store: Store, run: Document) -> None:

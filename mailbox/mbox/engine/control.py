@@ -6,7 +6,7 @@ twice, or too late, is told and changes nothing; a run that was cancelled leaves
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mbox.errors import NotFound, Nothing, Refused, Usage, did_you_mean
@@ -165,7 +165,7 @@ def _going(store: Store, run: str) -> Document:
 
 
 def questions(store: Store, run: Document) -> list[dict[str, Any]]:
-    """What a run waits to be told, each ``{step, ask, choices}``; that of a seat has its name as ``seat``."""
+    """What a run waits to be told, each ``{step, ask, choices}``; what a run that it called asks has that one's id as ``run``."""
     at = run["at"] or {}
     found = []
     if at.get("question") and "answer" not in at:
@@ -177,6 +177,9 @@ def questions(store: Store, run: Document) -> list[dict[str, Any]]:
         if state.get("question") and "answer" not in state:
             name = doc["step"] if doc["item"] is None else f"{doc['step']}/{doc['item']}"
             found.append({"step": name, "ask": state["question"]["text"], "choices": state["question"]["choices"]})
+        child = store.read(places.run(state["child"])) if "child" in state else None
+        if child is not None:
+            found += [{"run": child["run"], **one} for one in questions(store, child)]
     return found
 
 
@@ -201,11 +204,9 @@ def answer(store: Store, by: Actor, run: str, step: str, choice: str, text: str 
         raise Refused(f"{by.name} is an agent, and a person is asked: answer without MBOX_AGENT and --as")
     doc = _going(store, run)
     asked = questions(store, doc)
-    wanted = next((one for one in asked if one["step"] == step), None)
+    wanted = next((one for one in asked if one["step"] == step and "run" not in one), None)
     if wanted is None:
-        names = ", ".join(one["step"] for one in asked)
-        raise NotFound(f"{run} asks nothing at {step!r}{did_you_mean(step, [one['step'] for one in asked])}"
-                       f"{f'; it asks at {names}' if names else ''}")  # fmt: skip
+        raise NotFound(f"{run} asks nothing at {step!r}{_asked_instead(run, step, asked)}")
     if wanted["choices"] and choice not in wanted["choices"]:
         raise Usage(f"{choice!r} is none of {', '.join(wanted['choices'])}{did_you_mean(choice, wanted['choices'])}")
     given = {"choice": choice, "text": text, "by": by.name}
@@ -226,6 +227,12 @@ def answer(store: Store, by: Actor, run: str, step: str, choice: str, text: str 
     if not move(store, doc, change, operations.RUN_ANSWER, by):
         raise Nothing(f"{run}: {step} was answered already")
     return runs.require(store, run)
+
+
+def _asked_instead(run: str, step: str, asked: Sequence[Mapping[str, Any]]) -> str:
+    """What to answer instead of ``step``; empty where nothing is asked."""
+    calls = [f"workflow answer {one.get('run', run)} {one['step']} …" for one in asked]
+    return f"{did_you_mean(step, [one['step'] for one in asked])}; it waits for {', '.join(calls)}" if calls else ""
 
 
 def _answer_seat(made: Move, name: str, given: dict[str, Any]) -> None:

@@ -103,7 +103,7 @@ _NESTED = {
     "unacknowledged": ("many", "msg_id from? subject? left"),
     "nodes": ("many", "task_id status stage? owner? priority urgency? title expired? hold?"),
     "edges": ("many", "task_id depends_on"),
-    "questions": ("many", "step ask choices=strs"),
+    "questions": ("many", "run? step ask choices=strs"),
     "boxes": ("many", "id kind does"),
     "ways": ("many", "from to=str when?"),
     "mine": ("many", "task_id status token left title note? checkpoint?"),
@@ -209,9 +209,9 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     # workflows
     "workflow lint": (MANY, "file line=int column=int level=of_remark text"),
     "workflow graph": (ONE, "nodes=boxes edges=ways on_failure?"),
-    "workflow run": (ONE, "run? workflow status=of_run? reason? waiting=questions? output=any? cost=costs? inputs=any? "
+    "workflow run": (ONE, "run? workflow status=of_run? reason? waiting=questions? output=any? tree? cost=costs? inputs=any? "
                           "limits=any? steps=rows? most_dispatches=int?"),
-    "workflow resume": (ONE, "run workflow status=of_run reason? waiting=questions? output=any? cost=costs?"),
+    "workflow resume": (ONE, "run workflow status=of_run reason? waiting=questions? output=any? tree? cost=costs?"),
     "workflow pause": (ONE, _RUN), "workflow cancel": (ONE, _RUN), "workflow answer": (ONE, _RUN), "workflow tell": (ONE, _RUN),
     "workflow list": (MANY, "run workflow status=of_run step? visit=int? dispatches=int? usd=num? started_at reason?"),
     "workflow show": (ONE, "run workflow status=of_run reason? waiting=questions? at? inputs=any? tree? base? parent? "

@@ -19,7 +19,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mbox.errors import Refused
+from mbox.errors import Refused, StoreError
 from mbox.format import places
 from mbox.system.disk import LARGEST, read_bytes
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from mbox.format.patterns import Pattern
 
 TRAILER = "Mbox-Step"
+TRIES = 3
+"""How often a commit is built anew on what somebody else committed meanwhile."""
+
 MOST = 50_000
 """Paths that are told of at most."""
 
@@ -147,11 +150,17 @@ def commit(folder: str, base: str | None, key: str, message: str, wanted: Callab
         return None, left
     if git.run("rev-parse", "--verify", "--quiet", "MERGE_HEAD", fine=(0, 1, 128)).returncode == 0:
         raise Refused(f"{git.top} is in the middle of a merge: end it, and only then can a part of the tree be committed")
-    old = head(folder)
-    made = _commit_object(git, old, taken, key, message, who, now)
-    if made is None:
-        return None, left
-    git.run("update-ref", "-m", f"mbox workflow: {key}", "HEAD", made, old or "0" * len(made))
+    for last in (*[False] * (TRIES - 1), True):
+        old = head(folder)
+        made = _commit_object(git, old, taken, key, message, who, now)
+        if made is None:
+            return None, left
+        try:
+            git.run("update-ref", "-m", f"mbox workflow: {key}", "HEAD", made, old or "0" * len(made))
+            break
+        except StoreError:
+            if last or head(folder) == old:  # else somebody else has committed meanwhile: on top of that
+                raise
     _follow(git, taken)
     return made, left
 

@@ -291,7 +291,8 @@ class View:
         status, who = str(doc["status"]), str(doc["owner"])
         if status == "review":
             who = doc["reviewer"] or ""
-            return Why(IN_WORK, who, status, f"in review by {who}" if who else "in review; nobody has taken it")
+            waits = "in review by its run's gates" if is_of_run(doc) else "in review; nobody has taken it"
+            return Why(IN_WORK, who, status, f"in review by {who}" if who else waits)
         if status in FINAL:
             return Why(IN_WORK, "", status, status + (f": {doc['reason']}" if doc["reason"] else ""))
         if is_expired(self.store, doc):
