@@ -103,7 +103,7 @@ def test_unknown_fields_are_kept_whatever_else_is_missing(store: Store) -> None:
 @pytest.mark.parametrize("kind", documents.KINDS)
 def test_every_kind_keeps_what_it_does_not_know(kind: str) -> None:
     """However many fields are left out and added."""
-    samples: dict[str, Any] = {"str": "x", "int": 1, "num": 1, "strs": [], "time": "2026-01-02T03:04:05.000006Z"}
+    samples: dict[str, Any] = {"str": "x", "int": 1, "num": 1, "strs": [], "dict": {}, "time": "2026-01-02T03:04:05.000006Z"}
     whole = {field.name: samples[field.type] for field in documents.KINDS[kind] if field.required}
     whole["schema"] = documents.FORMAT
     for count in range(len(documents.KINDS[kind]) + 2):
