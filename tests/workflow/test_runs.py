@@ -684,3 +684,19 @@ def test_what_a_called_run_asks_is_seen_at_its_caller(shop: Shop) -> None:
     tree = shop.flow('  - {id: a, run: "true"}\n', HEAD + "worktree: '{{ inputs.b }}'\ninputs: {b: string}\n")
     shop("run", tree, "--input", "b=-x", exits=2)
 
+
+@pytest.mark.parametrize("by", ["probe", "person", "person without"])
+def test_what_had_happened_has_its_output(by: str, shop: Shop) -> None:
+    """A command of which its probe, or a person, says that it had happened gives what they say; without, it has failed."""
+    probe = "probe: 'echo 7', " if by == "probe" else ""
+    steps = f"  - {{id: a, {probe}run: 'touch begun; sleep 60', output: integer}}\n" \
+            "  - {id: b, run: 'printf %s \"$N\"', env: {N: '{{ steps.a.output }}'}, output: string}\n"  # fmt: skip
+    engine = shop.begun(shop.flow(steps), "--id", "h")
+    until((shop.root / "begun").is_file, lambda: "", 60)
+    shop.killed(engine)
+    if by != "probe":
+        shop("resume", "h", exits=11)
+        shop("answer", "h", "a", "done", *(["--text", "7"] if by == "person" else []))
+    shop("resume", "h", exits=10 if by == "person without" else 0)
+    steps_ = shop("show", "h")["steps"]
+    assert steps_[-1]["output"] == "7" if by != "person without" else steps_[0]["failed"] == "invalid_output"

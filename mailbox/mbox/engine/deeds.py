@@ -98,11 +98,21 @@ def command(site: Site, is_begun: bool) -> Result | None:
         if probed.stopped:
             return None
         if probed.exit == 0:
-            return Result(detail="its probe says that it had happened", exit=0)
+            return said(step, commands.output_of(site.store.absolute(site.logs("probe"))), "its probe says that it had happened")
     ended = site.perform(step.command, "", step.timeout.start_to_close)
     if ended.stopped:
         return None
     return _came_to(site, ended)
+
+
+def said(step: Step, data: bytes, how: str) -> Result:
+    """What a command came to of which somebody else says that it had happened, and what its output was."""
+    if step.output is None:
+        return Result(detail=how, exit=0)
+    try:
+        return Result(_read(step, data), detail=how, exit=0)
+    except Usage as error:
+        return Result(failed="invalid_output", detail=f"{how}, and not what its output was: {error}", exit=0)
 
 
 def _came_to(site: Site, ended: commands.Finished) -> Result:
@@ -117,19 +127,19 @@ def _came_to(site: Site, ended: commands.Finished) -> Result:
     if step.output is None:
         return Result(exit=ended.exit)
     try:
-        return Result(_printed(site, commands.output_of(at)), exit=ended.exit)
+        return Result(_read(step, commands.output_of(at)), exit=ended.exit)
     except Usage as error:
         if ended.exit:  # it failed, and its rules look at how: what it printed then need not be its output
             return Result(exit=ended.exit, detail=str(error))
         return Result(failed="invalid_output", detail=str(error), exit=ended.exit)
 
 
-def _printed(site: Site, data: bytes) -> Any:
-    """What a command printed, as its output."""
+def _read(step: Step, data: bytes) -> Any:
+    """What a command printed, as the output of its step; `Usage` where that is none."""
     from mbox.format.parsing import loads, why_not
     from mbox.workflow import types
 
-    output = site.step.output
+    output = step.output
     assert output is not None
     if len(data) > commands.LARGEST:
         raise Usage(f"it printed over {commands.LARGEST >> 10} KiB")

@@ -361,7 +361,8 @@ class Engine:
         if given and given["choice"] in ("done", "failed"):
             how = f"{given['by']} says so"
             is_done = given["choice"] == "done"
-            return self._leave(run, seat, Result(detail=how, exit=0) if is_done else Result(failed="exit", detail=how))
+            told = deeds.said(step, given["text"].encode(), how) if is_done else Result(failed="exit", detail=how)
+            return self._leave(run, seat, told)
         is_begun = bool(state.get("started")) and key not in self.mine and not (given and given["choice"] == "again")
         if not step.idempotent and not is_begun and key not in self.mine:
             self._begin_command(run, seat)
