@@ -242,12 +242,18 @@ class Engine:
         elif found.act == "failed":
             attempts.failed(made, now, task, found.kind, found.detail)
 
+    def _is_unattended(self, run: Document) -> bool:
+        """Whether nobody is there, as was said of the run that a person began."""
+        root = runs.require(self.store, runs.root_of(run))
+        return bool((root["settings"] or {}).get("unattended"))
+
     def _pause_if_far(self, run: str) -> None:
         """An unattended run does not wait for a reset that is far."""
         doc = runs.require(self.store, run)
         last = [seat["attempts"][-1] for seat in control.open_seats(self.store, doc)]
         until_ = [row["until"] for row in last if row.get("until")]
-        if len(until_) < max(1, len(last)) or not doc["settings"].get("unattended") or min(until_) - self.store.host.wall() < FAR:
+        is_far = len(until_) >= max(1, len(last)) and min(until_) - self.store.host.wall() >= FAR
+        if not is_far or not self._is_unattended(doc):
             return
         from mbox.system.clock import stamp
 
@@ -449,7 +455,7 @@ class Engine:
         if answer is not None and "choice" in answer:
             more = {"by": "the scenario"}
             return self._leave(run, seat, Result({"choice": answer["choice"], "text": answer.get("text", "")}, more=more))
-        if run["settings"].get("unattended"):
+        if self._is_unattended(run):
             if step.default is not None:
                 return self._leave(run, seat, Result({"choice": step.default, "text": ""}, more={"by": "default"}))
 

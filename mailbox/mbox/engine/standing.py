@@ -310,7 +310,7 @@ class Move:
             state="asked", cycle=cycle,
             question=_question(f"{step.id} was visited {visit - 1} times: go on round its cycle?", ("go", "stop")),
         )  # fmt: skip
-        if self.run["settings"].get("unattended"):
+        if (self.root["settings"] or {}).get("unattended"):
             self.stop("needs_human", f"{step.id} was visited {visit - 1} times, and nobody attends")
         return True
 
