@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +25,7 @@ from mbox.hosts.ladder import Worker
 from mbox.store import mutex
 from mbox.store.transaction import Actor
 from mbox.store.waiting import Watch, journal_paths, until
+from mbox.system import interpreter
 from mbox.system.disk import read_bytes
 from mbox.tasks import claims, lifecycle, orders
 
@@ -152,7 +152,7 @@ def _words(store: Store, run: Document, order: dict[str, Any], logs: str) -> lis
         answer = _answer(store, run, order)
         store.put_ephemeral(f"{logs}/answer.json", json.dumps(answer).encode())
         script = os.path.join(os.path.dirname(os.path.abspath(command.__file__)), "scripted.py")
-        return [sys.executable, "-P", "-E", script, store.absolute(f"{logs}/answer.json")]
+        return interpreter.script(script, store.absolute(f"{logs}/answer.json"))
     known = ladder.load(store.root).hosts.get(order["host"])
     return command.line(known or Worker(order["host"] or "nobody"), order["model"] or "")
 

@@ -20,7 +20,12 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 def words(*command: str) -> Sequence[str]:
     """The argument list that runs ``command``, such as ``mbox watchdog``, in a process of its own."""
-    return [sys.executable, "-P", "-E", f"{PACKAGE}/cli/__main__.py", *command]
+    return script(f"{PACKAGE}/cli/__main__.py", *command)
+
+
+def script(path: str, *words: str) -> list[str]:
+    """The argument list that runs a file of ours by its path, in a process of its own."""
+    return [sys.executable, "-P", "-E", path, *words]
 
 
 def commands() -> str:
@@ -32,7 +37,7 @@ def commands() -> str:
     return ""
 
 
-COMMANDS = frozenset(["mbox", "task", "reserve", "team"])
+COMMANDS = frozenset(["mbox", "task", "reserve", "team", "workflow"])
 """What the commands are called."""
 
 
