@@ -38,8 +38,8 @@ def test_the_commands_of_the_readme_are_there() -> None:
     for name in re.findall(r"^    \./(scripts/\w+)", README, re.M):
         assert os.stat(CHECKOUT / name).st_mode & stat.S_IXUSR
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert "gives `mbox`, `task`, `reserve` and `team`" in README
-    assert list(project["scripts"]) == ["mbox", "task", "reserve", "team"]
+    assert "gives `mbox`, `task`, `reserve`, `team` and `workflow`" in README
+    assert list(project["scripts"]) == ["mbox", "task", "reserve", "team", "workflow"]
     assert "Python 3.11" in README and project["requires-python"] == ">=3.11"
 
 
@@ -52,8 +52,8 @@ def test_the_readme_is_read_in_five_minutes() -> None:
 def test_what_the_readme_calls_later_is_not_there(run: Run) -> None:
     """When one of these comes, the README has to change."""
     later = README.partition("## Not yet")[2]
-    assert re.findall(r"hooks|workflows|dashboard", later)
-    for word in ("hook", "hooks", "workflow", "card", "mcp"):
+    assert re.findall(r"hooks|dashboard", later)
+    for word in ("hook", "hooks", "card", "mcp"):
         assert run("mbox", word).returncode == 2
 
 

@@ -1,4 +1,4 @@
-"""The real Claude Code and Codex as the hosts of a run, as the README has it, against scripted models on loopback.
+"""The real Claude Code and Codex as the hosts of a run, as docs/workflows.md has it, against scripted models on loopback.
 
 They run when MBOX_REAL_CLIENTS=1; see `team/test_real_clients`, whose settings of the programs these are.
 """
@@ -32,8 +32,8 @@ VERDICT = json.dumps({"verdict": "approve", "findings": []})
 
 
 def hosts() -> str:
-    """The file that the README shows."""
-    found = re.search(r"```yaml hosts.yaml\n(.*?)```", (CHECKOUT / "README.md").read_text(encoding="utf-8"), re.S)
+    """The file that docs/workflows.md shows."""
+    found = re.search(r"```yaml hosts.yaml\n(.*?)```", (CHECKOUT / "docs/workflows.md").read_text(encoding="utf-8"), re.S)
     assert found
     return found[1]
 
