@@ -97,6 +97,7 @@ ROWS: list[tuple[str, str, tuple[int, int, str]]] = [
     ("retry key", work("retry: {gates: 1}"), (5, 13, "error: unknown key 'gates'; did you mean gate?")),
     ("retry value", work("retry: {gate: many}"), (5, 19, "error: gate must be a number from 0 to 100")),
     ("timeout", work("timeout: 30"), (5, 14, "error: timeout must be a duration such as 90s")),
+    ("heartbeat", more("- {id: x, run: make, timeout: {heartbeat: 5m}}"), (7, 34, "error: heartbeat: is of agent, this is run")),
     ("timeout key", work("timeout: {close: 3m}"), (5, 15, "error: unknown key 'close'")),
     ("visits", work("visits: 3"), (5, 13, "error: visits must be false or {stronger: 3")),
     ("stop", work("visits: {stop: false}"), (5, 20, "error: stop: false: a step has a last visit")),

@@ -336,6 +336,28 @@ def test_an_engine_that_dies_harms_no_worker(shop: Shop) -> None:
     assert shop("mbox", "doctor")["clean"]
 
 
+def test_a_worker_that_falls_silent_is_out_of_time(shop: Shop) -> None:
+    """A supervisor that stands still beats no more: `timeout: {heartbeat}`, and the program of that attempt is ended."""
+    shop("mbox", "config", "set", "heartbeat", "1s")
+    shop("mbox", "config", "set", "dead_after", "3s")
+    flow = shop.flow("  - {id: a, agent: coder, prompt: x, timeout: {heartbeat: 4s}}\n")
+    script = shop.file("s.yaml", "a: [{seconds: 300, write: {half.txt: x}}]\n")
+    engine = shop.begun(flow, "--id", "q", "--scripted", script)
+    beat: dict[str, int] = {}
+    try:
+        until(lambda: [*(shop.root / ".mailbox").glob("**/prompt.md")], lambda: "", 60)
+        beat = json.loads((shop.root / ".mailbox/heartbeat/q.coder").read_text())
+        os.kill(beat["pid"], signal.SIGSTOP)
+        assert engine.wait(60) == 10
+    finally:
+        if beat:
+            os.kill(beat["pid"], signal.SIGCONT)
+        shop.killed(engine)
+    failure = shop("show", "q")["failure"]
+    assert (failure["kind"], failure["detail"]) == ("timeout", "no heartbeat within 4 s")
+    until(lambda: gone(beat["child"]), lambda: "the program lives", 20)
+
+
 def test_a_worker_whose_supervisor_dies_is_replaced(shop: Shop) -> None:
     """SIGKILL of `mbox run`: its program is ended, the task given back, and the next prompt says so."""
     flow = shop.flow("  - {id: a, agent: coder, prompt: x}\n")

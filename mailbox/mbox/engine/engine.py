@@ -318,14 +318,16 @@ class Engine:
 
         age = self.store.host.wall() - seconds(seat["entered_at"])
         times = step.timeout
-        limits = [(times.schedule_to_close, "not finished")]
-        limits += [(times.schedule_to_start, "not begun")] if task["status"] == "queued" else []
-        for limit, what in limits:
+        limits = [(times.schedule_to_close, age, "not finished")]
+        limits += [(times.schedule_to_start, age, "not begun")] if task["status"] == "queued" else []
+        if times.heartbeat is not None and task["status"] in ACTIVE:
+            limits.append((max(times.heartbeat, self.store.config.dead_after), self.staff.silence(task), "no heartbeat"))
+        for limit, passed, what in limits:
             if limit is None:
                 continue
-            if age >= limit:
+            if passed >= limit:
                 return self._leave_agent(run, seat, "timeout", f"{what} within {limit:.0f} s")
-            self.at(limit - age)
+            self.at(limit - passed)
         return False
 
     def _judge(self, run: Document, workflow: Workflow, seat: Document, task: Document) -> bool:

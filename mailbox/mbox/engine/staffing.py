@@ -79,6 +79,13 @@ class Staffing:
         beat = presence.heartbeat(self.store, name)
         return beat is not None and bool(beat["child"]) and presence.is_fresh(self.store, beat)
 
+    def silence(self, task: Document) -> float:
+        """Seconds since whoever has the task last beat; 0 where nobody beats, or on another machine."""
+        beat = presence.heartbeat(self.store, task["owner"] or "")
+        if beat is None or beat["machine"] != self.store.host.machine:
+            return 0.0
+        return max(0.0, self.store.host.mono() - float(beat["mono"]))
+
     def settle_dead(self, run: Document, task: Document) -> bool:
         """Give back what a worker of this run held whose supervisor is gone; whether there was one."""
         name = task["owner"] or ""

@@ -398,6 +398,8 @@ class _Draft:
         for key in OF_EACH:
             if key in holder and "each" not in holder:
                 self.fault(f"{key}: is for a step with each", holder.key_at[key])
+        if isinstance(times := holder.get("timeout"), PlacedMapping) and "heartbeat" in times and kind != "agent":
+            self.fault(f"heartbeat: is of agent, this is {kind}", times.key_at["heartbeat"])
         return Step(
             name, kind, place.line, place.column, self.take(holder, "next", self.rules, ()), each,
             self.take(holder, "timeout", self.timeout, Timeout()), self.take(holder, "retry", self.retry, RETRY), **own,
