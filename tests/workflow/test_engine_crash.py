@@ -127,8 +127,8 @@ class World:
         office.begin(self.case.inputs)
         doc = office.resume()
         while doc["status"] == "needs_human":
-            asked = [(run, one) for run in runs.known(office.theirs)
-                     for one in control.questions(office.theirs, runs.require(office.theirs, run))]  # fmt: skip
+            docs = [runs.require(office.theirs, run) for run in runs.known(office.theirs)]
+            asked = [(doc["run"], one) for doc in docs for one in control.questions(office.theirs, doc) if "run" not in one]
             assert asked, doc["reason"]
             for run, one in asked:
                 control.answer(office.theirs, TESS, run, one["step"], "done" if self.told("noted") else "again")

@@ -232,7 +232,7 @@ def ended(office: Office, everything: list[Document]) -> None:
 def questions(office: Office) -> list[tuple[str, dict[str, Any]]]:
     """All that is asked, each with its run."""
     known = [runs.require(office.theirs, run) for run in runs.known(office.theirs)]
-    return [(doc["run"], one) for doc in known for one in control.questions(office.theirs, doc)]
+    return [(doc["run"], one) for doc in known for one in control.questions(office.theirs, doc) if "run" not in one]
 
 
 def answer(office: Office, choice: str) -> None:

@@ -697,6 +697,8 @@ def test_what_a_called_run_asks_is_seen_at_its_caller(shop: Shop) -> None:
     try:
         until(lambda: [row["status"] for row in shop("list")] == ["waiting", "waiting"], lambda: str(shop("list")), 60)
         assert shop("show", "p")["waiting"] == [{"run": "p.sub.1", "step": "agree", "ask": "ok?", "choices": ["yes", "no"]}]
+        said = shop.run("mbox", "status", "-o", "table", cwd=shop.root).stdout
+        assert said.count("`workflow answer ") == said.count("`workflow answer p.sub.1 agree yes | no`") == 1
         shop("answer", "p", "agree", "yes", exits=3)
         assert "workflow answer p.sub.1 agree" in shop.said
         shop.killed(engine)

@@ -232,7 +232,8 @@ def answer(store: Store, by: Actor, run: str, step: str, choice: str, text: str 
 def _asked_instead(run: str, step: str, asked: Sequence[Mapping[str, Any]]) -> str:
     """What to answer instead of ``step``; empty where nothing is asked."""
     calls = [f"workflow answer {one.get('run', run)} {one['step']} …" for one in asked]
-    return f"{did_you_mean(step, [one['step'] for one in asked])}; it waits for {', '.join(calls)}" if calls else ""
+    near = did_you_mean(step, [one["step"] for one in asked if "run" not in one])
+    return f"{near}; it waits for {', '.join(calls)}" if calls else ""
 
 
 def _answer_seat(made: Move, name: str, given: dict[str, Any]) -> None:

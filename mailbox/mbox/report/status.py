@@ -222,7 +222,7 @@ def _runs(store: Store) -> list[Reason]:
         run, state = row["run"], row["status"]
         doc = store.glance(places.run(run)) or {}
         asked = control.questions(store, doc) if doc and state != "paused" else []
-        for one in asked:
+        for one in (one for one in asked if "run" not in one):  # what a called run asks stands under that run
             text = one["ask"] if len(one["ask"]) <= LONG else f"{one['ask'][: LONG - 1]}…"
             answers = " | ".join(one["choices"]) or "TEXT"
             found.append(Reason(True, f"run {run} asks: {text} `workflow answer {run} {one['step']} {answers}`"))
