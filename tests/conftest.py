@@ -1,4 +1,4 @@
-"""What every test may use: ``--long``, a scrubbed environment, ``run``, ``repo`` and ``shared_data``."""
+"""What every test may use: ``--long``, a scrubbed environment, ``run``, ``repo``, ``host``, ``socket`` and ``shared_data``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Protocol
 import pytest
 
 import mbox.cli.main  # noqa: F401 - which tells the collector to wait, as suits a short command
+from kit import FakeHost
 
 gc.set_threshold(700, 10, 10)  # a run of tests is none: what they leave open is closed by the collector
 
@@ -147,3 +148,20 @@ def staffed(tmp_path: Path, run: Run) -> Path:
     for name in ("ann", "bob"):
         run("mbox", "agent", "add", name, cwd=folder, check=True)
     return folder
+
+
+@pytest.fixture
+def host() -> FakeHost:
+    """Clocks that move only when told."""
+    return FakeHost()
+
+
+@pytest.fixture
+def socket(tmp_path: Path) -> Iterator[str]:
+    """A private tmux server; the test is skipped where there is no tmux."""
+    from teamkit import HAVE_TMUX, NO_TMUX, server
+
+    if not HAVE_TMUX:
+        pytest.skip(NO_TMUX)
+    with server(tmp_path) as path:
+        yield path

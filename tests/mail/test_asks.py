@@ -27,12 +27,6 @@ from mbox.system.watch import Watcher
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    """Clocks that move only when told."""
-    return FakeHost()
-
-
-@pytest.fixture
 def store(tmp_path: Path, host: FakeHost) -> Iterator[Store]:
     """A store with ann and bob, cyd, and orc, an orchestrator."""
     made = office(tmp_path, host)

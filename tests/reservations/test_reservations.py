@@ -47,12 +47,6 @@ def opened(root: Path, host: FakeHost) -> Store:
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    """Clocks that move only when told."""
-    return FakeHost()
-
-
-@pytest.fixture
 def store(tmp_path: Path, host: FakeHost) -> Iterator[Store]:
     """A store with ann, bob and cyd."""
     make(tmp_path, host).close()

@@ -31,12 +31,6 @@ from mbox.tasks.drafts import TaskDraft
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    """A clock that stands still."""
-    return FakeHost()
-
-
-@pytest.fixture
 def store(tmp_path: Path, host: FakeHost) -> Store:
     """A store with ann, bob, cyd and orc."""
     return office(tmp_path / "root", host)

@@ -19,12 +19,6 @@ from mbox.store.waiting import CHECK, SOON, Watch, journal_paths, until
 
 
 @pytest.fixture
-def host() -> FakeHost:
-    """Clocks that move only when told."""
-    return FakeHost()
-
-
-@pytest.fixture
 def store(tmp_path: Path, host: FakeHost) -> Iterator[Store]:
     """A store with ann and bob."""
     made = make(tmp_path, host)

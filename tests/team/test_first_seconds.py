@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import Run
-from teamkit import CONFIG, HAVE_TMUX, NO_TMUX, end_all, environment, server, until
+from teamkit import CONFIG, end_all, environment, until
 
 SLEEP: dict[str, Any] = {"host": "shell", "command": ["sleep", "1000"]}
 FAILS: dict[str, Any] = {"host": "shell", "command": ["bash", "-c", "echo not logged in; sleep 0.3; exit 3"]}
@@ -60,15 +60,6 @@ def team(run: Run, tmp_path: Path) -> Iterator[Team]:
     made = Team(run, tmp_path / "repo")
     yield made
     end_all(made.root)
-
-
-@pytest.fixture
-def socket(tmp_path: Path) -> Iterator[str]:
-    """A private tmux server."""
-    if not HAVE_TMUX:
-        pytest.skip(NO_TMUX)
-    with server(tmp_path) as path:
-        yield path
 
 
 # -- what cannot be --------------------------------------------------------------------------------------------------

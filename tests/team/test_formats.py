@@ -19,18 +19,11 @@ from mbox.liveness import trust
 from mbox.store.store import Actor
 from mbox.store.transaction import Transaction
 from mbox.team.tmux import PaneGone, Tmux
-from teamkit import BIN, HAVE_TMUX, NO_TMUX, begin, end_all, environment, server, until
+from teamkit import BIN, HAVE_TMUX, NO_TMUX, begin, end_all, environment, until
 
 pytestmark = pytest.mark.skipif(not HAVE_TMUX, reason=NO_TMUX)
 
 Call = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def socket(tmp_path: Path) -> Iterator[str]:
-    """A tmux server of the test's own."""
-    with server(tmp_path) as socket:
-        yield socket
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from conftest import Run
 from mbox.errors import Refused, Usage
 from mbox.format import places
 from mbox.team import handover, teamfile
-from teamkit import BIN, CONFIG, HAVE_TMUX, NO_TMUX, end_all, environment, server, until, watchdogs
+from teamkit import BIN, CONFIG, end_all, environment, until, watchdogs
 
 PROBE = """\
 #!/usr/bin/env python3
@@ -71,15 +71,6 @@ def team(run: Run, tmp_path: Path) -> Iterator[Team]:
     made = Team(run, tmp_path / "repo")
     yield made
     end_all(made.root)
-
-
-@pytest.fixture
-def socket(tmp_path: Path) -> Iterator[str]:
-    """A private tmux server."""
-    if not HAVE_TMUX:
-        pytest.skip(NO_TMUX)
-    with server(tmp_path) as path:
-        yield path
 
 
 def lines() -> list[bytes]:

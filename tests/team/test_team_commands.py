@@ -20,7 +20,7 @@ from mbox.errors import Refused, Usage
 from mbox.format import places
 from mbox.team import lifecycle, teamfile
 from taskkit import USER, World
-from teamkit import BIN, CONFIG, HAVE_TMUX, NO_TMUX, end_all, ended, environment, server, until
+from teamkit import BIN, CONFIG, end_all, ended, environment, until
 
 SLEEPER: dict[str, Any] = {"host": "shell", "command": ["sleep", "1000"]}
 
@@ -121,15 +121,6 @@ def places_of(run: Run) -> Iterator[Callable[[Path], Place]]:
 def place(tmp_path: Path, places_of: Callable[[Path], Place]) -> Place:
     """One place."""
     return places_of(tmp_path / "repo")
-
-
-@pytest.fixture
-def socket(tmp_path: Path) -> Iterator[str]:
-    """A private tmux server."""
-    if not HAVE_TMUX:
-        pytest.skip(NO_TMUX)
-    with server(tmp_path) as path:
-        yield path
 
 
 # -- words -----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from mbox.store.transaction import Transaction
 from mbox.tasks.drafts import TaskDraft as Task
 from mbox.team import lifecycle, report, teamfile
 from taskkit import ANN, BOB, RAE, USER, World
-from teamkit import CONFIG, HAVE_TMUX, NO_TMUX, end_all, environment, server, until
+from teamkit import CONFIG, end_all, environment, until
 
 
 @pytest.fixture
@@ -265,15 +265,6 @@ def root(repo: Path, run: Run) -> Iterator[Path]:
     worker.chmod(0o755)
     yield repo
     end_all(repo)
-
-
-@pytest.fixture
-def socket(tmp_path: Path) -> Iterator[str]:
-    """A private tmux server."""
-    if not HAVE_TMUX:
-        pytest.skip(NO_TMUX)
-    with server(tmp_path) as path:
-        yield path
 
 
 Team = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import Run
 from mbox.team.tmux import Tmux
-from teamkit import BIN, HAVE_TMUX, NO_TMUX, begin, end_all, environment, server, until
+from teamkit import BIN, HAVE_TMUX, NO_TMUX, begin, end_all, environment, until
 
 pytestmark = pytest.mark.skipif(not HAVE_TMUX, reason=NO_TMUX)
 
@@ -34,13 +34,6 @@ def team(repo: Path, run: Run) -> Iterator[Callable[[int], Path]]:
     yield called
     run("team", "down", "--force", "--all", cwd=repo, timeout=120)
     end_all(repo)
-
-
-@pytest.fixture
-def socket(tmp_path: Path) -> Iterator[str]:
-    """A private tmux server."""
-    with server(tmp_path) as made:
-        yield made
 
 
 def watching(socket: str, root: Path, size: tuple[int, int], given: str = "") -> Callable[[], list[str]]:
