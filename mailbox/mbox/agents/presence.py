@@ -63,9 +63,23 @@ def _ephemeral(store: State, kind: str, path: str) -> Document | None:
     return found
 
 
+BELIEVED = 120.0
+"""Seconds for which it is believed that an agent is in a turn: hooks say it with every tool, and of a turn that a person broke
+off nothing says that it is over.  After that its screen is looked at."""
+
+
 def said_by_hooks(status: Document) -> str:
     """The state that the agent's own hooks last said; empty where the last word is its wrapper's, which knows less."""
     return "" if status["event"] in ("", RUN, END) else str(status["state"])
+
+
+def is_in_turn(store: State, name: str) -> bool:
+    """Whether the agent's own hooks have said lately that it is in a turn."""
+    said = status(store, name)
+    if said is None or said_by_hooks(said) != "busy":
+        return False
+    at = said.get("at") or said["since"]
+    return not at or store.host.wall() - seconds(at) < BELIEVED
 
 
 def alive(store: State, name: str) -> bool | None:

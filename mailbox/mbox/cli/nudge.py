@@ -47,8 +47,7 @@ def nudge(context: Context, named: str, wait: float | None) -> None:
     until = since + (wait or 0)
     while True:
         with doorbell.turn(store, agent, status, host, since=since) as bell:
-            said = presence.said_by_hooks(presence.status(store, agent) or status)
-            outcome = screen.BUSY if said == "busy" else bell.ring()
+            outcome = screen.BUSY if presence.is_in_turn(store, agent) else bell.ring()
         left = until - store.host.mono()
         if outcome in (screen.TAKEN, screen.GONE) or left <= 0:
             break

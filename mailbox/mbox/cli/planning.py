@@ -51,10 +51,12 @@ NARROW = ("title", ("stage", "expired", "urgency", "priority"))
 @option("--label", "labels", type=WORD, metavar="L", multiple=True)
 @option("--payload", type=JSON, metavar="JSON")
 @option("--max-attempts", type=ATTEMPTS, metavar="N", help="leases that may run out (config: max_attempts)")
+@option("--gate", "gates", type=LINE, metavar="CMD", multiple=True, help="must succeed before its agent may stop; repeatable")
 @option("--key", type=KEY, metavar="K", help="the same key is the same task")
 def add(context: Context, title: str, given: str | None, description: str, stage: str,
         depends_on: tuple[str, ...], paths: tuple[str, ...], priority: int, requires: tuple[str, ...],
-        labels: tuple[str, ...], payload: Any, max_attempts: int | None, key: str | None) -> None:  # fmt: skip
+        labels: tuple[str, ...], payload: Any, max_attempts: int | None, gates: tuple[str, ...],
+        key: str | None) -> None:  # fmt: skip
     """Add a task; prints its id."""
     from mbox.tasks import planning
     from mbox.tasks.drafts import TaskDraft
@@ -62,9 +64,24 @@ def add(context: Context, title: str, given: str | None, description: str, stage
     draft = TaskDraft(
         id=given, title=title, description=description, stage=stage, depends_on=_once(depends_on),
         touched_paths=_once(context.patterns(paths)), priority=priority, requires=_some(requires),
-        labels=_some(labels), max_attempts=max_attempts, payload=payload,
+        labels=_some(labels), max_attempts=max_attempts, payload=payload, gates=_once(gates),
     )  # fmt: skip
-    context.emit(planning.add(context.store, context.actor(required=False), draft, key))
+    answer = planning.add(context.store, context.actor(required=False), draft, key)
+    _may_run(context, draft.gates)
+    context.emit(answer)
+
+
+def _may_run(context: Context, gates: Any) -> None:
+    """Remember that these gates may be run: who types them on this machine has said yes to them."""
+    if gates and not context.dry_run:
+        from mbox.errors import StoreError
+        from mbox.hooks.gates import starts
+        from mbox.liveness import trust
+
+        try:
+            trust.allow(context.store, starts(gates))
+        except StoreError as error:
+            context.say(f"the gates are not run before a person says yes (`mbox trust`): {error}")
 
 
 def _once(given: Any) -> tuple[str, ...]:
@@ -87,7 +104,7 @@ def _some(given: Any) -> tuple[str, ...]:
 @option("--skip-existing", is_flag=True, help="pass over tasks that are there already")
 def import_(context: Context, file: str, source: str | None, drop_cycles: bool, skip_existing: bool) -> None:
     """Add all tasks of a file, or none: {tasks: [{id, title, description, stage, depends_on, touched_paths, priority,
-    requires, labels, max_attempts, payload}]} in YAML or JSON, or a task a line in JSON Lines.  - is stdin.
+    requires, labels, max_attempts, payload, gates}]} in YAML or JSON, or a task a line in JSON Lines.  - is stdin.
     """
     from mbox.format import parsing
     from mbox.tasks import planning
@@ -110,6 +127,7 @@ def import_(context: Context, file: str, source: str | None, drop_cycles: bool, 
     answer = planning.import_drafts(
         context.store, context.actor(required=False), drafts, drop_cycles, skip_existing, source == "beads"
     )  # fmt: skip
+    _may_run(context, _once(gate for draft in drafts for gate in draft.gates))
     context.emit(answer)
 
 

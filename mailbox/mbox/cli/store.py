@@ -259,10 +259,10 @@ def schema(context: Context, words: tuple[str, ...]) -> None:
 @argument("key", type=as_given("setting"), required=False)
 def config_get(context: Context, key: str | None) -> None:
     """A setting, or all of them, with what they mean."""
-    from mbox.config.settings import OPTIONS
+    from mbox.config.settings import MAIN, OPTIONS
 
     current = context.store.config
-    keys = [key] if key else list(OPTIONS)
+    keys = [MAIN.get(key, key)] if key else list(OPTIONS)
     rows = [{"key": one, "value": current.get(one), "why": OPTIONS[one].why} for one in keys if one in OPTIONS]
     if not rows:
         raise NotFound(f"no setting {key!r}{did_you_mean(str(key), list(OPTIONS))}")
@@ -281,6 +281,12 @@ def config_set(context: Context, key: str, value: str) -> None:
     store = context.store
     with store.locked():
         changed = file.set_value(store.absolute(places.MAILBOX), key, value, store.disk, context.dry_run)
+    if key == "gates" and not context.dry_run:
+        from mbox.hooks.gates import starts
+        from mbox.liveness import trust
+
+        if not context.agent:
+            trust.allow(store, starts(changed.gates))
     if key == "private" and changed.private and not context.dry_run:
         store.close_to_others(thoroughly=True)
     context.emit({"key": key, "value": changed.get(key)})

@@ -44,6 +44,8 @@ TABLES: dict[str, dict[str, Entry]] = {
         "lock": ("mbox.cli.lock:lock", "run a command under a named lock", "Tasks and files"),
         "me": ("mbox.cli.store:me", "who am I, what do I hold, what next", "Agents"),
         "primer": ("mbox.cli.store:primer", "what a new agent must know", "Agents"),
+        "card": ("mbox.cli.hook:card", "all that an agent needs to go on", "Agents"),
+        "hook": ("mbox.cli.hook:hook", "answer an agent program's hook (for programs)", "Agents"),
         "agent": ("agent", "register, list, beat, retire", "Agents"),
         "run": ("mbox.cli.run:run", "run an agent's program, and keep it alive", "Agents"),
         "nudge": ("mbox.cli.nudge:nudge", "ring an agent's doorbell in its pane", "Agents"),

@@ -31,6 +31,7 @@ def trust(context: Context, show: bool, forget: bool, yes: bool) -> None:
     word: what has changed since is shown (+ and -) and waits again. `team up FILE` is a yes for FILE. An agent's yes does
     not count.
     """
+    from mbox.hooks import gates
     from mbox.liveness import engines
     from mbox.liveness import trust as trusted
 
@@ -41,7 +42,7 @@ def trust(context: Context, show: bool, forget: bool, yes: bool) -> None:
         gone = sorted(trusted.remembered(store)) if context.dry_run else trusted.forget(store)
         context.emit({"forgot": sorted(gone)})
         return
-    asked = trusted.refused(store, engines.waiting(store))
+    asked = trusted.refused(store, [*engines.waiting(store), *gates.waiting(store)])
     context.acts = context.acts and not show and bool(asked)
     if not show and asked:
         _refuse_agent(context)

@@ -49,7 +49,7 @@ def load(mailbox_dir: str, disk: Disk, now: float) -> Config:
 
         texts, places = configtext.texts(path, _read(path))
         config = _checked(path, texts, places)
-        if _settled(stamp[1], now):
+        if is_settled(stamp[1], now):
             _remember(mailbox_dir, stamp, texts, disk)
     return config
 
@@ -83,7 +83,7 @@ def _is_text(text: object) -> bool:
     return isinstance(text, str) or (isinstance(text, list) and all(isinstance(part, str) for part in text))
 
 
-def _settled(mtime_ns: int, now: float) -> bool:
+def is_settled(mtime_ns: int, now: float) -> bool:
     """Whether a change after ``now`` must show in the mtime.
 
     Not within the tick of the clock that stamped it (10 ms; 2 s where only even seconds are kept): a second
@@ -167,6 +167,7 @@ def set_value(mailbox_dir: str, key: str, text: str, disk: Disk, dry_run: bool =
     from . import text as configtext
 
     option = named(key)
+    key = option.name
     path = f"{mailbox_dir}/{FILE}"
     before = _stamp(path)
     source = configtext.default_text() if before is None else _read(path)

@@ -140,6 +140,7 @@ SIZE = _one(_size, size, type=["string", "integer"], pattern="^[0-9]+ *([KMG]iB)
 FLAG = _one(_flag, bool, type="boolean")
 REF = _one(_ref, str, type="string", pattern="^refs/mbox/.+")
 STAGES = _list(fields.label, str, 0, {"type": "string", "minLength": 1, "maxLength": 64})
+LINES = _list(fields.line, str, 0, {"type": "string", "minLength": 1})
 
 
 # -- the table -----------------------------------------------------------------------------------------------
@@ -238,20 +239,47 @@ The git ref that `mbox audit commit` moves, below refs/mbox/: `git push` leaves 
 Records since the last audit commit until commands say that one is due; 0 is never."""),
     Option("audit.interval", "5m", DURATION, """\
 How often the watchdog makes an audit commit, if there is something new."""),
+    Option("guard.mode", "conflict", _choice({word: word for word in ("off", "warn", "conflict", "strict")}), """\
+What the hooks of agent programs do about a write.  conflict: deny what another agent holds.  strict: deny
+also what the writer has not reserved.  warn: let it through and say so.  off: nothing."""),
+    Option("guard.fail", "closed", _choice({word: word for word in ("closed", "open")}), """\
+closed: a tool whose call the guard cannot read or judge is denied.  open: it is let through, and logged."""),
+    Option("guard.ttl", "5m", DURATION, """\
+How long a path is reserved for an agent that writes it without having reserved it; renewed by its hooks,
+given back when its turn ends.  Longer than renew_every."""),
+    Option("guard.deny", ["git push --force", "git reset --hard", "git clean -x", "git commit|push --no-verify",
+                          "git -c core.hooksPath", "git config core.hooksPath"], LINES, """\
+What no agent may run: a tool's name, or words of a command, options in any order.  `worker: git push`
+is for one role."""),
+    Option("guard.ask", [], LINES, """\
+Likewise, what only a person may say yes to: a denial that says so where the program cannot ask."""),
+    Option("guard.tools", [], LINES, """\
+Tools of MCP servers that write files, each with the names of its inputs that are paths, such as
+[mcp__fs__write_file path]."""),
+    Option("gates", [], LINES, """\
+Commands that must succeed before an agent with a task in hand may end its turn, beside the task's own."""),
+    Option("gate_time", "10m", DURATION, """\
+How long all gates of one stop may take; less than the 11m after which its program goes on without them."""),
+    Option("gate_tries", "3", _count(1), """\
+After so many failures an agent's turn ends all the same, and its task goes to review, marked as failed."""),
 )  # fmt: skip
 
 OPTIONS = {option.name: option for option in TABLE}
 NAMES = list(OPTIONS)
 
 LONGER = (("dead_after", "heartbeat"), ("renewed_lease", "renew_every"), ("nudge_longest", "nudge_again"),
-          ("stall_limit", "stalled_after"))
+          ("stall_limit", "stalled_after"), ("guard.ttl", "renew_every"))
 """Pairs of which the first must be longer: else what is alive would be given away between two beats."""
+
+
+MAIN = {"guard": "guard.mode"}
+"""The key that a section's name alone means, with one word behind it: ``guard: strict``."""
 
 
 def named(key: str) -> Option:
     """The option called ``key``; Usage if there is none."""
     try:
-        return OPTIONS[key]
+        return OPTIONS[MAIN.get(key, key)]
     except KeyError:
         hint = did_you_mean(key, NAMES) or "; `mbox config get` lists them"
         raise Usage(f"no configuration key {key!r}{hint}") from None
@@ -297,6 +325,15 @@ class Config:
     audit_ref: str
     audit_every: int
     audit_interval: float
+    guard_mode: str
+    guard_fail: str
+    guard_ttl: float
+    guard_deny: tuple[str, ...]
+    guard_ask: tuple[str, ...]
+    guard_tools: tuple[str, ...]
+    gates: tuple[str, ...]
+    gate_time: float
+    gate_tries: int
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         for field in self.__slots__:
@@ -332,6 +369,6 @@ def build(texts: Mapping[str, Text]) -> Config:
         except Usage as error:
             raise Wrong(option.name, str(error)) from None
     for longer, shorter in LONGER:
-        if values[longer] <= values[shorter]:
+        if values[longer.replace(".", "_")] <= values[shorter]:
             raise Wrong(longer, f"{longer} must be longer than {shorter} ({format_duration(values[shorter])})")
     return Config(values)

@@ -15,7 +15,7 @@ from mbox.errors import StoreError, Usage
 from mbox.format import fields
 from mbox.format.parsing import Place, PlacedMapping, yaml_document
 
-from .settings import NAMES, OPTIONS, TABLE, Option, Shown, Text
+from .settings import MAIN, NAMES, OPTIONS, TABLE, Option, Shown, Text
 
 
 def default_text() -> str:
@@ -25,7 +25,7 @@ def default_text() -> str:
     for option in TABLE:
         outer, _, key = option.name.rpartition(".")
         indent = "  " if outer else ""
-        lines.append(f"\n{outer}:\n" if outer != section else "\n")
+        lines.append(f"\n{outer}:\n" if outer and outer != section else "\n")
         section = outer
         lines += (f"{indent}# {line}\n" for line in option.why.splitlines())
         value = option.default if isinstance(option.default, str) else f"[{', '.join(option.default)}]"
@@ -78,6 +78,9 @@ def _keys(top: Any) -> Iterator[tuple[str, PlacedMapping, str]]:
         if isinstance(value, PlacedMapping):
             yield from ((f"{key}.{inner}", value, inner) for inner in value)
             continue
+        if key in MAIN:
+            yield MAIN[key], top, key
+            continue
         outer, dot, inner = key.partition(".")
         if dot and key in OPTIONS:
             raise fields.Misfit(f"write {key} as `{outer}:` and `  {inner}:` below it", top.key_at[key])
@@ -122,6 +125,8 @@ def edited(source: str, option: Option, value: Shown) -> str:
     else:
         kept = ""
     outer, _, key = option.name.rpartition(".")
+    if outer in document and not isinstance(document[outer], CommentedMap):  # `guard: strict`, for its main key
+        document[outer] = CommentedMap({MAIN[outer].rpartition(".")[2]: document[outer]})
     place = document.setdefault(outer, CommentedMap()) if outer else document
     if isinstance(value, list):
         value = CommentedSeq(value)

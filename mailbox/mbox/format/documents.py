@@ -95,7 +95,7 @@ KINDS: dict[str, tuple[Field, ...]] = {
         _f("touched_paths", "strs", []), _f("requires", "strs", []), _f("labels", "strs", []),
         _f("priority", "int", 5), _f("attempt_count", "int", 0), _f("max_attempts", "int", 3),
         _f("token", "int", 0), _f("reason", "str", ""), _f("payload", "any"), _f("result", "any"),
-        _r("created_at", "time"), _f("finished_at", "time?"), _s("order", "dict"),
+        _r("created_at", "time"), _f("finished_at", "time?"), _s("order", "dict"), _s("gates", "strs"),
     ),
     "reservation": (
         _r("reservation_id", "str"), _r("agent", "str"), _f("incarnation", "int", 0), _r("patterns", "strs"),
@@ -121,6 +121,7 @@ KINDS: dict[str, tuple[Field, ...]] = {
         _r("agent", "str"), _f("state", "str", "idle", ("busy", "idle", "waiting", "ended")), _f("since", "time?"),
         _f("event", "str", ""), _f("seq_seen", "int", 0), _f("offered", "strs", []), _f("task", "str?"),
         _f("pane", "str?"), _f("server", "str?"), _f("incarnation", "int", 0), _f("why", "str", ""),
+        _s("at", "time?"), _s("session", "str"), _s("host", "str"), _s("held", "strs"), _s("failures", "dict"), _s("subs", "strs"),
     ),
     "team": (
         _r("team", "str"), _f("state", "str", "up", ("up", "draining", "down")), _f("members", "rows", []),

@@ -45,6 +45,11 @@ RESERVE_ADD = "reserve.add"
 RESERVE_RELEASE = "reserve.release"
 RESERVE_EXPIRE = "reserve.expire"
 
+GUARD_OVERRIDE = "guard.override"
+
+GUARD_WROTE = "guard.wrote"
+"""A command that could not be read beforehand changed what another agent holds."""
+
 AGENT_ADD = "agent.add"
 AGENT_NEW = "agent.new"
 AGENT_RETIRE = "agent.retire"

@@ -181,6 +181,11 @@ def named_lock(name: str) -> str:
     return f".mailbox/locks/{_checked(name)}"
 
 
+def hook_lock(name: str) -> str:
+    """Held by the hook that says what agent ``name`` does, and what was offered to it."""
+    return f".mailbox/locks/@hook-{_checked(name)}"
+
+
 def bell_lock(name: str) -> str:
     """Held by whoever rings for agent ``name``."""
     return f".mailbox/locks/@bell-{_checked(name)}"

@@ -142,6 +142,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "me": (ONE, "agent root? role incarnation unread=int mail? to_answer? unacknowledged? asks? tasks=mine? "
                 "reservations=my_holdings? next? left_out=counts?"),
     "primer": (ONE, "agent? role text"),
+    "card": (ONE, "agent seq text"),
     "agent add": (ONE, "agent incarnation role host? model? capabilities? already?"),
     "agent list": (MANY, "agent state=of_life ended? role host? model? capabilities? team? incarnation"),
     "agent show": (ONE, "@agent state=of_life? ended?"),
@@ -228,7 +229,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
 """What each command prints: one object, many rows or either, and its fields: ``name``, or ``name=type`` where the type
 is not that of its name; ``?`` where it may be missing; ``@kind``: all fields of that document, the empty left out."""
 
-TEXT = frozenset(["lock", "completion", "run", "team attach", "workflow work"])
+TEXT = frozenset(["hook", "lock", "completion", "run", "team attach", "workflow work"])
 """Commands that print text, or what another command prints."""
 
 

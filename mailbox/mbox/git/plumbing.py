@@ -33,6 +33,7 @@ from mbox.errors import Corrupt, Refused, StoreError, translated
 from mbox.system import executables
 from mbox.system.disk import Owner
 
+from .closed import SETTINGS, closed
 from .repository import Repository, around, doubt, is_embedded
 
 if TYPE_CHECKING:
@@ -55,22 +56,6 @@ MOST_FILES = 5_000_000
 
 LONGEST_LINE = 64 << 20
 """Bytes of a line that git prints at most: a record has half of that."""
-
-PERSONS = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM")
-"""Variables that say where a person's own configuration is."""
-
-CLOSED = {
-    "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0", "GIT_PAGER": "cat", "GIT_EDITOR": "false", "GIT_TEMPLATE_DIR": "",
-}  # fmt: skip
-
-SETTINGS = {
-    "protocol.allow": "never", "safe.bareRepository": "explicit", "core.hooksPath": os.devnull, "core.fsmonitor": "",
-    "core.askPass": "", "core.sshCommand": "false", "core.gitProxy": "", "core.alternateRefsCommand": "false",
-    "credential.helper": "", "diff.external": "", "gpg.program": "false", "log.showSignature": "false",
-    "submodule.recurse": "false", "gc.auto": "0", "maintenance.auto": "false",
-}  # fmt: skip
-"""What holds whatever the configurations say."""
 
 PROGRAMS = {"filter": ("clean", "smudge", "process"), "diff": ("command", "textconv"), "merge": ("driver",)}
 """Settings that name a program, by section and last word; between them stands a name of anybody's choice."""
@@ -247,6 +232,23 @@ def persons_own(folder: str, limit: float, *words: str) -> None:
         raise failed(words[0], done.stderr, folder)
 
 
+# -- the git that calls us -------------------------------------------------------------------------------------------
+
+
+def as_called(environ: Mapping[str, str], folder: str, *words: str, given: bytes = b"", limit: float = 60.0) -> bytes:
+    """What the git that runs us as its hook says: in the environment that it gave us, so of its repository and its index.
+
+    It has taken the repository for a good one and runs hooks there: it may do here what it does by itself.  `StoreError` with
+    its last word where it fails, or takes longer than ``limit`` seconds.
+    """
+    told = {**environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C.UTF-8"}
+    line = ("--no-optional-locks", *words)
+    done = _finish(_popen(line, folder, told, "so nothing can be checked"), words, given, limit)
+    if done.returncode:
+        raise failed(words[0], done.stderr, folder)
+    return done.stdout
+
+
 # -- starting it -----------------------------------------------------------------------------------------------------
 
 
@@ -291,24 +293,6 @@ def accepted(found: Repository) -> bool:
         if above and any(folder.startswith(f"{above.rstrip('/')}/") for folder in mine):
             return True
     return False
-
-
-def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment without what would tell git of another repository, index, identity, language or program."""
-    kept = {
-        name: value
-        for name, value in given.items()
-        if (not name.startswith("GIT_") or name in PERSONS) and name != "LANGUAGE"
-    }
-    return {**kept, "LC_ALL": "C.UTF-8", "PATH": os.pathsep.join(executables.folders())}
-
-
-def closed(settings: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which git has no transport, and ``settings`` hold."""
-    told = {"GIT_CONFIG_COUNT": str(len(settings))}
-    for n, (key, value) in enumerate(settings.items()):
-        told |= {f"GIT_CONFIG_KEY_{n}": key, f"GIT_CONFIG_VALUE_{n}": value}
-    return environment(os.environ) | CLOSED | told
 
 
 def _program(without: str) -> str:

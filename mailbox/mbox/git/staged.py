@@ -35,10 +35,18 @@ def staged(root: str, worktrees: Sequence[str], cwd: str) -> list[str]:
     except StoreError as error:
         why = _reason(git, error)
         raise Usage(f"--staged: git cannot say what is staged in {folder} ({why}); name the paths instead") from None
+    return within_root(root, worktrees, folder, names.split("\0")[:-1])
+
+
+def within_root(root: str, worktrees: Sequence[str], folder: str, names: Iterable[str]) -> list[str]:
+    """``names``, relative to ``folder``, relative to the root or to what stands for it in a linked worktree.
+
+    The store's own documents, and paths outside the root, are left out.
+    """
     places_of_root = sorted((root, *worktrees), key=len, reverse=True)
     found = []
-    for name in names.split("\0")[:-1]:
-        path = f"{folder}/{name}"
+    for name in names:
+        path = f"{folder.rstrip('/')}/{name}"
         base = next((base for base in places_of_root if path.startswith(f"{base.rstrip('/')}/")), None)
         if base is not None:
             relative = path[len(base) :].lstrip("/")

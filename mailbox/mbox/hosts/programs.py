@@ -49,6 +49,7 @@ class Program(NamedTuple):
     env: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     family: str = ""
+    door: tuple[str, ...] = ()
 
     def command(self, words: Sequence[str] | None, model: str = "", prompt: str = "", folders: Sequence[str] = ()) -> list[str]:
         """The words that start it: ``words`` (else its own) with model and first instruction where they are given.
@@ -105,7 +106,7 @@ _HOSTS = fields.mapping_of(fields.name("host"), fields.mapping({
     "busy_below": _EXPRESSIONS, "dialog": _EXPRESSIONS, "answer": _EXPRESSIONS, "limit": _EXPRESSIONS,
     "limit_below": _EXPRESSIONS, "title_busy": _EXPRESSIONS,
     "title_dialog": _EXPRESSIONS, "may_write": _WORDS, "probe": _WORDS, "probe_options": fields.mapping_of(fields.text, _WORDS),
-    "daemon": _WORDS, "env": _WORDS, "settings": _WORDS,
+    "daemon": _WORDS, "door": _WORDS, "env": _WORDS, "settings": _WORDS,
     "family": fields.label,
 }))  # fmt: skip
 

@@ -6,6 +6,7 @@ States of one agent's bell, keyed on *which* messages are unread, never on how m
                              due --busy, typing, dialog, copy-mode, gone--> postponed --time--> due
     any state --a message was read, or nothing is unread any more--> silent (or due, if other mail is unread)
     waiting, held --a message that was not rung for--> due at once
+    silent --all that is unread was shown to the agent by its hooks--> waiting
 
 A bell that was *taken* stands for every message that was unread then.  If none of them is read, it is rung again after
 ``nudge_again``, then after twice as long, up to ``nudge_longest``; after ``nudge_tries`` bells for the same mail the
@@ -71,6 +72,11 @@ class Bell(NamedTuple):
 def seen(bell: Bell, unread: frozenset[str]) -> Bell:
     """``bell`` after a look at what is unread: a fresh one as soon as any message it stood for was read."""
     return bell if bell.ids <= unread else Bell()
+
+
+def offered(unread: frozenset[str], now: float, rules: Rules) -> Bell:
+    """The bell for mail that the agent's own hooks have shown it already: it has as long to read it as after a bell."""
+    return Bell(unread, 0, rules.again, now + rules.again)
 
 
 def is_due(bell: Bell, unread: frozenset[str], now: float) -> bool:

@@ -400,6 +400,8 @@ class Watchdog:
             status = presence.status(self.store, name) if unread and name not in quiet else None
             if status is None or not status["pane"] or not presence.alive(self.store, name):
                 continue  # nobody to ring for: what is remembered of it would only keep this process awake
+            if not bell.ids and unread <= {*status["offered"]}:
+                bell = nudges.offered(unread, self.store.host.mono(), self.rules)
             self._ring_for(doc, status, bell, unread)
 
     def _ring_for(self, doc: Document, status: Document, bell: Bell, unread: frozenset[str]) -> None:
@@ -416,7 +418,7 @@ class Watchdog:
             return
         try:
             ring = self.hands.tidy if unread == nudges.LEFT else self.hands.nudge
-            outcome = "busy" if presence.said_by_hooks(status) == "busy" else ring(doc, status)
+            outcome = "busy" if presence.is_in_turn(self.store, name) else ring(doc, status)
         except (MboxError, OSError):
             self.bells[name] = nudges.rung(bell, unread, "failed", now, self.rules)
             raise

@@ -91,6 +91,9 @@ class Disk:
     def link(self, source: str, target: str) -> None:
         os.link(source, target, follow_symlinks=False)
 
+    def symlink(self, leads_to: str, path: str) -> None:
+        os.symlink(leads_to, path)
+
     def unlink(self, path: str) -> None:
         os.unlink(path)
 
@@ -328,6 +331,9 @@ class OwnersDisk(Disk):
 
     def link(self, source: str, target: str) -> None:
         self.owner.do(super().link, source, target)
+
+    def symlink(self, leads_to: str, path: str) -> None:
+        self.owner.do(super().symlink, leads_to, path)
 
     def unlink(self, path: str) -> None:
         self.owner.do(super().unlink, path)

@@ -36,6 +36,7 @@ class TaskDraft(NamedTuple):
     created_at: str | None = None
     finished_at: str | None = None
     where: str = ""
+    gates: tuple[str, ...] = ()
 
 
 def cycle_of(drafts: Iterable[TaskDraft]) -> list[str] | None:

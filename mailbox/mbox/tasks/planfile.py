@@ -52,6 +52,9 @@ def _task(field: str, entry: Any) -> dict[str, Any]:
     return said
 
 
+GATES = 20
+"""Gates of one task at most."""
+
 _FIELDS: dict[str, fields.Check] = {
     "id": fields.given_id,
     "title": fields.line,
@@ -64,6 +67,7 @@ _FIELDS: dict[str, fields.Check] = {
     "labels": fields.list_of(fields.word, most=fields.WORDS),
     "max_attempts": fields.number(1, 1000),
     "payload": fields.payload,
+    "gates": fields.list_of(fields.line, most=GATES),
 }
 _TASK = fields.mapping(_FIELDS, required=["title"], such="with at least a title")
 _PLAN = fields.mapping({"tasks": fields.plain_list})

@@ -46,13 +46,14 @@ NAMED = 100
 
 
 def _document(store: Store, draft: TaskDraft, ident: str, created_at: str) -> Document:
+    more = {"gates": list(draft.gates)} if draft.gates else {}
     return documents.new(
         "task", task_id=ident, title=draft.title, description=draft.description, stage=draft.stage,
         status=draft.status, hold=draft.hold, depends_on=list(draft.depends_on),
         touched_paths=list(draft.touched_paths), requires=list(draft.requires), labels=list(draft.labels),
         priority=draft.priority, max_attempts=draft.max_attempts or store.config.max_attempts, reason=draft.reason,
         payload=draft.payload, created_at=created_at,
-        finished_at=(draft.finished_at or created_at) if draft.status in FINAL else None,
+        finished_at=(draft.finished_at or created_at) if draft.status in FINAL else None, **more,
     )  # fmt: skip
 
 
@@ -140,8 +141,9 @@ def _fresh(tx: Transaction) -> str:
 
 
 def _fingerprint(draft: TaskDraft) -> str:
-    """What tells this task from any other under the same key, wherever it came from."""
-    return keys.fingerprint([operations.TASK_ADD, *draft._replace(where="")])
+    """What tells this task from any other under the same key, wherever it came from; without gates as before there were any."""
+    *said, gates = draft._replace(where="")
+    return keys.fingerprint([operations.TASK_ADD, *said, *([gates] if gates else [])])
 
 
 def _known(tx: Transaction, key: str, ident: str, same: bool) -> Answer:

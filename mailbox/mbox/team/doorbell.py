@@ -34,6 +34,9 @@ Promised: nothing from a message is ever typed; Escape, Ctrl-C and clear command
 dialog, into an empty box, or onto a line that is not exactly ours as the last look showed it.  Between that look and
 the key lie some milliseconds in which a screen can change: what a terminal does not tell, nobody can know.
 
+Where the host has a door of its own (`door`) and the agent's hooks have said which session it is, the line goes through
+that, also while a person types: nothing is typed then.
+
 *taken* means that the program took the line.  Only the inbox says whether the mail was read.
 """
 
@@ -73,6 +76,8 @@ from mbox.store.store import Store
 from mbox.system import processes
 from mbox.system.host import Clock
 
+from . import door
+from .door import Door
 from .tmux import PaneGone, Tmux
 
 TWICE = 0.2
@@ -108,13 +113,14 @@ class Doorbell:
     """The doorbell at one pane of one host program, for as long as its agent ``lives`` there."""
 
     def __init__(self, tmux: Tmux, pane: str, host: Program, clock: Clock, memory: Memory | None = None,
-                 lives: Lives = lambda pid: True) -> None:  # fmt: skip
+                 lives: Lives = lambda pid: True, door: Door | None = None) -> None:  # fmt: skip
         self.tmux = tmux
         self.pane = pane
         self.host = host
         self.memory = memory or Memory()
         self.clock = clock
         self.lives = lives
+        self.door = door
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -184,6 +190,10 @@ class Doorbell:
         if not self.host.nudge or self.host.prompt is None:
             return BUSY
         screen = self.look()
+        is_left_over = screen.state == TYPING and (is_ours(screen.typed) or self.memory.left)
+        if self.door and screen.state in (IDLE, LIMIT, TYPING) and not is_left_over and self.door():
+            self.memory.taken = self.clock.mono()
+            return TAKEN
         try:
             if screen.state == TYPING and is_ours(screen.typed):
                 outcome = self._enter()  # left there by an earlier ring
@@ -330,7 +340,7 @@ def of(store: Store, agent: str, status: Document, host: Program, memory: Memory
     def lives(pid: int) -> bool:
         return processes.is_running(who) and processes.descends(who.pid, pid)
 
-    return kind(Tmux(status["server"]), status["pane"], host, store.host, memory, lives)
+    return kind(Tmux(status["server"]), status["pane"], host, store.host, memory, lives, door.of(store, agent, status, host))
 
 
 class _Nowhere(Tmux):
