@@ -45,6 +45,7 @@ TABLES: dict[str, dict[str, Entry]] = {
         "me": ("mbox.cli.store:me", "who am I, what do I hold, what next", "Agents"),
         "primer": ("mbox.cli.store:primer", "what a new agent must know", "Agents"),
         "card": ("mbox.cli.hook:card", "all that an agent needs to go on", "Agents"),
+        "hooks": ("hooks", "let agent programs call the hooks", "Agents"),
         "hook": ("mbox.cli.hook:hook", "answer an agent program's hook (for programs)", "Agents"),
         "agent": ("agent", "register, list, beat, retire", "Agents"),
         "run": ("mbox.cli.run:run", "run an agent's program, and keep it alive", "Agents"),
@@ -142,6 +143,11 @@ TABLES: dict[str, dict[str, Entry]] = {
         "retry": ("mbox.cli.deadletters:deadletter_retry", "deliver again", ""),
         "purge": ("mbox.cli.deadletters:deadletter_purge", "remove for good", ""),
     },
+    "hooks": {
+        "install": ("mbox.cli.hooks:install", "into the settings of agent programs, or git's hooks", ""),
+        "remove": ("mbox.cli.hooks:remove", "take them out again", ""),
+        "status": ("mbox.cli.hooks:status", "how they stand", ""),
+    },
     "config": {
         "get": ("mbox.cli.store:config_get", "a setting, or all, explained", ""),
         "set": ("mbox.cli.store:config_set", "change a setting", ""),
@@ -164,6 +170,7 @@ ABOUT = {
     "workflow": "Workflows: steps that agents take, and what comes next.",
     "agent": "Agents: who is registered, who is alive.",
     "deadletter": "Mail that could not be delivered or read.",
+    "hooks": "Our lines in the settings of agent programs, and in git's hooks.",
     "config": "Settings, kept in .mailbox/config.yaml.",
     "audit": "The history on a git ref of its own.",
 }

@@ -121,7 +121,8 @@ KINDS: dict[str, tuple[Field, ...]] = {
         _r("agent", "str"), _f("state", "str", "idle", ("busy", "idle", "waiting", "ended")), _f("since", "time?"),
         _f("event", "str", ""), _f("seq_seen", "int", 0), _f("offered", "strs", []), _f("task", "str?"),
         _f("pane", "str?"), _f("server", "str?"), _f("incarnation", "int", 0), _f("why", "str", ""),
-        _s("at", "time?"), _s("session", "str"), _s("host", "str"), _s("held", "strs"), _s("failures", "dict"), _s("subs", "strs"),
+        _s("at", "time?"), _s("session", "str"), _s("host", "str"), _s("held", "strs"),
+        _s("failures", "dict"), _s("subs", "strs"),
     ),
     "team": (
         _r("team", "str"), _f("state", "str", "up", ("up", "draining", "down")), _f("members", "rows", []),

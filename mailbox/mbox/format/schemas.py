@@ -142,6 +142,9 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "me": (ONE, "agent root? role incarnation unread=int mail? to_answer? unacknowledged? asks? tasks=mine? "
                 "reservations=my_holdings? next? left_out=counts?"),
     "primer": (ONE, "agent? role text"),
+    "hooks install": (MANY, "host=str file did=str event? state=str? way?"),
+    "hooks remove": (MANY, "host=str file did=str event? state=str? way?"),
+    "hooks status": (MANY, "host=str file state=str event? way? did=str?"),
     "card": (ONE, "agent seq text"),
     "agent add": (ONE, "agent incarnation role host? model? capabilities? already?"),
     "agent list": (MANY, "agent state=of_life ended? role host? model? capabilities? team? incarnation"),

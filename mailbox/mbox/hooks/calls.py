@@ -110,7 +110,7 @@ def _may_write(call: Call) -> bool:
     if call.kind != SHELL:
         return call.kind in (FILE, PATCH, OPAQUE)
     line = codecs.command(call)
-    reading = shell.read(line, codecs.stand(call), "") if line is not None else None
+    reading = shell.read(line, codecs.stand(call), "", os.path.isdir) if line is not None else None
     return reading is None or bool(reading.writes or reading.patches) or not reading.certain
 
 
@@ -169,7 +169,7 @@ def _before(desk: Desk) -> Reply:
         line = codecs.command(call)
         if line is None:
             return failed(call, "the call has no command line", desk.environ, agreed.fails_closed)
-        reading = shell.read(line, codecs.stand(call), desk.home)
+        reading = shell.read(line, codecs.stand(call), desk.home, os.path.isdir)
     if refused := _by_rules(desk, reading):
         return refused
     if desk.caller.stale and _may_write(call):
@@ -252,7 +252,7 @@ def _name(desk: Desk) -> str:
 def _warning(desk: Desk) -> str:
     """In mode ``warn``: who holds what the call has written."""
     line = codecs.command(desk.call) if desk.call.kind == SHELL else None
-    wanted = _wishes(desk, shell.read(line, codecs.stand(desk.call), desk.home) if line is not None else None)
+    wanted = _wishes(desk, shell.read(line, codecs.stand(desk.call), desk.home, os.path.isdir) if line is not None else None)
     asked = list(dict.fromkeys(place for wish in wanted for place in wish.places))
     rows = [row for row in writes.check(desk.store, desk.caller.who, asked) if row["state"] == "held"] if asked else []
     lines = [f"{denials.cut(row['path'])} was written, and {row['agent']} holds it ({row['reservation_id']})." for row in rows]

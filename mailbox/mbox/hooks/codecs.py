@@ -157,9 +157,9 @@ HOSTS: dict[str, Codec] = {
              lambda event, text: {"injectSteps": [{"ephemeralMessage": text}]},
              lambda reason: {"decision": "continue", "reason": reason},
              {BEFORE: '{"decision":"allow"}', AFTER: "{}"}, asks=("PreToolUse",)),
-        Codec("cursor", {"sessionStart": START, "beforeSubmitPrompt": PROMPT, "preToolUse": BEFORE, "beforeShellExecution": BEFORE,
-                        "postToolUse": AFTER, "postToolUseFailure": AFTER, "stop": STOP, "subagentStart": SUB_START,
-                        "subagentStop": SUB_STOP, "sessionEnd": END},
+        Codec("cursor", {"sessionStart": START, "beforeSubmitPrompt": PROMPT, "preToolUse": BEFORE,
+                        "beforeShellExecution": BEFORE, "postToolUse": AFTER, "postToolUseFailure": AFTER,
+                        "stop": STOP, "subagentStart": SUB_START, "subagentStop": SUB_STOP, "sessionEnd": END},
              {"Write": (*_PATHS, "target_file"), "Edit": (*_PATHS, "target_file"), "StrReplace": (*_PATHS, "target_file"),
               "Delete": (*_PATHS, "target_file"), "EditNotebook": ("target_notebook", "notebook_path", *_PATHS),
               "ApplyPatch": PATCH, "Shell": SHELL},
@@ -257,7 +257,7 @@ def _take(call: Call, doc: dict[str, Any], cwd: str) -> None:
         call.kind, call.keys = (FILE, kind) if isinstance(kind, tuple) else (str(kind), ())
     if call.host.name == "qwen" and call.moment == PROMPT:
         call.is_real = bool(doc.get("submitted_prompt") or doc.get("prompt"))
-    if call.host.name == "claude" and ("cursor_version" in doc or ("timestamp" in doc and "transcript_path" not in doc)):
+    if call.host.name == "claude" and ("cursor_version" in doc or "timestamp" in doc):
         call.moment = ""  # Cursor and Copilot read Claude's settings as well, and are called in their own words
 
 

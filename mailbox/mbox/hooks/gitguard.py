@@ -32,8 +32,6 @@ from mbox.reservations import guard
 from mbox.store.store import Actor, Store, Transaction
 from mbox.system.clock import patience
 
-from .githooks import install, remove, status
-
 if TYPE_CHECKING:
     from typing import Protocol
 
@@ -55,8 +53,6 @@ class Asked(NamedTuple):
     cwd: str
     given: bytes
 
-
-__all__ = ["install", "remove", "run", "status"]
 
 COMMIT, PUSH, MESSAGE = "pre-commit", "pre-push", "prepare-commit-msg"
 """The hooks of git that ask."""

@@ -32,15 +32,22 @@ from mbox.git.closed import environment
 from mbox.git.plumbing import as_called
 from mbox.system.disk import Disk, exists, is_link, read_bytes, temporary
 
+from . import entries
+
 Row = dict[str, str]
 Version = tuple[int, ...]
+
+INSTALLED, OTHER, IDLE, NONE = "installed", "changed", "idle", "none"
+"""How a hook stands: there; there, but not as we write it; there, and git does not run it; not there."""
+
+CONFIG, NOTHING = "config", "nothing"
 
 EVENTS = ("pre-commit", "pre-push", "prepare-commit-msg")
 
 CONFIGURED = (2, 54)
 """The first git that takes hooks from its configuration."""
 
-LAUNCHER = '"$HOME/.local/share/mbox/hook"'
+LAUNCHER = f'"$HOME/{entries.LAUNCHER}"'
 SH = b"#!/bin/sh\n"
 LONGEST = 4 << 20
 """Bytes of a script that is looked into."""
@@ -84,64 +91,71 @@ class HookPlace(NamedTuple):
 def install(cwd: str, dry_run: bool, disk: Disk, version: Version | None = None) -> list[Row]:
     """Have git ask the guard in the repository around ``cwd``; a row for each hook, with what was, or would be, done."""
     repository = _Repository(cwd)
-    if (version or repository.version()) >= CONFIGURED:
-        out = [_done(place, *_taken_out(place, dry_run, disk)) for place in repository.places()]
-        rows = [repository.configure(event, dry_run) for event in EVENTS]
-        return [*rows, *(row for row in out if row["state"] == "removed")]
     places = list(repository.places())
-    for folder in {os.path.dirname(place.path) for place in places}:
-        if exists(folder) and not os.path.isdir(folder):
-            raise Refused(f"core.hooksPath is {folder}, which is no folder: git runs no hook here")
-    rows = [_done(place, *_put_in(place, dry_run, disk)) for place in places]
-    out = [repository.unset(event, dry_run) for event in EVENTS]
-    return [*map(repository.noted, rows), *(row for row in out if row["state"] == "removed")]
+    if (version or repository.version()) >= CONFIGURED:
+        out = [_done(place, *_taken_out(place, dry_run, disk)) for place in places]
+        rows = [repository.configure(event, dry_run) for event in EVENTS]
+    else:
+        for folder in {os.path.dirname(place.path) for place in places}:
+            if exists(folder) and not os.path.isdir(folder):
+                raise Refused(f"core.hooksPath is {folder}, which is no folder: git runs no hook here")
+        rows = [_done(place, *_put_in(place, dry_run, disk)) for place in places]
+        out = [repository.unset(event, dry_run) for event in EVENTS]
+    return [repository.shown(row, dry_run) for row in (*rows, *_changes(out))]
 
 
 def remove(cwd: str, dry_run: bool, disk: Disk) -> list[Row]:
-    """Take it out again, whichever way it came in; a row for each hook."""
-    repository = _Repository(cwd)
-    rows = []
-    for place in repository.places():
-        configured, script = repository.unset(place.event, dry_run), _done(place, *_taken_out(place, dry_run, disk))
-        rows += [row for row in (configured, script) if row["state"] == "removed"] or [script]
-    return rows
+    """Take it out again, whichever way it came in; a row for each hook that was there."""
+    repository = _around(cwd)
+    if repository is None:
+        return []
+    places = list(repository.places())
+    rows = [repository.unset(place.event, dry_run) for place in places]
+    rows += [_done(place, *_taken_out(place, dry_run, disk)) for place in places]
+    return [repository.shown(row, dry_run) for row in _changes(rows)]
+
+
+def _changes(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["did"] != NOTHING]
 
 
 def status(cwd: str, version: Version | None = None) -> list[Row]:
     """Which way each hook is there, if it is."""
-    repository = _Repository(cwd)
+    repository = _around(cwd)
+    if repository is None:
+        return [{"host": "git", "state": NONE, "note": "no work tree of git is here"}]
     version = version or repository.version()
     rows = []
     for place in repository.places():
-        row: Row = {"host": "git", "event": place.event, "state": "absent", "way": "", "file": place.path}
+        row: Row = {"host": "git", "event": place.event, "state": NONE, "file": place.path}
         found = place.ours()
         in_config = bool(repository.said(place.event))
         if in_config and (version >= CONFIGURED or found is None):
-            row |= {"state": "installed", "way": "config", "file": f"hook.mbox-{place.event}"}
+            row |= {"state": INSTALLED, "way": CONFIG, "file": f"hook.mbox-{place.event}"}
             row |= _configured_standing(repository, place.event, version)
         elif found is not None:
-            row |= {"state": "installed", "way": _way(place, found[0]), "file": found[0], **_script_standing(place, *found)}
-        rows.append(repository.noted(row))
+            row |= {"state": INSTALLED, "way": _way(place, found[0]), "file": found[0], **_script_standing(place, *found)}
+        rows.append(repository.shown(row))
     return rows
 
 
 def _configured_standing(repository: _Repository, event: str, version: Version) -> Row:
     """What is to be said of a hook in the configuration, where not all is well."""
     if version < CONFIGURED:
-        return {"state": "idle", "note": "this git is older than 2.54 and does not run it: install again"}
+        return {"state": IDLE, "note": "this git is older than 2.54 and does not run it: install again"}
     if repository.said(event) != {"command": [command(event)], "event": [event]}:
-        return {"note": "it was changed, or is of another version: install again"}
+        return {"state": OTHER, "note": "it was changed, or is of another version: install again"}
     return {}
 
 
 def _script_standing(place: HookPlace, path: str, data: bytes) -> Row:
     """What is to be said of our block in a script, where not all is well."""
     if not place.is_husky and not os.access(path, os.X_OK):
-        return {"state": "idle", "note": "it is not executable, so git passes it over"}
+        return {"state": IDLE, "note": "it is not executable, so git passes it over"}
     if not _runs(place, path):
-        return {"state": "idle", "note": f"{place.path} does not run it: install again"}
+        return {"state": IDLE, "note": f"{place.path} does not run it: install again"}
     if _with_block(data, place) != data:
-        return {"note": "it is of another version: install again"}
+        return {"state": OTHER, "note": "it is of another version: install again"}
     return {}
 
 
@@ -156,6 +170,14 @@ def _passes(event: str) -> str:
 
 
 # -- the repository --------------------------------------------------------------------------------------------------
+
+
+def _around(cwd: str) -> _Repository | None:
+    """The repository around ``cwd``; None where git knows none, or is not installed."""
+    try:
+        return _Repository(cwd)
+    except Usage:
+        return None
 
 
 class _Repository:
@@ -183,14 +205,18 @@ class _Repository:
             husky = os.path.basename(folder) == "_" and any(exists(f"{folder}/{name}") for name in ("h", "husky.sh"))
             yield HookPlace(event, f"{os.path.dirname(folder)}/{event}" if husky else path, husky)
 
-    def noted(self, row: Row) -> Row:
-        """``row``, which says where a file is shared with others than those who work here."""
-        folder = os.path.realpath(self.top)
-        common = os.path.realpath(os.path.join(self.top, self.ask(self.top, "rev-parse", "--git-common-dir")))
-        path = os.path.realpath(row["file"])
-        if row["way"] == "config" or "note" in row or row["state"] == "absent" or path.startswith(f"{common}/"):
+    def shown(self, row: Row, dry_run: bool = False) -> Row:
+        """``row`` for people: a file from the top of the work tree, the difference where it is only tried, and who shares it."""
+        row = {name: value for name, value in row.items() if name != "diff" or dry_run}
+        top, file = os.path.realpath(self.top), row["file"]
+        path = os.path.join(os.path.realpath(os.path.dirname(file)), os.path.basename(file))
+        if row.get("way") == CONFIG:
             return row
-        inside = path.startswith(f"{folder}/")
+        row["file"] = os.path.relpath(path, top) if path.startswith(f"{top}/") else path
+        common = os.path.realpath(os.path.join(self.top, self.ask(self.top, "rev-parse", "--git-common-dir")))
+        if "note" in row or row.get("state") == NONE or path.startswith(f"{common}/"):
+            return row
+        inside = path.startswith(f"{top}/")
         shared = "it is in the work tree, for the team" if inside else "every repository with this core.hooksPath has it"
         return {**row, "note": shared}
 
@@ -209,25 +235,25 @@ class _Repository:
     def configure(self, event: str, dry_run: bool) -> Row:
         """Have git run it for ``event``; the command first, for git gives up over an event without one."""
         key = f"hook.mbox-{event}"
-        row: Row = {"host": "git", "event": event, "state": "already", "way": "config", "file": key}
+        row: Row = {"host": "git", "event": event, "way": CONFIG, "file": key, "did": NOTHING}
         if self.said(event) == {"command": [command(event)], "event": [event]}:
             return row
         if not dry_run:
             self.unset(event, False)
             for name, value in (("command", command(event)), ("event", event)):
                 self.ask(self.top, "config", "--local", f"{key}.{name}", value)
-        return {**row, "state": "installed", "diff": f"+{key}.command={command(event)}\n+{key}.event={event}\n"}
+        return {**row, "did": "made", "diff": f"+{key}.command={command(event)}\n+{key}.event={event}\n"}
 
     def unset(self, event: str, dry_run: bool) -> Row:
         """Take it out of the configuration."""
         key, said = f"hook.mbox-{event}", self.said(event)
-        row: Row = {"host": "git", "event": event, "state": "absent", "way": "config", "file": key}
+        row: Row = {"host": "git", "event": event, "way": CONFIG, "file": key, "did": NOTHING}
         if not said:
             return row
         if not dry_run:
             self.ask(self.top, "config", "--local", "--remove-section", key)
         lines = [f"-{key}.{name}={value}\n" for name, values in said.items() for value in values]
-        return {**row, "state": "removed", "diff": "".join(lines)}
+        return {**row, "did": "removed", "diff": "".join(lines)}
 
 
 # -- the scripts -----------------------------------------------------------------------------------------------------
@@ -374,12 +400,11 @@ def _way(place: HookPlace, path: str) -> str:
 
 def _done(place: HookPlace, path: str, before: bytes | None, after: bytes | None) -> Row:
     """The row of what was done at a place."""
-    row: Row = {"host": "git", "event": place.event, "way": _way(place, path), "file": path}
-    was, will = (bool(data and _BLOCK.search(data)) for data in (before, after))
+    row: Row = {"host": "git", "event": place.event, "way": _way(place, path), "file": path, "did": NOTHING}
     if after is None:
-        return {**row, "state": "already" if was else "absent"}
-    row |= {"state": "installed" if will else "removed"}
-    row |= {"diff": _difference(path, before or b"", after)}
+        return row
+    was, will = (bool(data and _BLOCK.search(data)) for data in (before, after))
+    row |= {"did": "removed" if not will else "changed" if before else "made", "diff": _difference(path, before or b"", after)}
     if will and before and not was and _OWN in after:
         row |= {"note": f"what is there is kept as {place.kept}, and run after it"}
     elif not will and exists(place.kept):

@@ -22,7 +22,7 @@ MOST = 8 << 20
 
 
 def differs(top: str, common: str, before: dict[str, Any], is_others: Callable[[str], bool]) -> bool:
-    """Whether a file in the worktree ``top`` that ``is_others`` is not as ``before`` has it; True, too, where that is not plain."""
+    """Whether a file in the worktree ``top`` that ``is_others`` is not as ``before`` has it; True where that is not plain."""
     if not _is_plain(common):
         return True
     changed = _changed(top)

@@ -70,7 +70,13 @@ def _git(words: list[str]) -> int:
         cwd = os.getcwd()
     except OSError:
         cwd = ""
-    return gitguard.run(words[0] if words else "", words[1:], os.environ, cwd, sys.stdin.buffer if sys.stdin else None)
+    try:
+        return gitguard.run(words[0] if words else "", words[1:], os.environ, cwd, sys.stdin.buffer if sys.stdin else None)
+    except BaseException as error:  # noqa: BLE001 - what cannot be judged is refused, in one line
+        _complain(f"git {words[:1]}: {type(error).__name__}: {error}")
+        _write(2, f"mbox: this cannot be judged, so it is not done: {type(error).__name__} (see hook.log); "
+                  "MBOX_OVERRIDE=REASON passes")  # fmt: skip
+        return 1
 
 
 def _site() -> None:

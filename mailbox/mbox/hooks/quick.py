@@ -335,7 +335,7 @@ def _line_before(call: Call, view: Glimpse) -> Reply | None:
     if line is None:
         return None
     where = codecs.stand(call)
-    reading = shell.read(line, where, view.environ.get("HOME", ""))
+    reading = shell.read(line, where, view.environ.get("HOME", ""), os.path.isdir)
     if reading.patches or rules.outside(reading, view.root):
         return None
     if not reading.certain and view.settings["mode"] != "off" and _others_hold(view):

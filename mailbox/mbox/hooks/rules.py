@@ -4,8 +4,8 @@ A rule is a program, the plain words that follow it in order, and options that m
 means either: ``git commit|push --no-verify``.
 
 Promised: quoting, ``sudo``, ``sh -c`` and git's global options hide nothing (`shell.read` peels them); ``-fx`` holds ``-x``,
-``--forc`` is ``--force``, ``--force-with-lease`` is not; what stands behind ``--``, or is the word of an option (a commit's message),
-is no option.  Not promised: that aliases of git, scripts and variables are seen through.
+``--forc`` is ``--force``, ``--force-with-lease`` is not; what stands behind ``--``, or is the word of an option (a commit's
+message), is no option.  Not promised: that aliases of git, scripts and variables are seen through.
 """
 
 from __future__ import annotations
@@ -69,6 +69,10 @@ _EQUAL: dict[tuple[str, ...], tuple[tuple[str, ...], ...]] = {
     ("chown",): (("-R", "--recursive"),),
 }
 """Options that mean the same."""
+
+
+_WHOLE = ("--force", "--no", "--all")
+"""Options that also begin others: they are themselves."""
 
 
 def split(text: str) -> list[str]:
@@ -176,7 +180,7 @@ def _is(given: str, wanted: str, program: str) -> bool:
     if given == wanted:
         return True
     least = 4 if program == "git" else 6
-    return len(given) >= least and given[:2] == "--" and wanted.startswith(given) and wanted[len(given)] != "-"
+    return len(given) >= least and given[:2] == "--" and wanted.startswith(given) and given not in _WHOLE
 
 
 def _sets(words: list[str], key: str) -> bool:
@@ -192,7 +196,9 @@ def _sets(words: list[str], key: str) -> bool:
         at += 2 if words[at] in _GLOBAL["git"] else 1
     if words[at : at + 1] in (["clone"], ["init"]):
         given = [word.lower().removeprefix("--config=").partition("=")[0] for word in words[at + 1 :]]
-        return wanted in given and any(one in ("-c", "--config") or f"--config={wanted}" in one.lower() for one in words)
+        return wanted in given and any(
+            one in ("-c", "--config") or f"--config={wanted}" in one.lower() for one in words
+        )
     return words[at : at + 1] == ["config"] and _is_set(words[at + 1 :], wanted)
 
 

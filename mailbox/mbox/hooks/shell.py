@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     not known, of (name, operator, parts inside that may run commands).
     """
     Word = list[Part]
-    Chain = tuple[list[tuple[str, list["Node"]]], bool]
+    Chain = tuple[list[tuple[str, list["Clause"]]], bool]
     """Pipelines, each with the ``&&`` or ``||`` before it; whether the chain runs in the background."""
     Body = list[Chain]
     Options = list[tuple[str, str]]
-    Handler = Callable[["Walker", list[str], "Place", str | None], None]
+    Handler = Callable[["Walker", list[str], "Surroundings", str | None], None]
 
 STEPS = 250_000
 """What reading may cost, in letters looked at: about a third of a second."""
@@ -87,7 +87,7 @@ def read(line: str, cwd: str, home: str, is_folder: Callable[[str], bool] | None
             clean = clean.replace(letter, HOLE)
             walker.doubt()
     try:
-        walker.script(clean, Place(posixpath.normpath(cwd) if cwd.startswith("/") else None))
+        walker.script(clean, Surroundings(posixpath.normpath(cwd) if cwd.startswith("/") else None))
     except (Unread, RecursionError):
         walker.doubt()
     return walker.reading
@@ -127,15 +127,15 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\033", 
 
 
 class Redirection:
-    """``op`` and the word behind it; of a here-document, its text as a word."""
+    """``op``, the number or ``{name}`` before it, the word behind it; of a here-document, its text as a word."""
 
-    __slots__ = ("op", "word")
+    __slots__ = ("before", "op", "word")
 
-    def __init__(self, op: str, word: Word) -> None:
-        self.op, self.word = op, word
+    def __init__(self, op: str, word: Word, before: str) -> None:
+        self.op, self.word, self.before = op, word, before
 
 
-class Node:
+class Clause:
     """A command: ``simple``, ``group``, ``subshell``, ``if``, ``loop``, ``case``, ``function`` or ``test``.
 
     ``bodies``: of ``if``, condition and body by turns, and maybe the last; of ``loop``, all that is repeated.
@@ -153,11 +153,12 @@ class Node:
 class Parser:
     """Reads commands from a text; `Unread` where it is none that is known."""
 
-    __slots__ = ("at", "budget", "docs", "end", "text")
+    __slots__ = ("at", "budget", "docs", "end", "negated", "text")
 
     def __init__(self, text: str, budget: Budget) -> None:
         self.text, self.at, self.end, self.budget = text, 0, len(text), budget
         self.docs: list[tuple[Redirection, str, bool, bool]] = []
+        self.negated = False
 
     def peek(self, letters: int = 1) -> str:
         return self.text[self.at : self.at + letters]
@@ -249,6 +250,8 @@ class Parser:
 
     def chain(self) -> Chain:
         items = [("", self.pipeline())]
+        if self.negated:
+            items.insert(0, ("", [Clause("group")]))  # a failure of what is negated ends no script
         while True:
             self.blanks()
             two = self.peek(2)
@@ -262,28 +265,32 @@ class Parser:
             else:
                 return items, False
 
-    def pipeline(self) -> list[Node]:
-        nodes: list[Node] = []
+    def pipeline(self) -> list[Clause]:
+        nodes: list[Clause] = []
+        self.negated = False
+        negated = False
         while True:
             self.blanks()
             word = self.keyword()
             while word in ("!", "time", "coproc") and word:
                 self.at += len(word)
                 self.blanks()
+                negated = negated or word == "!"
                 if word == "time" and self.peek(3).rstrip() == "-p":
                     self.at += 2
                     self.blanks()
                 if word == "coproc":
-                    nodes.append(Node("group"))  # it runs in a subshell, as the parts of a pipeline do
+                    nodes.append(Clause("group"))  # it runs in a subshell, as the parts of a pipeline do
                 word = self.keyword()
             nodes.append(self.command())
             self.blanks()
             if self.peek() != "|" or self.peek(2) == "||":
+                self.negated = negated
                 return nodes
             self.at += 2 if self.peek(2) == "|&" else 1
             self.newlines()
 
-    def command(self) -> Node:
+    def command(self) -> Clause:
         self.budget.spend(4)
         self.budget.down()
         node = self._compound()
@@ -297,22 +304,22 @@ class Parser:
         self.budget.up()
         return node
 
-    def _compound(self) -> Node | None:
+    def _compound(self) -> Clause | None:
         word = self.keyword()
         if self.peek(2) == "((":
             inside = self._sum(2)
             if inside is not None:
-                return Node("test", words=[inside])
+                return Clause("test", words=[inside])
         if self.peek() == "(":
             self.at += 1
-            node = Node("subshell", [self.body()])
+            node = Clause("subshell", [self.body()])
             self.expect(")")
             return node
         if not word:
             return None
         self.at += len(word)
         if word == "{":
-            node = Node("group", [self.body("}")])
+            node = Clause("group", [self.body("}")])
             self.expect("}")
             return node
         if word == "if":
@@ -330,7 +337,7 @@ class Parser:
             return self._function(literal(self.word()))
         raise Unread
 
-    def _if(self) -> Node:
+    def _if(self) -> Clause:
         bodies = [self.body("then")]
         self.expect("then")
         while True:
@@ -338,22 +345,22 @@ class Parser:
             word = self.keyword()
             self.at += len(word)
             if word == "fi":
-                return Node("if", bodies)
+                return Clause("if", bodies)
             if word == "elif":
                 bodies.append(self.body("then"))
                 self.expect("then")
             elif word != "else" or len(bodies) % 2:
                 raise Unread
 
-    def _do(self, bodies: list[Body], words: Iterable[Word] = (), name: str = "") -> Node:
+    def _do(self, bodies: list[Body], words: Iterable[Word] = (), name: str = "") -> Clause:
         self.newlines()
         braces = name and self.keyword() == "{"
         self.expect("{" if braces else "do")
         bodies.append(self.body("}" if braces else "done"))
         self.expect("}" if braces else "done")
-        return Node("loop", bodies, words, name)
+        return Clause("loop", bodies, words, name)
 
-    def _for(self) -> Node:
+    def _for(self) -> Clause:
         self.blanks()
         if self.peek(2) == "((":
             inside = self._sum(2)
@@ -361,7 +368,7 @@ class Parser:
                 raise Unread
             self.blanks()
             self.at += self.peek() == ";"
-            return self._do([[([("", [Node("test", words=[inside])])], False)]], name=" ")
+            return self._do([[([("", [Clause("test", words=[inside])])], False)]], name=" ")
         name = literal(self.word())
         self.newlines()
         words: list[Word] = [[("v", "@", True)]]
@@ -375,9 +382,9 @@ class Parser:
         self.at += self.peek() == ";"
         return self._do([], words, name)
 
-    def _case(self) -> Node:
+    def _case(self) -> Clause:
         self.blanks()
-        node = Node("case", words=[self.taken()])
+        node = Clause("case", words=[self.taken()])
         self.expect("in")
         while True:
             self.newlines()
@@ -394,12 +401,13 @@ class Parser:
             self.at += 1
             node.bodies.append(self.body("esac"))
             if self.peek() == ";":
+                node.name = "on" if self.peek(2) == ";&" or self.peek(3) == ";;&" else node.name
                 self.at += 3 if self.peek(3) == ";;&" else 2
             elif self.keyword() != "esac":
                 raise Unread
 
-    def _test(self) -> Node:
-        node = Node("test")
+    def _test(self) -> Clause:
+        node = Clause("test")
         while True:
             self.newlines()
             if self.at >= self.end:
@@ -412,16 +420,16 @@ class Parser:
             else:
                 node.words.append(self.taken())
 
-    def _function(self, name: str) -> Node:
+    def _function(self, name: str) -> Clause:
         self.blanks()
         if self.peek() == "(":
             self.at += 1
             self.expect(")")
         self.newlines()
-        return Node("function", [[([("", [self.command()])], False)]], name=name)
+        return Clause("function", [[([("", [self.command()])], False)]], name=name)
 
-    def simple(self) -> Node:
-        node = Node("simple")
+    def simple(self) -> Clause:
+        node = Clause("simple")
         while True:
             self.blanks()
             letter = self.peek()
@@ -457,14 +465,16 @@ class Parser:
         return two not in ("<(", ">(") and (two[:1] in ("<", ">") or (two == "&>" and at == self.at))
 
     def redirection(self) -> Redirection:
+        start = self.at
         while self.peek() not in "<>&":
             self.at += 1
+        before = self.text[start : self.at]
         op = next(one for one in _REDIRECTIONS if self.text.startswith(one, self.at))
         self.at += len(op)
         self.blanks()
         if op not in ("<<", "<<-"):
-            return Redirection(op, self.taken())
-        start, self.at = self.at, self.at
+            return Redirection(op, self.taken(), before)
+        start = self.at
         raw: list[str] = []
         while self.at < self.end and self.peek() not in " \t\n|&;()<>":
             letter = self.peek()
@@ -480,7 +490,7 @@ class Parser:
         written = self.text[start : self.at]
         if not written or "$'" in written or "`" in written or "$(" in written:
             raise Unread
-        made = Redirection("<<", [])
+        made = Redirection("<<", [], before)
         self.docs.append((made, "".join(raw), any(mark in written for mark in "\\'\""), op == "<<-"))
         return made
 
@@ -830,37 +840,48 @@ def tame(field: str) -> str:
     return field.translate(_TAME)
 
 
-class Place:
+class Surroundings:
     """Where a command stands: its folder, and what variables, functions and arguments mean there.
 
     ``sure``: it is there even if an earlier ``cd`` failed.  A value that is not known is None.
     """
 
-    __slots__ = ("args", "cwd", "errexit", "functions", "stack", "sure", "values")
+    __slots__ = ("args", "cwd", "errexit", "exported", "folders", "functions", "stack", "sure", "values")
 
     def __init__(self, cwd: str | None) -> None:
         self.cwd, self.sure, self.errexit = cwd, True, False
         self.values: dict[str, str | None] = {}
-        self.functions: dict[str, Node] = {}
+        self.functions: dict[str, Clause] = {}
         self.args: list[str] | None = None
         self.stack: list[str | None] = []
+        self.exported: set[str] = set()
+        self.folders: dict[str, bool | None] = {}
 
-    def copy(self) -> Place:
+    def copy(self) -> Surroundings:
         """The same for a subshell."""
-        made = Place(None)
+        made = Surroundings(None)
         self.give(made)
         return made
 
-    def give(self, other: Place) -> None:
+    def give(self, other: Surroundings) -> None:
         """Make ``other`` mean the same."""
         other.cwd, other.sure, other.errexit = self.cwd, self.sure, self.errexit
         other.values, other.functions = dict(self.values), dict(self.functions)
         other.args, other.stack = self.args, list(self.stack)
+        other.exported, other.folders = set(self.exported), dict(self.folders)
 
-    def same(self, other: Place) -> bool:
-        return self.cwd == other.cwd and self.values == other.values
+    def outside(self) -> Surroundings:
+        """The same for another program: it has no functions, and of the variables those that are exported."""
+        made = self.copy()
+        made.functions = {}
+        made.values = {name: value if name in {*self.exported, "HOME"} else None for name, value in made.values.items()}
+        return made
 
-    def merge(self, other: Place) -> None:
+    def same(self, other: Surroundings) -> bool:
+        mine = (self.cwd, self.values, self.functions, self.args, self.folders)
+        return mine == (other.cwd, other.values, other.functions, other.args, other.folders)
+
+    def merge(self, other: Surroundings) -> None:
         """After one of two ways: what differs is not known."""
         if self.cwd != other.cwd:
             self.cwd = None
@@ -868,7 +889,15 @@ class Place:
         for name in self.values.keys() | other.values.keys():
             if self.values.get(name) != other.values.get(name):
                 self.values[name] = None
-        self.functions = {**other.functions, **self.functions}
+        for full in self.folders.keys() | other.folders.keys():
+            if self.folders.get(full) != other.folders.get(full):
+                self.folders[full] = None
+        for name, function in other.functions.items():
+            mine = self.functions.get(name, function)
+            if mine is not function:
+                mine = Clause("function", [*mine.bodies, *(one for one in function.bodies if one not in mine.bodies)])
+            self.functions[name] = mine
+        self.exported &= other.exported
         if self.args != other.args:
             self.args = None
 
@@ -877,18 +906,18 @@ class Place:
 
 _QUIET = _words("/dev/null /dev/stdin /dev/stdout /dev/stderr /dev/tty /dev/full /dev/zero /dev/console")
 _SYSTEM = _words("/bin /usr/bin /usr/local/bin /sbin /usr/sbin /opt/homebrew/bin /run/current-system/sw/bin")
-_LEAVING = _words("exit return break continue")
 
 
 class Walker:
     """Goes along the commands of a line and notes what they write."""
 
-    __slots__ = ("_folders", "_is_folder", "_links", "_seen", "budget", "calls", "home", "reading")
+    __slots__ = ("_is_folder", "_links", "_seen", "budget", "calls", "home", "lax", "locals", "reading")
 
     def __init__(self, home: str, is_folder: Callable[[str], bool] | None) -> None:
         self.reading, self.budget, self.home, self.calls = Reading(), Budget(), home, 0
         self._is_folder = is_folder
-        self._folders: dict[str, bool] = {}
+        self.lax = 0
+        self.locals: list[set[str]] = []
         self._links: list[str] = []
         self._seen: set[tuple[str, str]] = set()
 
@@ -898,7 +927,7 @@ class Walker:
 
     # -- commands --
 
-    def script(self, text: str, place: Place) -> None:
+    def script(self, text: str, place: Surroundings) -> None:
         """A text of commands; where one cannot be read, those before it count."""
         parser = Parser(text, self.budget)
         self.budget.down()
@@ -911,35 +940,50 @@ class Walker:
         self.budget.depth = depth
         self.budget.up()
 
-    def body(self, body: Body, place: Place) -> None:
+    def body(self, body: Body, place: Surroundings) -> None:
         """Commands in a row, in one place."""
         self.budget.down()
         for items, background in body:
             self._chain(items, place.copy() if background else place)
         self.budget.up()
 
-    def _chain(self, items: list[tuple[str, list[Node]]], place: Place) -> None:
+    def _chain(self, items: list[tuple[str, list[Clause]]], place: Surroundings) -> None:
+        """Pipelines with ``&&`` and ``||``: each is taken to succeed, but what fails must not lead elsewhere unseen."""
         start = place.copy()
-        guarded = False
-        for op, nodes in items:
+        first = start
+        guarded = place.errexit and not self.lax and len(items) == 1
+        self.lax += len(items) > 1
+        for at, (op, nodes) in enumerate(items):
             if op == "||":
-                guarded = _leaves(nodes)
+                guarded = _leaves(nodes, place)
                 other = start.copy()
+                if not (at == 1 and _goes(items[0][1], place)):
+                    other = place.copy()
+                    other.merge(start)
                 self._pipeline(nodes, other)
                 if not guarded:
-                    cwd = place.cwd
-                    place.merge(other)
-                    place.cwd = cwd
+                    self._merge_values(place, other)
             else:
+                guarded = guarded and not at
                 self._pipeline(nodes, place)
-        if place.cwd != start.cwd and not guarded and not place.errexit:
+            first = place.copy() if not at else first
+        self.lax -= len(items) > 1
+        if len(items) > 1:
+            self._merge_values(place, first)
+        if (place.cwd != start.cwd or not start.sure) and not guarded:
             place.sure = False
 
-    def _pipeline(self, nodes: list[Node], place: Place) -> None:
+    def _merge_values(self, place: Surroundings, other: Surroundings) -> None:
+        """What differs is not known any more, but for the folder: ``sure`` says that."""
+        cwd, sure = place.cwd, place.sure
+        place.merge(other)
+        place.cwd, place.sure = cwd, sure
+
+    def _pipeline(self, nodes: list[Clause], place: Surroundings) -> None:
         for node in nodes:
             self.node(node, place if len(nodes) == 1 else place.copy())
 
-    def node(self, node: Node, place: Place) -> None:
+    def node(self, node: Clause, place: Surroundings) -> None:
         """One command, whatever its kind."""
         self.budget.spend(6 + len(place.values))
         if node.kind == "simple":
@@ -960,37 +1004,48 @@ class Walker:
         else:
             for word in node.words:
                 self.fields(word, place)
-            self._ways([place.copy(), *(self._way(body, place) for body in node.bodies)], place)
+            ways = [place.copy()]
+            for body in node.bodies:
+                before = place.copy()
+                if node.name:
+                    before.merge(ways[-1])
+                ways.append(self._way(body, before))
+            self._ways(ways, place)
 
-    def _way(self, body: Body, place: Place) -> Place:
+    def _way(self, body: Body, place: Surroundings) -> Surroundings:
         other = place.copy()
         self.body(body, other)
         return other
 
-    def _ways(self, ways: list[Place], place: Place) -> None:
+    def _ways(self, ways: list[Surroundings], place: Surroundings) -> None:
         """Go on in ``place`` as one who came by one of ``ways``."""
         ways[0].give(place)
         for way in ways[1:]:
             place.merge(way)
 
-    def _if(self, node: Node, place: Place) -> None:
-        ways: list[Place] = []
+    def _if(self, node: Clause, place: Surroundings) -> None:
+        ways: list[Surroundings] = []
         for at in range(0, len(node.bodies) - 1, 2):
+            self.lax += 1
             self.body(node.bodies[at], place)
+            self.lax -= 1
             way = self._way(node.bodies[at + 1], place)
-            if not _ends(node.bodies[at + 1]):
+            if not _ends(node.bodies[at + 1], place):
                 ways.append(way)
         ways.append(self._way(node.bodies[-1], place) if len(node.bodies) % 2 else place.copy())
         self._ways(ways, place)
 
-    def _loop(self, node: Node, place: Place) -> None:
+    def _loop(self, node: Clause, place: Surroundings) -> None:
         items = [field for word in node.words for field in self.fields(word, place)]
         known = 0 < len(items) <= 32 and not any(field.translate(_TAME) != field for field in items)
         if known and node.words:
             count = len(self.reading.writes)
+            ways: list[Surroundings] = []
             for item in items:
                 place.values[node.name] = item
                 self.body(node.bodies[0], place)
+                ways.append(place.copy())
+            self._ways(ways, place)
             if len(self.reading.writes) > count:
                 self.doubt()
             return
@@ -998,28 +1053,36 @@ class Walker:
         for _ in range(2):
             if node.name:
                 place.values[node.name] = None
-            for body in node.bodies:
+            for at, body in enumerate(node.bodies):
+                lax = not at and len(node.bodies) > 1
+                self.lax += lax
                 self.body(body, place)
+                self.lax -= lax
             if place.same(before):
                 return
             place.merge(before)
             before = place.copy()
 
-    def _simple(self, node: Node, place: Place) -> None:
+    def _simple(self, node: Clause, place: Surroundings) -> None:
         fields = [field for word in node.words for field in self.fields(word, place)]
         inner = place.copy() if node.assigns and fields else place
         for name, word in node.assigns:
             self._assign(inner, name, word, bool(fields))
+            if fields:
+                inner.exported.add(name)
         stdin: str | None = None
         for redirection in node.redirs:
             text = self._redirect(redirection, place)
-            stdin = text if redirection.op in ("<<", "<<<") else None if redirection.op == "<" else stdin
+            if redirection.before in ("", "0") and redirection.op[0] == "<":
+                stdin = text
         if fields:
             self.command(fields, inner, stdin)
             if inner is not place:
-                place.cwd, place.sure = inner.cwd, inner.sure
+                place.cwd, place.sure, place.stack, place.folders = inner.cwd, inner.sure, inner.stack, inner.folders
+                if fields[0] in ("eval", "unset", "set", "shift") or fields[0] in place.functions:
+                    self.doubt()
 
-    def _assign(self, place: Place, name: str, word: Word, only_here: bool = False) -> None:
+    def _assign(self, place: Surroundings, name: str, word: Word, only_here: bool = False) -> None:
         """Give a variable its value; ``only_here``: for one command."""
         head = word[0][1].partition("=")[2]
         rest: Word = [("t", head, False), *word[1:]]
@@ -1032,15 +1095,19 @@ class Walker:
             value = None
         self.set(place, plain, value, only_here)
 
-    def set(self, place: Place, name: str, value: str | None, only_here: bool = False) -> None:
+    def set(self, place: Surroundings, name: str, value: str | None, only_here: bool = False) -> None:
         """A variable's value; some change what commands mean."""
         if _changes_meaning(name, value) and not (only_here and name == "IFS"):
             self.doubt()
+        if value and ("$(" in value or "`" in value):
+            self.doubt()  # arithmetic would run it
         place.values[name] = value
 
-    def _redirect(self, redirection: Redirection, place: Place) -> str | None:
+    def _redirect(self, redirection: Redirection, place: Surroundings) -> str | None:
         """Note what a redirection writes; the text of a here-document, or None."""
         op = redirection.op
+        if redirection.before[:1] == "{":
+            self.set(place, redirection.before[1:-1], None)
         if op in ("<<", "<<<"):
             text = "".join(self.expand(redirection.word, place, split=False))
             return text if op == "<<" else f"{text}\n"
@@ -1055,7 +1122,7 @@ class Walker:
         self.write(place, target)
         return None
 
-    def command(self, fields: list[str], place: Place, stdin: str | None = None) -> None:
+    def command(self, fields: list[str], place: Surroundings, stdin: str | None = None) -> None:
         """A command as fields: note it, and what its program writes."""
         self.budget.spend(10 + len(fields))
         self.budget.down()
@@ -1078,23 +1145,31 @@ class Walker:
                 self.doubt()
         self.budget.up()
 
-    def _call(self, function: Node, fields: list[str], place: Place) -> None:
+    def _call(self, function: Clause, fields: list[str], place: Surroundings) -> None:
         if self.calls > 5:
             self.doubt()
             return
+        if len(function.bodies) > 1:
+            self.doubt()
         self.calls += 1
-        args, place.args = place.args, fields
-        self.body(function.bodies[0], place)
+        self.locals.append(set())
+        args, place.args, values = place.args, fields, dict(place.values)
+        for body in function.bodies:
+            self.body(body, place)
         place.args = args
+        for name in self.locals.pop():
+            place.values.pop(name, None)
+            if name in values:
+                place.values[name] = values[name]
         self.calls -= 1
 
     # -- words --
 
-    def fields(self, word: Word, place: Place) -> list[str]:
+    def fields(self, word: Word, place: Surroundings) -> list[str]:
         """What a word becomes: any number of fields, in which `HOLE` is unknown and "\\1 \\2 \\3" are ``* ? [``."""
         return [field for one in braces(word, self.budget) for field in self.expand(one, place)]
 
-    def expand(self, word: Word, place: Place, split: bool = True) -> list[str]:
+    def expand(self, word: Word, place: Surroundings, split: bool = True) -> list[str]:
         """The fields of one word; without ``split`` they are pieces of one text, in which nothing is a pattern."""
         out: list[str] = []
         now: str | None = None
@@ -1141,12 +1216,12 @@ class Walker:
             now = None
         return now
 
-    def _tilde(self, text: str, place: Place) -> str:
+    def _tilde(self, text: str, place: Surroundings) -> str:
         user, slash, rest = text.partition("/")
         home = self.lookup("HOME", place) if user == "~" else None
         return (HOLE if home is None else home) + slash + rest
 
-    def lookup(self, name: str, place: Place) -> str | None:
+    def lookup(self, name: str, place: Surroundings) -> str | None:
         """The value of a variable, if it is known."""
         if name in place.values:
             return place.values[name]
@@ -1166,7 +1241,7 @@ class Walker:
             return place.args[int(name)] if int(name) < len(place.args) else ""
         return None
 
-    def _value(self, kind: str, value: Any, place: Place) -> str | None:
+    def _value(self, kind: str, value: Any, place: Surroundings) -> str | None:
         """What a part that is no text stands for, if it is known; commands in it are walked."""
         self.budget.spend(2)
         if kind == "v":
@@ -1185,7 +1260,7 @@ class Walker:
             place.values[name] = None
         return (self.lookup(name, place) or None) if operator[:1] == "-" or operator == ":-" else None
 
-    def _sum(self, text: str, place: Place) -> None:
+    def _sum(self, text: str, place: Surroundings) -> None:
         """After arithmetic: what it may have changed is not known."""
         if "=" in text or "++" in text or "--" in text:
             names = "".join(letter if letter in _NAME else " " for letter in text).split()
@@ -1193,9 +1268,11 @@ class Walker:
                 if not name[0].isdigit():
                     self.set(place, name, None)
 
-    def _output(self, body: Body, place: Place) -> str | None:
+    def _output(self, body: Body, place: Surroundings) -> str | None:
         """What commands print, where it is plain: ``pwd``, and ``echo`` of what is known."""
+        self.lax += 1
         self.body(body, place.copy())
+        self.lax -= 1
         if len(body) != 1 or len(body[0][0]) != 1 or len(body[0][0][0][1]) != 1:
             return None
         node = body[0][0][0][1][0]
@@ -1208,11 +1285,11 @@ class Walker:
             return None
         if name == "pwd" and not args:
             return self.lookup("PWD", place) if "PWD" not in place.values else place.cwd
-        return " ".join(args) if name == "echo" else None
+        return " ".join(args).rstrip("\n") if name == "echo" else None
 
     # -- paths --
 
-    def path(self, place: Place, word: str) -> str | None:
+    def path(self, place: Surroundings, word: str) -> str | None:
         """The absolute path that a field means; nothing where that is not known, or is no file."""
         absolute = word.startswith("/")
         if not word or tame(word) != word or (place.cwd is None and not absolute):
@@ -1233,7 +1310,7 @@ class Walker:
             self.doubt()
         return full
 
-    def write(self, place: Place, word: str, tree: bool = False) -> None:
+    def write(self, place: Surroundings, word: str, tree: bool = False) -> None:
         """Note that the file of a field is written; ``tree``: and all that is below it."""
         full = self.path(place, word)
         if full is not None:
@@ -1249,13 +1326,13 @@ class Walker:
         if len(self.reading.writes) > MOST:
             raise Unread
 
-    def tree(self, place: Place, word: str) -> None:
+    def tree(self, place: Surroundings, word: str) -> None:
         """Note that what a field names is written: a file, or all of a folder."""
         full = self.path(place, word)
         if full is not None:
-            self.note(full, self.folder(full) is not False)
+            self.note(full, self.folder(place, full) is not False)
 
-    def remove(self, place: Place, word: str) -> None:
+    def remove(self, place: Surroundings, word: str) -> None:
         """Note that ``rm -r`` is given a field."""
         text = tame(word)
         if HOLE not in word and (text.startswith("/") or place.cwd is not None):
@@ -1269,28 +1346,28 @@ class Walker:
         self.tree(place, word)
         found = self.path(place, word)
         if found is not None:
-            self._folders[found] = False
+            place.folders[found] = False
 
-    def folder(self, full: str) -> bool | None:
+    def folder(self, place: Surroundings, full: str) -> bool | None:
         """Whether a path is a folder, as far as that is known."""
-        if full in self._folders:
-            return self._folders[full]
+        if full in place.folders:
+            return place.folders[full]
         return None if self._is_folder is None else bool(self._is_folder(full))
 
-    def made(self, place: Place, word: str) -> None:
+    def made(self, place: Surroundings, word: str) -> None:
         """A folder is made, with those above it."""
         full = self.path(place, word)
-        while full and full != "/" and not self._folders.get(full):
-            self._folders[full] = True
+        while full and full != "/" and not place.folders.get(full):
+            place.folders[full] = True
             full = posixpath.dirname(full)
 
-    def linked(self, place: Place, word: str) -> None:
+    def linked(self, place: Surroundings, word: str) -> None:
         """From here on a path is a link: what is written there is written elsewhere."""
         full = self.path(place, word)
         if full is not None:
             self._links.append(full)
 
-    def into(self, place: Place, source: str, target: str, inside: bool | None) -> list[str]:
+    def into(self, place: Surroundings, source: str, target: str, inside: bool | None) -> list[str]:
         """The fields that a copy of ``source`` may be at: ``target``, or below it; ``inside``: which, if the call tells."""
         name = source.rstrip("/").rpartition("/")[2]
         if name in ("", ".", ".."):
@@ -1299,30 +1376,41 @@ class Walker:
         if inside is None and target.rpartition("/")[2] in (".", ".."):
             inside = True
         if inside is None and (target[:1] == "/" or place.cwd is not None) and tame(target) == target and target:
-            inside = self.folder(posixpath.normpath(posixpath.join(place.cwd or "/", target)))
+            inside = self.folder(place, posixpath.normpath(posixpath.join(place.cwd or "/", target)))
         if inside is None:
             return [target, below]
         return [below if inside else target]
 
 
-def _leaves(nodes: list[Node]) -> bool:
-    """Whether a pipeline ends the script, the function or the turn of the loop."""
-    if len(nodes) != 1:
-        return False
-    node = nodes[0]
-    if node.kind == "group":
-        return _ends(node.bodies[0])
-    if node.kind != "simple" or not node.words:
-        return False
-    return [("t", node.words[0][0][1], False)] == node.words[0] and node.words[0][0][1] in _LEAVING
+def _named(nodes: list[Clause]) -> str:
+    """The program of a pipeline of one simple command, if it is a plain word."""
+    if len(nodes) != 1 or nodes[0].kind != "simple" or not nodes[0].words or len(nodes[0].words[0]) != 1:
+        return ""
+    kind, text, quoted = nodes[0].words[0][0]
+    return str(text) if kind == "t" and not quoted else ""
 
 
-def _ends(body: Body) -> bool:
-    return bool(body) and _leaves(body[-1][0][-1][1]) and body[-1][0][-1][0] != "||"
+def _goes(nodes: list[Clause], place: Surroundings) -> bool:
+    """Whether a pipeline is a ``cd``, which leaves all as it is where it fails."""
+    return _named(nodes) in ("cd", "pushd", "popd") and not place.functions and not nodes[0].assigns
+
+
+def _leaves(nodes: list[Clause], place: Surroundings) -> bool:
+    """Whether a pipeline ends the script."""
+    if len(nodes) == 1 and nodes[0].kind == "group" and nodes[0].bodies:
+        return _ends(nodes[0].bodies[0], place)
+    return _named(nodes) == "exit" and "exit" not in place.functions
+
+
+def _ends(body: Body, place: Surroundings) -> bool:
+    return bool(body) and not body[-1][1] and len(body[-1][0]) == 1 and _leaves(body[-1][0][0][1], place)
 
 
 _MEANING = _words(
     "PATH IFS BASH_ENV ENV CDPATH SHELLOPTS BASHOPTS LESSOPEN TAR_OPTIONS RIPGREP_CONFIG_PATH PROMPT_COMMAND"
+)
+_SPECIAL_NAMES = _words(
+    "PWD OLDPWD RANDOM SRANDOM SECONDS LINENO EPOCHSECONDS BASHPID DIRSTACK FUNCNAME OPTIND OPTARG _"
 )
 _STARTED = _words("PAGER EDITOR VISUAL GIT_PAGER GIT_EDITOR GIT_SEQUENCE_EDITOR MANPAGER")
 
@@ -1333,7 +1421,7 @@ def _changes_meaning(name: str, value: str | None) -> bool:
         return value not in ("", ":", "true", "cat", "less")
     if name.startswith("GIT_"):
         return not name.startswith(("GIT_AUTHOR_", "GIT_COMMITTER_", "GIT_TERMINAL_PROMPT"))
-    return name in _MEANING or name.startswith(("LD_", "DYLD_", "BASH_FUNC"))
+    return name in _MEANING or name in _SPECIAL_NAMES or name.startswith(("LD_", "DYLD_", "BASH_FUNC"))
 
 
 # -- programs: how their words are told apart ------------------------------------------------------------------------
@@ -1398,7 +1486,7 @@ def values(given: Options, *names: str) -> list[str]:
 def _writes(short: str = "", long: str = "", skip: int = 0) -> Handler:
     """A program that writes each file it is given, but the first ``skip`` words; with ``-R``, all that is below."""
 
-    def handler(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+    def handler(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
         given, plain = options(walker, args, short, long)
         for word in plain[0 if has(given, "--reference") else skip :]:
             if has(given, "-R", "--recursive"):
@@ -1412,12 +1500,12 @@ def _writes(short: str = "", long: str = "", skip: int = 0) -> Handler:
 def _wrapper(short: str = "", long: str = "", skip: int = 0, here: bool = False, sure: bool = True) -> Handler:
     """A program that starts the command behind its options and ``skip`` words; ``here``: in the shell itself."""
 
-    def handler(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+    def handler(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
         _, rest = options(walker, args, short, long, leading=True)
         if not sure:
             walker.doubt()
         if rest[skip:]:
-            walker.command(rest[skip:], place if here else place.copy(), stdin)
+            walker.command(rest[skip:], place if here else place.outside(), stdin)
 
     return handler
 
@@ -1425,8 +1513,10 @@ def _wrapper(short: str = "", long: str = "", skip: int = 0, here: bool = False,
 def _writes_option(short: str, long: str, outputs: str, output_words: int = -1) -> Handler:
     """A program that writes what stands behind the options ``outputs``, and the plain word of that number, if any."""
 
-    def handler(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+    def handler(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
         given, plain = options(walker, args, short, long)
+        if has(given, "--compress-program"):
+            walker.doubt()
         for word in values(given, *outputs.split()):
             if word != "-":
                 walker.write(place, word)
@@ -1440,7 +1530,7 @@ def _only(verbs: str, short: str = "", long: str = "") -> Handler:
     """A program of which some verbs are known to write nothing."""
     known = frozenset(verbs.split())
 
-    def handler(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+    def handler(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
         _, plain = options(walker, args, short, long)
         if not known.intersection((" ".join(plain[:2]), plain[0] if plain else "", args[0] if args else "")):
             walker.doubt()
@@ -1448,7 +1538,7 @@ def _only(verbs: str, short: str = "", long: str = "") -> Handler:
     return handler
 
 
-def _unsure(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _unsure(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     """An editor or the like: what it is given is written, and maybe more."""
     walker.doubt()
     for word in args:
@@ -1459,7 +1549,7 @@ def _unsure(walker: Walker, args: list[str], place: Place, stdin: str | None) ->
 # -- programs: the shell's own ---------------------------------------------------------------------------------------
 
 
-def _cd(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _cd(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     plain = [word for word in args if word != "--" and (word[:1] != "-" or word == "-")]
     target = plain[0] if plain else walker.lookup("HOME", place) or HOLE
     old = place.cwd
@@ -1472,7 +1562,7 @@ def _cd(walker: Walker, args: list[str], place: Place, stdin: str | None) -> Non
         place.sure = True
 
 
-def _pushd(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _pushd(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     old = place.cwd
     if len(args) == 1 and args[0][:1] not in ("+", "-"):
         _cd(walker, args, place, stdin)
@@ -1481,15 +1571,15 @@ def _pushd(walker: Walker, args: list[str], place: Place, stdin: str | None) -> 
         place.cwd, place.stack = None, []
 
 
-def _popd(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _popd(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     place.cwd = place.stack.pop() if place.stack and not args else None
 
 
-def _declare(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _declare(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     for word in args:
         name, equals, value = word.partition("=")
         if word[:1] in ("-", "+"):
-            if "n" in word:
+            if set("nrilu").intersection(word):
                 walker.doubt()
         elif not name or not _NAME.issuperset(name):
             walker.doubt()
@@ -1499,33 +1589,58 @@ def _declare(walker: Walker, args: list[str], place: Place, stdin: str | None) -
             walker.set(place, name, None if HOLE in value else tame(value))
 
 
-def _unset(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _local(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
+    if walker.locals:
+        walker.locals[-1].update(word.partition("=")[0] for word in args)
+    _declare(walker, args, place, stdin)
+
+
+def _export(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
+    _declare(walker, args, place, stdin)
+    if not any(word[:1] == "-" for word in args):
+        place.exported.update(word.partition("=")[0] for word in args)
+
+
+def _readonly(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
+    walker.doubt()
+    _declare(walker, args, place, stdin)
+
+
+def _bare(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
+    """A builtin that only tells something while it is given no words."""
+    if args:
+        walker.doubt()
+
+
+def _unset(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     for word in args:
         if word[:1] != "-":
             place.functions.pop(word, None)
             walker.set(place, word, "")
 
 
-def _reads(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _reads(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     """A builtin that fills variables: those it names are not known any more."""
     for word in [*args, "REPLY", "MAPFILE"]:
-        if HOLE in word:
+        if HOLE in word or "[" in tame(word):
             walker.doubt()
         elif word[:1] != "-" and _NAME.issuperset(word):
             walker.set(place, word, None)
 
 
-def _printf(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _printf(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     if args[:1] and args[0].startswith("-v"):
         _reads(walker, [args[0][2:] or (args[1] if args[1:] else "")], place, stdin)
 
 
-def _let(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _let(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     names = "".join(letter if letter in _NAME else " " for letter in " ".join(args)).split()
+    if any("$" in tame(word) or "`" in word for word in args):
+        walker.doubt()
     _reads(walker, names, place, stdin)
 
 
-def _set(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _set(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     for at, word in enumerate(args):
         if word == "--" or word[:1] not in ("-", "+"):
             if word == "--" or not (at and args[at - 1][-1:] == "o"):
@@ -1533,28 +1648,38 @@ def _set(walker: Walker, args: list[str], place: Place, stdin: str | None) -> No
                 return
             if word == "errexit":
                 place.errexit = args[at - 1][0] == "-"
-        elif "e" in word:
-            place.errexit = word[0] == "-"
+            elif word not in ("pipefail", "nounset", "xtrace", "verbose", "noclobber", "noglob"):
+                walker.doubt()
+        else:
+            if "e" in word:
+                place.errexit = word[0] == "-"
+            if not set(word[1:]) <= set("euxvfhCo"):
+                walker.doubt()
 
 
-def _shift(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _shift(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     if place.args is not None:
         place.args = None if args else place.args[:1] + place.args[2:]
 
 
-def _eval(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _eval(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     if any(HOLE in word for word in args):
         walker.doubt()
     walker.script(_code(" ".join(args)), place)
 
 
-def _trap(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _trap(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     words = args[1:] if args[:1] == ["--"] else args
-    if len(words) > 1 and words[0] != "-":
-        _eval(walker, words[:1], place.copy(), stdin)
+    if len(words) > 1 and words[0] not in ("-", ""):
+        inner = place.copy()
+        inner.sure = False  # it runs later, wherever the script is then
+        inner.values = dict.fromkeys(inner.values)
+        if {"DEBUG", "ERR", "RETURN"}.intersection(word.upper() for word in words[1:]):
+            walker.doubt()
+        _eval(walker, words[:1], inner, stdin)
 
 
-def _doubtful(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _doubtful(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     """It may do anything."""
     walker.doubt()
 
@@ -1564,7 +1689,7 @@ def _code(field: str) -> str:
     return field.translate({1: "*", 2: "?", 3: "["})
 
 
-def _shell(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _shell(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     """``sh -c TEXT``, or ``sh`` with its commands in a here-document."""
     at, command, from_stdin = 0, False, False
     while at < len(args) and args[at][:1] in ("-", "+") and len(args[at]) > 1:
@@ -1579,7 +1704,9 @@ def _shell(walker: Walker, args: list[str], place: Place, stdin: str | None) -> 
         if not word.startswith("--"):
             command, from_stdin = command or "c" in word, from_stdin or "s" in word
     rest = args[at:]
-    inner = place.copy()
+    inner = place.outside()
+    if any(word[:1] == "+" or (word[:2] != "--" and "O" in word) for word in args[:at]):
+        walker.doubt()
     inner.errexit = any(word[:1] == "-" and word[:2] != "--" and "e" in word for word in args[:at])
     if command and rest:
         inner.args = rest[1:] or [""]
@@ -1593,15 +1720,18 @@ def _shell(walker: Walker, args: list[str], place: Place, stdin: str | None) -> 
 # -- programs: those that start others -------------------------------------------------------------------------------
 
 
-def _env(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _env(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     given, rest = options(walker, args, "uCPS", "unset chdir split-string", leading=True)
-    inner = place.copy()
+    inner = place.outside()
     for word in values(given, "-C", "--chdir"):
         _cd(walker, [word], inner, None)
+    if has(given, "-i", "-u", "--ignore-environment", "--unset") or rest[:1] == ["-"]:
+        inner.values = dict.fromkeys([*inner.values, "HOME"])
     rest = rest[1:] if rest[:1] == ["-"] else rest
     while rest and "=" in rest[0] and HOLE not in rest[0].partition("=")[0]:
         name, _, value = rest[0].partition("=")
         walker.set(inner, name, None if HOLE in value else tame(value))
+        inner.exported.add(name)
         rest = rest[1:]
     for text in values(given, "-S", "--split-string"):
         walker.doubt()
@@ -1610,12 +1740,13 @@ def _env(walker: Walker, args: list[str], place: Place, stdin: str | None) -> No
         walker.command(rest, inner, stdin)
 
 
-def _sudo(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _sudo(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     long = "user group host prompt chdir chroot close-from role type other-user command-timeout"
     given, rest = options(walker, args, "ughpCRrtTUD", long, leading=True)
-    inner = place.copy()
+    inner = place.outside()
     for word in values(given, "-D", "--chdir"):
         _cd(walker, [word], inner, None)
+    inner.values = dict.fromkeys([*inner.values, "HOME"])
     if has(given, "-e", "--edit"):
         _unsure(walker, rest, inner, stdin)
         return
@@ -1630,7 +1761,7 @@ def _sudo(walker: Walker, args: list[str], place: Place, stdin: str | None) -> N
         walker.command(rest, inner, stdin)
 
 
-def _command(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _command(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     given, rest = options(walker, args, leading=True)
     if rest and not has(given, "-v", "-V"):
         functions, place.functions = place.functions, {}
@@ -1638,7 +1769,7 @@ def _command(walker: Walker, args: list[str], place: Place, stdin: str | None) -
         place.functions = {**functions, **place.functions}
 
 
-def _xargs(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _xargs(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     long = "arg-file delimiter max-args max-chars max-procs max-lines process-slot-var"
     given, rest = options(walker, args, "IJRSLnPsdEa", long, leading=True)
     marks = values(given, "-I", "-J", "--replace") + (["{}"] if has(given, "-i", "--replace") else [])
@@ -1646,10 +1777,10 @@ def _xargs(walker: Walker, args: list[str], place: Place, stdin: str | None) -> 
     words = rest or ["echo"]
     for mark in marks:
         words = [word.replace(mark, HOLE) for word in words]
-    walker.command(words if marks else [*words, HOLE], place.copy(), None)
+    walker.command(words if marks else [*words, HOLE], place.outside(), None)
 
 
-def _find(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _find(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     at, tests = 0, 0
     while at < len(args):
         word = args[at]
@@ -1659,7 +1790,7 @@ def _find(walker: Walker, args: list[str], place: Place, stdin: str | None) -> N
             end = at
             while end < len(args) and args[end] != ";" and not (args[end] == "+" and args[end - 1] == "{}"):
                 end += 1
-            inner = place.copy()
+            inner = place.outside()
             if word.endswith("dir"):
                 inner.cwd = None
             if args[at:end]:
@@ -1676,17 +1807,25 @@ def _find(walker: Walker, args: list[str], place: Place, stdin: str | None) -> N
             walker.remove(place, word)
 
 
-def _finder(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _finder(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     """``fd`` and ``rg``: they only look, unless they are told to start something."""
     for at, word in enumerate(args):
         if word in ("-x", "-X", "--exec", "--exec-batch"):
-            walker.command([one.replace("{}", HOLE) for one in args[at + 1 :]] or ["?"], place.copy(), None)
+            walker.command([one.replace("{}", HOLE) for one in args[at + 1 :]] or ["?"], place.outside(), None)
             return
-        if word.startswith(("--pre", "--exec", "--hostname-bin")) or word[:1] == HOLE:
+        if word.startswith(("--pre", "--exec", "--hostname-bin", "--pager", "--output")) or word[:1] == HOLE:
             walker.doubt()
 
 
-def _flock(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _time(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
+    given, rest = options(walker, args, "fo", "format output", leading=True)
+    for word in values(given, "-o", "--output"):
+        walker.write(place, word)
+    if rest:
+        walker.command(rest, place.outside(), stdin)
+
+
+def _flock(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     _, rest = options(walker, args, "wEc", "timeout wait conflict-exit-code command", leading=True)
     if rest and not rest[0].isdigit():
         walker.write(place, rest[0])
@@ -1694,35 +1833,35 @@ def _flock(walker: Walker, args: list[str], place: Place, stdin: str | None) -> 
     if rest[:1] in (["-c"], ["--command"]):
         rest = ["sh", "-c", *rest[1:]]
     if rest:
-        walker.command(rest, place.copy(), stdin)
+        walker.command(rest, place.outside(), stdin)
 
 
-def _watch(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _watch(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     _, rest = options(walker, args, "nq", "interval equexit", leading=True)
-    _eval(walker, rest, place.copy(), None)
+    _eval(walker, rest, place.outside(), None)
 
 
 def _runner(*verbs: str) -> Handler:
     """A tool that starts a command in an environment of its own, which it may make first."""
 
-    def handler(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+    def handler(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
         walker.doubt()
         if verbs and args[:1] and args[0] not in verbs:
             return
         _, rest = options(walker, args[1:] if verbs else args, "pc", "with python package extra group", leading=True)
         if rest:
-            walker.command(rest, place.copy(), stdin)
+            walker.command(rest, place.outside(), stdin)
 
     return handler
 
 
-def _mbox(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _mbox(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     if args[:1] and args[0] in ("run", "watch", "hooks", "audit", "team", "workflow", "watchdog", "mcp", "doctor"):
         walker.doubt()
     if args[:1] and args[0] in ("lock", "run"):
         rest = args[args.index("--") + 1 :] if "--" in args else []
         if rest:
-            walker.command(rest, place.copy(), stdin)
+            walker.command(rest, place.outside(), stdin)
         else:
             walker.doubt()
 
@@ -1730,7 +1869,7 @@ def _mbox(walker: Walker, args: list[str], place: Place, stdin: str | None) -> N
 # -- programs: files -------------------------------------------------------------------------------------------------
 
 
-def _rm(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _rm(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, args)
     for word in plain:
         if has(given, "-r", "-R", "--recursive"):
@@ -1739,7 +1878,7 @@ def _rm(walker: Walker, args: list[str], place: Place, stdin: str | None) -> Non
             walker.write(place, word)
 
 
-def _mkdir(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _mkdir(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     _, plain = options(walker, args, "m", "mode")
     for word in plain:
         if tame(word) == word:
@@ -1759,7 +1898,7 @@ def _targets(given: Options, plain: list[str]) -> tuple[list[str], str | None, b
     return plain[:-1], plain[-1], inside
 
 
-def _mv(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _mv(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, args, "tS", "target-directory suffix")
     sources, target, inside = _targets(given, plain)
     _backed_up(walker, given)
@@ -1769,13 +1908,15 @@ def _mv(walker: Walker, args: list[str], place: Place, stdin: str | None) -> Non
             _put(walker, place, source, word)
 
 
-def _cp(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _cp(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, args, "tS", "target-directory suffix")
     sources, target, inside = _targets(given, plain)
     _backed_up(walker, given)
     if has(given, "--parents"):
         walker.doubt()
     recursive = has(given, "-r", "-R", "-a", "--recursive", "--archive")
+    if has(given, "-l", "-s", "--link", "--symbolic-link"):
+        walker.doubt()
     for source in sources if target is not None else ():
         for word in walker.into(place, source, target or "", inside):
             if recursive:
@@ -1784,10 +1925,10 @@ def _cp(walker: Walker, args: list[str], place: Place, stdin: str | None) -> Non
                 walker.write(place, word)
 
 
-def _put(walker: Walker, place: Place, source: str, word: str) -> None:
+def _put(walker: Walker, place: Surroundings, source: str, word: str) -> None:
     """A file, or a folder with all that is in it, is put at ``word``."""
     full = walker.path(place, source) if source and tame(source) == source else None
-    known = None if full is None else walker.folder(full)
+    known = None if full is None else walker.folder(place, full)
     if known is None:
         walker.tree(place, word)
     else:
@@ -1799,7 +1940,7 @@ def _backed_up(walker: Walker, given: Options) -> None:
         walker.doubt()
 
 
-def _ln(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _ln(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, args, "tS", "target-directory suffix")
     sources, target, inside = _targets(given, plain)
     _backed_up(walker, given)
@@ -1813,7 +1954,7 @@ def _ln(walker: Walker, args: list[str], place: Place, stdin: str | None) -> Non
             walker.linked(place, word)
 
 
-def _install(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _install(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, args, "tSmog", "target-directory suffix mode owner group strip-program")
     if has(given, "-d", "--directory"):
         _mkdir(walker, plain, place, stdin)
@@ -1825,7 +1966,7 @@ def _install(walker: Walker, args: list[str], place: Place, stdin: str | None) -
             walker.write(place, word)
 
 
-def _rsync(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _rsync(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     long = "rsh exclude include filter exclude-from include-from files-from log-file out-format partial-dir temp-dir"
     given, plain = options(walker, args, "efBMT", f"{long} backup-dir link-dest compare-dest copy-dest chmod port")
     for word in values(given, "--log-file"):
@@ -1847,7 +1988,7 @@ def _elsewhere(word: str) -> bool:
     return ":" in word.partition("/")[0]
 
 
-def _scp(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _scp(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     _, plain = options(walker, args, "cDFiJloPSX")
     if len(plain) > 1 and not _elsewhere(plain[-1]):
         for source in plain[:-1]:
@@ -1855,7 +1996,7 @@ def _scp(walker: Walker, args: list[str], place: Place, stdin: str | None) -> No
                 walker.tree(place, word)
 
 
-def _dd(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _dd(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     for word in args:
         if word.startswith("of="):
             walker.write(place, word[3:])
@@ -1863,12 +2004,12 @@ def _dd(walker: Walker, args: list[str], place: Place, stdin: str | None) -> Non
             walker.doubt()
 
 
-def _chmod(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _chmod(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     modes = [word for word in args if word[:1] == "-" and word[1:] and set(word[1:]) <= set("rwxXstugo,+=-")]
     _writes("", "reference", 0 if modes else 1)(walker, [word for word in args if word not in modes], place, stdin)
 
 
-def _patch(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _patch(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     long = "input output reject-file directory strip fuzz backup-if-mismatch prefix suffix ifdef"
     given, plain = options(walker, args, "pioBrdDFVYzg", long)
     if has(given, "--dry-run", "-C", "--check"):
@@ -1882,7 +2023,7 @@ def _patch(walker: Walker, args: list[str], place: Place, stdin: str | None) -> 
             walker.write(inner, word)
 
 
-def _apply_patch(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _apply_patch(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     text = tame(args[0]) if args else stdin
     if text is None or place.cwd is None or HOLE in (args[0] if args else text) or not place.sure:
         walker.doubt()
@@ -1893,7 +2034,7 @@ def _apply_patch(walker: Walker, args: list[str], place: Place, stdin: str | Non
 def _compress(suffix: str, undo: bool) -> Handler:
     """``gzip`` and its like: each file is replaced by another."""
 
-    def handler(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+    def handler(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
         given, plain = options(walker, args, "SbT" if suffix != ".zst" else "oDTM", "suffix threads")
         if has(given, "-c", "--stdout", "--to-stdout", "-t", "--test", "-l", "--list"):
             return
@@ -1913,7 +2054,7 @@ def _compress(suffix: str, undo: bool) -> Handler:
     return handler
 
 
-def _tar(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _tar(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     words = [f"-{args[0]}", *args[1:]] if args and args[0][:1] not in ("-", HOLE) else args
     long = "file directory exclude exclude-from files-from use-compress-program to-command checkpoint-action transform"
     old = len(args) > 0 and words is not args and "f" in args[0]
@@ -1945,7 +2086,7 @@ def _apart(words: list[str]) -> list[str]:
     return [words[0].replace("f", ""), "-f", *words[1:]] if len(words) > 1 else words
 
 
-def _zip(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _zip(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, args, "bnPtxiO")
     if has(given, "-m", "-T", "-U"):
         walker.doubt()
@@ -1954,13 +2095,13 @@ def _zip(walker: Walker, args: list[str], place: Place, stdin: str | None) -> No
             walker.write(place, word if "." in word.rpartition("/")[2] else f"{word}.zip")
 
 
-def _unzip(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _unzip(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     given, _ = options(walker, args, "dxP")
     if not has(given, "-l", "-t", "-p", "-c", "-z", "-Z", "-v"):
         walker.doubt()
 
 
-def _curl(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _curl(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     long = (
         "output dump-header cookie-jar output-dir trace trace-ascii stderr etag-save hsts alt-svc libcurl config data"
         " data-raw data-binary data-urlencode header request user url cookie form proxy max-time connect-timeout retry"
@@ -1985,7 +2126,7 @@ def _curl(walker: Walker, args: list[str], place: Place, stdin: str | None) -> N
             walker.write(place, word)
 
 
-def _wget(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _wget(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     long = "output-document output-file append-output directory-prefix input-file tries timeout user-agent header"
     given, plain = options(walker, args, "OoaPitTUeQwADRIXlBS", f"{long} save-cookies execute post-data quota")
     logs = values(given, "-o", "-a", "--output-file", "--append-output", "--save-cookies")
@@ -2002,14 +2143,14 @@ def _wget(walker: Walker, args: list[str], place: Place, stdin: str | None) -> N
         walker.write(place, f"{folder}/{name or 'index.html'}")
 
 
-def _uniq(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _uniq(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     _, plain = options(walker, args, "fsw", "skip-fields skip-chars check-chars")
     for word in plain[1:2]:
         if word != "-":
             walker.write(place, word)
 
 
-def _xxd(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _xxd(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     plain = [word for at, word in enumerate(args) if word[:1] != "-" and args[at - 1 : at] not in _XXD]
     if any(word[:1] == HOLE for word in args):
         walker.doubt()
@@ -2020,7 +2161,12 @@ def _xxd(walker: Walker, args: list[str], place: Place, stdin: str | None) -> No
 _XXD = [[f"-{name}"] for name in ("c", "cols", "g", "groupsize", "l", "len", "n", "name", "o", "s", "seek", "R")]
 
 
-def _gh(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _file(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
+    if any(word.startswith(("-C", "--compile", HOLE)) for word in args):
+        walker.doubt()
+
+
+def _gh(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     nouns = ("issue", "pr", "run", "release", "repo", "workflow", "label", "search", "auth", "gist")
     verbs = (
         "view",
@@ -2037,7 +2183,10 @@ def _gh(walker: Walker, args: list[str], place: Place, stdin: str | None) -> Non
         "issues",
         "code",
     )
-    if args[:1] != ["api"] and not (len(args) > 1 and args[0] in nouns and args[1] in verbs):
+    if not (len(args) > 1 and args[0] in nouns and args[1] in verbs) or args[:2] in (
+        ["repo", "create"],
+        ["gist", "edit"],
+    ):
         walker.doubt()
     if "-w" in args or "--web" in args:
         walker.doubt()
@@ -2046,7 +2195,7 @@ def _gh(walker: Walker, args: list[str], place: Place, stdin: str | None) -> Non
 # -- programs: those with a language of their own --------------------------------------------------------------------
 
 
-def _sed(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _sed(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     in_place = [word for word in args if word.startswith(("-i", "--in-place")) or _clustered(word, "nErsuz")]
     words = list(args)
     suffix = ""
@@ -2063,8 +2212,7 @@ def _sed(walker: Walker, args: list[str], place: Place, stdin: str | None) -> No
         walker.doubt()
     elif not scripts:
         scripts, plain = plain[:1], plain[1:]
-    for script in scripts:
-        _edits(walker, _code(script), place)
+    _edits(walker, _code("\n".join(scripts)), place)
     for word in plain if in_place else ():
         walker.write(place, word)
         if "*" in tame(suffix):
@@ -2079,7 +2227,7 @@ def _clustered(word: str, before: str) -> bool:
     return word[:1] == "-" and word[:2] != "--" and bool(found) and set(head) <= set(before)
 
 
-def _edits(walker: Walker, script: str, place: Place) -> None:
+def _edits(walker: Walker, script: str, place: Surroundings) -> None:
     """Note what a script of ``sed`` writes; what is not a plain one is in doubt."""
     at = 0
     while at < len(script):
@@ -2094,6 +2242,8 @@ def _edits(walker: Walker, script: str, place: Place) -> None:
         elif letter in "sy":
             stop = script[at : at + 1]
             at = _past(script, _past(script, at + 1, stop), stop)
+            if at > len(script):
+                walker.doubt()
             while letter == "s" and at < len(script) and script[at] in "gpiIMm0123456789":
                 at += 1
             if script[at : at + 1] == "w":
@@ -2118,25 +2268,46 @@ def _edits(walker: Walker, script: str, place: Place) -> None:
 
 
 def _past(script: str, at: int, stop: str) -> int:
-    """Where the text ends that ``stop`` closes; the end of the script if nothing does."""
+    """The place behind the text that ``stop`` closes; behind the end of the script if nothing does for sure."""
     bracket = False
     while at < len(script):
         letter = script[at]
         if letter == "\\":
             at += 1
-        elif letter == stop and not (
-            bracket and script.find("]", at) > 0 and script.find(stop, script.find("]", at)) > 0
-        ):
-            return at + 1
+        elif letter == stop:
+            return len(script) + 1 if bracket and script.find("]", at) >= 0 else at + 1
         elif letter == "[":
             bracket = True
         elif letter == "]":
             bracket = False
         at += 1
-    return at
+    return len(script) + 1
 
 
-def _perl(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _substitutes(walker: Walker, code: str) -> None:
+    """What is not a row of ``s///`` and ``y///`` is in doubt."""
+    at = 0
+    while at < len(code):
+        if code[at] in " ;\n":
+            at += 1
+            continue
+        stop = code[at + 1 : at + 2]
+        if (
+            code[at] not in "sy"
+            or stop.isalnum()
+            or stop in ("", " ", "_", "{", "(", "<", "[", "#", "\n", "=", "'", ",", ";")
+        ):
+            walker.doubt()
+            return
+        at = _past(code, _past(code, at + 2, stop), stop)
+        while at < len(code) and code[at] in "gimsx":
+            at += 1
+        if at > len(code) or code[at : at + 1] not in ("", " ", ";", "\n"):
+            walker.doubt()
+            return
+
+
+def _perl(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     """``perl`` and ``ruby``: with ``-i`` their files are written, and by anything but a plain ``s///`` maybe others."""
     codes: list[str] = []
     in_place, suffix = False, ""
@@ -2156,10 +2327,7 @@ def _perl(walker: Walker, args: list[str], place: Place, stdin: str | None) -> N
     if not codes or any(mark in code for code in codes for mark in ("@{", "(?{", "(??{", "${", "`", HOLE)):
         walker.doubt()
     for code in codes:
-        if code[:1] not in ("s", "y") or code[1:2].isalnum() or code[1:2] in ("", " ", "_", "{", "(", "<", "[", "\3"):
-            walker.doubt()
-        else:
-            _edits(walker, _code(code), place)
+        _substitutes(walker, _code(code))
     for word in args[at:] if in_place else ():
         if word != "--":
             walker.write(place, word)
@@ -2167,7 +2335,7 @@ def _perl(walker: Walker, args: list[str], place: Place, stdin: str | None) -> N
                 walker.write(place, f"{word}{suffix}")
 
 
-def _awk(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _awk(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, args, "Fvf", "field-separator assign file", leading=True)
     if any(name not in ("-F", "-v", "--field-separator", "--assign") for name, _ in given) or not plain:
         walker.doubt()
@@ -2182,10 +2350,11 @@ _GIT_READS = _words(
     "add annotate blame branch cat-file check-attr check-ignore check-ref-format cherry commit commit-tree config"
     " count-objects describe diff diff-files diff-index diff-tree fetch for-each-ref fsck gc grep hash-object help"
     " log ls-files ls-remote ls-tree maintenance merge-base mktree name-rev notes pack-refs prune push range-diff"
-    " reflog remote replace rerere rev-list rev-parse shortlog show show-branch show-ref stage status stripspace"
+    " reflog remote replace rev-list rev-parse shortlog show show-branch show-ref stage status stripspace"
     " symbolic-ref tag update-index update-ref var verify-commit verify-pack verify-tag version whatchanged"
-    " write-tree interpret-trailers mailinfo merge-tree patch-id"
+    " write-tree merge-tree patch-id"
 )
+_GIT_STARTS = ("--upload-pack", "--receive-pack", "--exec", "--ext-diff")
 _GIT_SILENT = _words(
     "add annotate blame branch cat-file commit describe ls-files merge-base notes remote rev-parse stage status tag"
 )
@@ -2201,7 +2370,7 @@ _HARMLESS = (
 )
 
 
-def _git(walker: Walker, args: list[str], place: Place, stdin: str | None) -> None:
+def _git(walker: Walker, args: list[str], place: Surroundings, stdin: str | None) -> None:
     long = "git-dir work-tree namespace super-prefix config-env exec-path attr-source"
     given, rest = options(walker, args, "Cc", long, leading=True)
     inner = place.copy()
@@ -2225,17 +2394,25 @@ def _git(walker: Walker, args: list[str], place: Place, stdin: str | None) -> No
         walker.doubt()
 
 
-def _git_read(walker: Walker, verb: str, words: list[str], place: Place) -> None:
+def _git_read(walker: Walker, verb: str, words: list[str], place: Surroundings) -> None:
     """A verb that writes nothing, unless an option tells it to."""
     for at, word in enumerate(words if verb not in _GIT_SILENT else ()):
         if word == "--":
             break
-        if word.startswith("--output=") or (word == "--output" and words[at + 1 :]):
-            walker.write(place, word.partition("=")[2] or words[at + 1])
-        elif word.startswith(("-O", "--open-files", "--upload-pack", "--receive-pack", "--exec", HOLE)):
+        name, equals, value = word.partition("=")
+        if len(name) > 3 and "--output".startswith(name):
+            walker.write(place, value if equals else "".join(words[at + 1 : at + 2]))
+        elif (
+            word[:2] == "-O"
+            or name[:1] == HOLE
+            or (len(name) > 3 and any(one.startswith(name) for one in ("--open-files-in-pager", *_GIT_STARTS)))
+        ):
             walker.doubt()
     if verb == "config":
-        given, _ = options(walker, words, "f", "file type default comment")
+        given, plain = options(walker, words, "f", "file type default comment")
+        plain = plain[1:] if plain[:1] == ["set"] else plain
+        if len(plain) > 1 and plain[0] not in ("get", "list") and not plain[0].lower().startswith(_HARMLESS):
+            walker.doubt()  # git may start other programs from here on
         for word in values(given, "-f", "--file"):
             if not has(given, "-l", "--list", "--get", "--get-all", "--get-regexp"):
                 walker.write(place, word)
@@ -2243,7 +2420,7 @@ def _git_read(walker: Walker, verb: str, words: list[str], place: Place) -> None
             walker.doubt()
 
 
-def _git_paths(walker: Walker, place: Place, words: list[str]) -> None:
+def _git_paths(walker: Walker, place: Surroundings, words: list[str]) -> None:
     """Paths as git takes them; with wildcards or magic it is not known which they mean."""
     for word in words:
         if word[:1] == ":" or any(mark in word for mark in "*?["):
@@ -2252,9 +2429,11 @@ def _git_paths(walker: Walker, place: Place, words: list[str]) -> None:
             walker.tree(place, word)
 
 
-def _git_checkout(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_checkout(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     head = words[: words.index("--")] if "--" in words else words
     given, plain = options(walker, head, "bB", "orphan conflict pathspec-from-file")
+    if has(given, "-f", "-m", "--force", "--merge"):
+        walker.doubt()
     if "--" in words:
         if has(given, "--pathspec-from-file"):
             walker.doubt()
@@ -2266,13 +2445,15 @@ def _git_checkout(walker: Walker, words: list[str], place: Place, stdin: str | N
         walker.doubt()
 
 
-def _git_switch(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_switch(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, words, "cC", "create force-create orphan conflict")
+    if has(given, "-f", "-m", "--force", "--merge", "--discard-changes"):
+        walker.doubt()
     if plain or not values(given, "-c", "-C", "--create", "--force-create"):
         walker.doubt()
 
 
-def _git_restore(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_restore(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, words, "s", "source conflict pathspec-from-file")
     if has(given, "--staged", "-S") and not has(given, "--worktree", "-W"):
         return
@@ -2281,7 +2462,7 @@ def _git_restore(walker: Walker, words: list[str], place: Place, stdin: str | No
     _git_paths(walker, place, plain)
 
 
-def _git_rm(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_rm(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, words, "", "pathspec-from-file")
     if has(given, "--cached", "-n", "--dry-run"):
         return
@@ -2290,38 +2471,38 @@ def _git_rm(walker: Walker, words: list[str], place: Place, stdin: str | None) -
     _git_paths(walker, place, plain)
 
 
-def _git_mv(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_mv(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     given, plain = options(walker, words)
     if not has(given, "-n", "--dry-run"):
         _mv(walker, ["--", *plain], place, stdin)
 
 
-def _git_clean(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_clean(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     given, _ = options(walker, words, "e", "exclude")
     if not has(given, "-n", "--dry-run"):
         walker.doubt()
 
 
-def _git_reset(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_reset(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     head = words[: words.index("--")] if "--" in words else words
     given, _ = options(walker, head, "U", "pathspec-from-file unified")
     if has(given, "--hard", "--merge", "--keep") or any(len(name) < 5 and name[:2] == "--" for name, _ in given):
         walker.doubt()
 
 
-def _git_stash(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_stash(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     if words[:1] not in (["list"], ["show"], ["drop"], ["clear"], ["create"], ["store"]):
         walker.doubt()
 
 
-def _git_apply(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_apply(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     given, _ = options(walker, words, "pC", "directory exclude include whitespace build-fake-ancestor")
     looks = has(given, "--check", "--stat", "--numstat", "--summary") and not has(given, "--apply")
     if not looks and not (has(given, "--cached") and not has(given, "--index", "-3", "--3way")):
         walker.doubt()
 
 
-def _git_clone(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_clone(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     long = "branch origin depth reference config template upload-pack jobs filter separate-git-dir shallow-since bundle-uri"
     given, plain = options(walker, words, "bocuj", long)
     if has(given, "-c", "--config", "-u", "--upload-pack", "--template", "--separate-git-dir"):
@@ -2330,7 +2511,7 @@ def _git_clone(walker: Walker, words: list[str], place: Place, stdin: str | None
     walker.tree(place, plain[1] if len(plain) > 1 else name.removesuffix(".git"))
 
 
-def _git_output(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_output(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     """``git archive`` and ``git bundle``."""
     given, plain = options(walker, words, "o", "output format prefix remote exec")
     if has(given, "--exec", "--remote"):
@@ -2340,7 +2521,7 @@ def _git_output(walker: Walker, words: list[str], place: Place, stdin: str | Non
             walker.write(place, word)
 
 
-def _git_patches(walker: Walker, words: list[str], place: Place, stdin: str | None) -> None:
+def _git_patches(walker: Walker, words: list[str], place: Surroundings, stdin: str | None) -> None:
     if "--stdout" not in words:
         walker.doubt()
 
@@ -2357,19 +2538,18 @@ _GIT_WRITES: dict[str, Handler] = {
 # -- programs: the tables --------------------------------------------------------------------------------------------
 
 PURE = _words(
-    ": [ test true false echo pwd type hash help jobs fg bg disown wait kill ulimit umask times return exit break"
-    " continue caller dirs history suspend logout bind complete compgen compopt shopt getconf printenv getent"
-    " ls dir vdir exa eza cat bat batcat head tail tac rev nl od hexdump hd strings grep egrep fgrep zgrep zcat bzcat xzcat"
-    " zstdcat zless bzgrep xzgrep ag ack wc cut tr fold fmt pr expand unexpand paste join comm column colrm look tsort"
-    " numfmt seq yes expr factor bc diff diff3 sdiff cmp colordiff icdiff stat file du df tree jq gron base32 base64"
-    " basenc sum cksum b2sum md5sum md5 sha1sum sha224sum sha256sum sha384sum sha512sum shasum crc32 basename dirname"
-    " realpath readlink pathchk which whereis whatis apropos man info locate mdfind sleep date cal uptime free vmstat"
-    " iostat lscpu lsblk lspci lsusb lsmod lsof ss netstat ping ping6 traceroute dig host nslookup whois ps pgrep pkill"
-    " killall pidof pstree top htop nproc arch uname hostname hostnamectl id whoami who w users groups logname tty stty"
-    " tput clear reset locale last lastlog finger mount findmnt sw_vers sysctl dmesg journalctl ip ifconfig route"
-    " tokei cloc scc issues glow less more most cowsay figlet pbcopy pbpaste xclip say nm objdump readelf size"
-    " ldd otool task reserve arping ncal pinfo sync envsubst gettext ngettext"
-    " shellcheck yamllint jsonlint actionlint hadolint tldr xmlwf lsattr getfacl getfattr"
+    ": [ test true false echo pwd type help fg bg disown wait kill ulimit times exit caller logout getconf"
+    " printenv getent ls dir vdir eza cat head tail tac rev nl od hexdump hd strings grep egrep fgrep zgrep zcat"
+    " bzcat xzcat zstdcat bzgrep xzgrep wc cut tr fold fmt pr expand unexpand paste join comm column colrm look"
+    " tsort numfmt seq yes expr factor bc diff diff3 cmp colordiff icdiff stat du df jq gron base32 basenc sum"
+    " cksum b2sum md5sum md5 sha1sum sha224sum sha256sum sha384sum sha512sum shasum crc32 basename dirname"
+    " realpath readlink pathchk which whereis whatis apropos locate mdfind sleep date cal uptime free vmstat"
+    " iostat lscpu lsblk lspci lsusb lsmod lsof ss netstat ping ping6 traceroute dig host nslookup whois ps pgrep"
+    " pkill killall pidof pstree top htop nproc arch uname hostname hostnamectl id whoami who w users groups"
+    " logname tty stty tput clear reset locale last lastlog finger findmnt sw_vers sysctl dmesg journalctl ip"
+    " ifconfig route tokei issues more most cowsay figlet pbcopy pbpaste xclip nm objdump readelf size otool ncal"
+    " pinfo sync envsubst gettext ngettext task reserve exa shellcheck yamllint actionlint hadolint lsattr getfacl"
+    " getfattr"
 )
 """Programs that write no file, whatever their words are."""
 
@@ -2380,47 +2560,52 @@ TOOLS = _words(
 """Programs that only say their version when they are asked for it."""
 
 HANDLERS: dict[str, Handler] = {
-    "cd": _cd, "chdir": _cd, "pushd": _pushd, "popd": _popd, "export": _declare, "declare": _declare, "typeset": _declare,
-    "local": _declare, "readonly": _declare, "unset": _unset, "read": _reads, "mapfile": _reads, "readarray": _reads,
+    "cd": _cd, "chdir": _cd, "pushd": _pushd, "popd": _popd, "export": _export, "declare": _local, "typeset": _local,
+    "local": _local, "readonly": _readonly, "unset": _unset, "read": _reads, "mapfile": _reads, "readarray": _reads,
     "getopts": _reads, "printf": _printf, "let": _let, "set": _set, "shift": _shift, "eval": _eval, "trap": _trap,
-    "source": _doubtful, ".": _doubtful, "alias": _doubtful, "enable": _doubtful, "emulate": _doubtful, "setopt": _doubtful,
-    "unalias": _doubtful, "exec": _wrapper("a", here=True), "command": _command, "builtin": _command, "noglob": _command,
-    "nocorrect": _command,
-    "sh": _shell, "bash": _shell, "dash": _shell, "zsh": _shell, "ksh": _shell, "ash": _shell, "mksh": _shell,
-    "env": _env, "sudo": _sudo, "doas": _sudo, "sudoedit": _unsure, "xargs": _xargs, "find": _find, "gfind": _find,
-    "fd": _finder, "fdfind": _finder, "rg": _finder, "flock": _flock, "watch": _watch,
-    "nice": _wrapper("n", "adjustment"), "nohup": _wrapper(), "setsid": _wrapper(), "unbuffer": _wrapper(),
-    "timeout": _wrapper("ks", "kill-after signal", 1), "gtimeout": _wrapper("ks", "kill-after signal", 1),
-    "stdbuf": _wrapper("ioe", "input output error"), "ionice": _wrapper("cnpP", "class classdata"),
-    "time": _wrapper("fo", "format output"), "taskset": _wrapper("", "", 1), "chrt": _wrapper("TPD", "", 1),
-    "caffeinate": _wrapper("tw"), "busybox": _wrapper(), "toybox": _wrapper(), "rlwrap": _wrapper(sure=False),
-    "chroot": _wrapper("", "userspec groups", 1, sure=False), "strace": _wrapper("oepsPuEaOSIbX", sure=False),
-    "ltrace": _wrapper("oepsu", sure=False), "parallel": _wrapper("jIaC", "jobs arg-file", sure=False),
-    "uv": _runner("run"), "poetry": _runner("run"), "pipenv": _runner("run"), "bundle": _runner("exec"),
-    "npx": _runner(), "bunx": _runner(), "pnpx": _runner(), "direnv": _doubtful, "mbox": _mbox, "team": _only("status report"),
-    "workflow": _only("list show logs explain report lint graph watch"),
-    "tee": _writes(), "touch": _writes("drtA", "date reference time"), "truncate": _writes("sr", "size reference"),
-    "shred": _writes("ns", "iterations size random-source"), "unlink": _writes(), "rmdir": _writes(), "link": _writes(skip=1),
+    "break": _doubtful, "continue": _doubtful, "return": _doubtful, "jobs": _bare, "history": _bare, "dirs": _bare,
+    "mount": _bare, "hash": _bare, "umask": _bare, "source": _doubtful, ".": _doubtful, "shopt": _doubtful,
+    "alias": _doubtful, "enable": _doubtful, "emulate": _doubtful, "setopt": _doubtful, "unalias": _doubtful,
+    "exec": _wrapper("a", here=True), "command": _command, "builtin": _command, "noglob": _command,
+    "nocorrect": _command, "sh": _shell, "bash": _shell, "dash": _shell, "zsh": _shell, "ksh": _shell, "ash": _shell,
+    "mksh": _shell, "env": _env, "sudo": _sudo, "doas": _sudo, "sudoedit": _unsure, "xargs": _xargs, "find": _find,
+    "gfind": _find, "fd": _finder, "fdfind": _finder, "rg": _finder, "bat": _finder, "batcat": _finder, "ag": _finder,
+    "ack": _finder, "flock": _flock, "watch": _watch, "nice": _wrapper("n", "adjustment"), "nohup": _wrapper(),
+    "setsid": _wrapper(), "unbuffer": _wrapper(), "timeout": _wrapper("ks", "kill-after signal", 1),
+    "gtimeout": _wrapper("ks", "kill-after signal", 1), "stdbuf": _wrapper("ioe", "input output error"),
+    "ionice": _wrapper("cnpP", "class classdata"), "time": _time, "taskset": _wrapper("", "", 1),
+    "chrt": _wrapper("TPD", "", 1), "caffeinate": _wrapper("tw"), "busybox": _wrapper(), "toybox": _wrapper(),
+    "rlwrap": _wrapper(sure=False), "chroot": _wrapper("", "userspec groups", 1, sure=False),
+    "strace": _wrapper("oepsPuEaOSIbX", sure=False), "ltrace": _wrapper("oepsu", sure=False),
+    "parallel": _wrapper("jIaC", "jobs arg-file", sure=False), "uv": _runner("run"), "poetry": _runner("run"),
+    "pipenv": _runner("run"), "bundle": _runner("exec"), "npx": _runner(), "bunx": _runner(), "pnpx": _runner(),
+    "direnv": _doubtful, "mbox": _mbox, "team": _only("status report"),
+    "workflow": _only("list show logs explain report lint graph watch"), "tee": _writes(),
+    "touch": _writes("drtA", "date reference time"), "truncate": _writes("sr", "size reference"),
+    "shred": _writes("ns", "iterations size random-source"), "unlink": _writes(), "rmdir": _writes(), "link": _ln,
     "mkfifo": _writes("mZ", "mode"), "mknod": _writes("mZ", "mode"), "fallocate": _writes("lop", "length offset"),
-    "sponge": _writes(), "chown": _writes("", "reference from", 1), "chgrp": _writes("", "reference", 1), "chmod": _chmod,
-    "rm": _rm, "trash": _rm, "mkdir": _mkdir, "mv": _mv, "cp": _cp, "gmv": _mv, "gcp": _cp, "grm": _rm, "ln": _ln,
-    "install": _install, "ginstall": _install, "rsync": _rsync, "scp": _scp, "dd": _dd, "patch": _patch,
-    "apply_patch": _apply_patch, "applypatch": _apply_patch,
-    "gzip": _compress(".gz", False), "gunzip": _compress(".gz", True), "pigz": _compress(".gz", False),
-    "bzip2": _compress(".bz2", False), "bunzip2": _compress(".bz2", True), "xz": _compress(".xz", False),
-    "unxz": _compress(".xz", True), "zstd": _compress(".zst", False), "unzstd": _compress(".zst", True),
-    "tar": _tar, "gtar": _tar, "bsdtar": _tar, "zip": _zip, "unzip": _unzip, "curl": _curl, "wget": _wget,
+    "sponge": _writes(), "chown": _writes("", "reference from", 1), "chgrp": _writes("", "reference", 1),
+    "chmod": _chmod, "rm": _rm, "trash": _rm, "mkdir": _mkdir, "mv": _mv, "cp": _cp, "gmv": _mv, "gcp": _cp, "grm": _rm,
+    "ln": _ln, "install": _install, "ginstall": _install, "rsync": _rsync, "scp": _scp, "dd": _dd, "patch": _patch,
+    "apply_patch": _apply_patch, "applypatch": _apply_patch, "gzip": _compress(".gz", False),
+    "gunzip": _compress(".gz", True), "pigz": _compress(".gz", False), "bzip2": _compress(".bz2", False),
+    "bunzip2": _compress(".bz2", True), "xz": _compress(".xz", False), "unxz": _compress(".xz", True),
+    "zstd": _compress(".zst", False), "unzstd": _compress(".zst", True), "tar": _tar, "gtar": _tar, "bsdtar": _tar,
+    "zip": _zip, "unzip": _unzip, "curl": _curl, "wget": _wget,
     "sort": _writes_option("okSTt", "output key buffer-size temporary-directory field-separator", "-o --output"),
     "gsort": _writes_option("okSTt", "output key buffer-size temporary-directory field-separator", "-o --output"),
     "shuf": _writes_option("oinr", "output input-range head-count random-source", "-o --output"),
-    "iconv": _writes_option("oft", "output from-code to-code", "-o --output"), "uniq": _uniq, "xxd": _xxd,
-    "sed": _sed, "gsed": _sed, "perl": _perl, "ruby": _perl, "awk": _awk, "gawk": _awk, "mawk": _awk, "nawk": _awk,
-    "ed": _unsure, "ex": _unsure, "vi": _unsure, "vim": _unsure, "nvim": _unsure, "nano": _unsure, "emacs": _unsure,
-    "code": _unsure, "black": _unsure, "gofmt": _unsure, "rustfmt": _unsure, "dos2unix": _unsure, "unix2dos": _unsure,
-    "git": _git, "gh": _gh, "npm": _only("ls list view outdated"), "pip": _only("list show freeze check"),
-    "pip3": _only("list show freeze check"), "cargo": _only("metadata search"), "go": _only("version env list doc"),
+    "tree": _writes_option("oLPIH", "filelimit", "-o"),
+    "less": _writes_option("oOpPjxyz", "log-file LOG-FILE", "-o -O --log-file"),
+    "base64": _writes_option("oibDw", "output input wrap", "-o --output"),
+    "sdiff": _writes_option("owI", "output", "-o --output"), "file": _file,
+    "iconv": _writes_option("oft", "output from-code to-code", "-o --output"), "uniq": _uniq, "xxd": _xxd, "sed": _sed,
+    "gsed": _sed, "perl": _perl, "ruby": _perl, "awk": _awk, "gawk": _awk, "mawk": _awk, "nawk": _awk, "ed": _unsure,
+    "ex": _unsure, "vi": _unsure, "vim": _unsure, "nvim": _unsure, "nano": _unsure, "emacs": _unsure, "code": _unsure,
+    "black": _unsure, "gofmt": _unsure, "rustfmt": _unsure, "dos2unix": _unsure, "unix2dos": _unsure, "git": _git,
+    "gh": _gh, "npm": _only("ls list view outdated"), "pip": _only("list show freeze check"),
+    "pip3": _only("list show freeze check"), "cargo": _only("search"), "go": _only("version doc"),
     "docker": _only("ps images logs inspect version info"), "systemctl": _only("status is-active list-units cat show"),
     "kubectl": _only("get describe logs version", "n", "namespace context"), "brew": _only("list info search deps"),
     "apt": _only("list show search"), "dpkg": _only("-l -L -s -S --list"), "apt-cache": _only("search show policy"),
-    "tmux": _only("ls list-sessions list-panes list-windows display-message has-session capture-pane"),
 }  # fmt: skip

@@ -77,7 +77,8 @@ class Seat:
             "status", agent=self.who.name, state=state, since=since or stamp(self.store.host.wall()), event=call.event,
             seq_seen=self.seen, offered=self.offered[-REMEMBERED:], task=tasks[0] if tasks else None, pane=before.get("pane"),
             server=before.get("server"), incarnation=self.who.incarnation, session=call.session or before.get("session", ""),
-            host=call.host.name, at=stamp(self.store.host.wall()), held=self.held[-REMEMBERED:], failures=self.failures, subs=self.subs[-REMEMBERED:],
+            host=call.host.name, at=stamp(self.store.host.wall()), held=self.held[-REMEMBERED:], failures=self.failures,
+            subs=self.subs[-REMEMBERED:],
         )  # fmt: skip
         self.store.put_ephemeral(places.status(self.who.name), documents.encode("status", doc))
 

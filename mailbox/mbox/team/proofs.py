@@ -155,6 +155,21 @@ def check_programs(store: Store, spec: Team, wanted: Trees) -> None:
     """`Usage` for a member whose program is not there, as far as that can be told before its tree is."""
     for member in spec.members:
         check_program(store, spec, member, wanted)
+    _check_guards(store, spec, wanted)
+
+
+def _check_guards(store: Store, spec: Team, wanted: Trees) -> None:
+    """`Refused` for a member whose Codex would skip our hooks, which stand in its project: it would be guarded by nothing."""
+    from mbox.hooks import trust
+
+    asked = set[str]()
+    for member in spec.members:
+        folder = wanted.get(member.name, (store.root, ""))[0]
+        line = programs.get(member.host).command(member.command or None) if member.host == "codex" else []
+        if not line or "--dangerously-bypass-hook-trust" in line or folder in asked or not os.path.isdir(folder):
+            continue
+        asked.add(folder)
+        trust.require(folder, f"{spec.file}: {member.name}")
 
 
 def check_program(store: Store, spec: Team, member: Member, wanted: Trees) -> None:

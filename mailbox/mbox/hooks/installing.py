@@ -1,0 +1,213 @@
+"""Putting our hooks into the settings of agent programs, taking them out, and how they stand.
+
+Order of `install`: every file is read and the new text made, so that what cannot be read is refused before anything is
+written; the launcher; then file by file, each by a temporary file and a rename.  Killed in between, some programs call our
+hooks and some do not; again does the rest.  Twice is harmless.
+
+Promised: a person's bytes stay (`edits`), and so do a file's mode and a symlink to it; ours stand last in each list where
+they are put in, and stay where they are.  `remove` takes out ours and nothing else; a file that was made here and holds
+nothing more goes with them.  What its program cannot read is refused (exit 2) with line and column, untouched.  Not
+promised: that a program runs them: `mbox doctor --hooks` tries.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+
+from mbox import root as roots
+from mbox.errors import StoreError, Usage, did_you_mean, failure
+from mbox.system import executables
+from mbox.system.disk import Disk, exists, read_bytes
+
+from . import edits, entries, launcher
+from .entries import OURS, PLACES, Place
+
+Row = dict[str, str]
+
+INSTALLED, PART, OTHER, NONE = "installed", "in part", "changed", "none"
+"""How our entries stand in a file: all; some; all that there are, but one is not as we write it; none."""
+
+LARGEST = 4 << 20
+
+PROGRAMS = {"cursor": "cursor-agent"}
+"""The command of a host where it is not its name."""
+
+
+def project(cwd: str) -> str:
+    """The folder whose settings are meant: the top of the worktree around ``cwd``, else ``cwd``."""
+    found = roots.repository(os.path.realpath(cwd))
+    return found[0] if found else os.path.realpath(cwd)
+
+
+def meant(hosts: Iterable[str], top: str) -> list[Place]:
+    """The hosts that are named, else those that are used here: their folder is in the project, or their program on the PATH."""
+    named = list(dict.fromkeys(hosts))
+    for host in named:
+        if host not in PLACES:
+            raise Usage(f"no host {host!r}{did_you_mean(host, [*PLACES])}; there are {', '.join(PLACES)}, git and skill")
+    return [place for place in PLACES.values() if (place.host in named if named else _is_used(place, top))]
+
+
+def _is_used(place: Place, top: str) -> bool:
+    folder = place.shared.split("/", 1)[0]
+    if folder not in (".github", ".agents") and os.path.isdir(f"{top}/{folder}"):
+        return True
+    try:
+        return bool(executables.find(PROGRAMS.get(place.host, place.host)))
+    except FileNotFoundError:
+        return False
+
+
+# -- putting in --------------------------------------------------------------------------------------------------------
+
+
+def install(top: str, places: Iterable[Place], shared: bool, disk: Disk, dry_run: bool = False) -> list[Row]:
+    """Put our entries into the settings of ``places``; a row for each file, with the ``diff`` where it is only tried."""
+    planned = [(place, path, *_planned(place, path)) for place in places for path in [f"{top}/{place.file(shared)}"]]
+    return [_written(place, top, path, before, after, disk, dry_run) for place, path, before, after in planned]
+
+
+def _planned(place: Place, path: str) -> tuple[str | None, str | None]:
+    """The text of a file now, and with our entries."""
+    before = _text(path)
+    if place.whole:
+        if before is not None and before != place.whole and OURS not in before:
+            raise Usage(f"{path} is there and not ours: move it away")
+        return before, place.whole
+    return before, with_entries(place, place.fresh if before is None else before, path)
+
+
+def with_entries(place: Place, text: str, path: str) -> str:
+    """``text`` with those of our entries that are missing."""
+    try:
+        there = commands(place, text)
+        for event, entry in place.events:
+            if entries.line(place.host, event) not in there:
+                text = edits.put(text, [*place.keys, event], entry, place.comments)
+        edits.parsed(text, place.comments)
+    except edits.Unreadable as error:
+        raise Usage(f"{path}:{error}") from None
+    return text
+
+
+def commands(place: Place, text: str) -> list[str]:
+    """Our commands in ``text``."""
+    nodes = edits.parsed(text, place.comments).walk()
+    return [node.value for node in nodes if isinstance(node.value, str) and OURS in node.value]
+
+
+# -- taking out --------------------------------------------------------------------------------------------------------
+
+
+def remove(top: str, places: Iterable[Place], disk: Disk, dry_run: bool = False) -> list[Row]:
+    """Take our entries out of the settings of ``places``, this machine's and the team's; a row for each file that had some."""
+    found = []
+    for place in places:
+        for path in dict.fromkeys([f"{top}/{place.local}", f"{top}/{place.shared}"]):
+            before = _text(path)
+            if before is not None and OURS in before:
+                found.append((place, path, before, _bare(place, before, path)))
+    return [_written(place, top, path, before, after, disk, dry_run) for place, path, before, after in found]
+
+
+def _bare(place: Place, before: str, path: str) -> str | None:
+    """``before`` without our entries; None where nothing is left that was not made here."""
+    if place.whole:
+        if before != place.whole:
+            raise Usage(f"{path} was changed by hand: take out of it what is ours, or delete it")
+        return None
+    try:
+        after = edits.taken_out(before, lambda text: OURS in text, place.comments)
+    except edits.Unreadable as error:
+        raise Usage(f"{path}:{error}") from None
+    return None if after == place.fresh else after
+
+
+# -- how they stand ----------------------------------------------------------------------------------------------------
+
+
+def status(top: str, places: Iterable[Place]) -> list[Row]:
+    """How our entries stand: a row for each file that has some, and one for each host that has none."""
+    rows = []
+    for place in places:
+        paths = dict.fromkeys([f"{top}/{place.local}", f"{top}/{place.shared}"])
+        found = [(path, state) for path in paths if (state := _state(place, path)) != NONE]
+        rows += [{"host": place.host, "file": os.path.relpath(path, top), "state": state} for path, state in found or [(
+            f"{top}/{place.local}", NONE)]]  # fmt: skip
+    return rows
+
+
+def _state(place: Place, path: str) -> str:
+    try:
+        text = _text(path)
+        if text is None or OURS not in text:
+            return NONE
+        if place.whole:
+            return INSTALLED if text == place.whole else OTHER
+        there = commands(place, text)
+        wanted = [entries.line(place.host, event) for event, _ in place.events]
+        if not set(wanted) <= set(there):
+            return PART
+        return INSTALLED if with_entries(place, text, path) == text and sorted(there) == sorted(wanted) else OTHER
+    except (Usage, StoreError) as error:
+        return f"cannot be read: {str(error).removeprefix(f'{path}:')}"
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def _text(path: str) -> str | None:
+    """The text of a person's file, its line ends as they are; None where there is none.  A symlink is followed."""
+    if not exists(path):
+        return None
+    try:
+        return read_bytes(os.path.realpath(path), LARGEST).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Usage(f"{path}: not UTF-8 at byte {error.start}") from None
+    except FileNotFoundError:
+        raise Usage(f"{path} is a symlink to nothing: mend it first") from None
+    except OSError as error:
+        raise StoreError(f"{path}: {failure(error)}") from None
+
+
+def _written(place: Place, top: str, path: str, before: str | None, after: str | None, disk: Disk, dry_run: bool) -> Row:
+    """Write ``after``, or remove the file where that is None; what was done."""
+    row = {"host": place.host, "file": os.path.relpath(path, top), "did": _did(before, after)}
+    if before == after:
+        return row
+    if dry_run:
+        return {**row, "diff": _difference(row["file"], before, after)}
+    try:
+        if after is None:
+            disk.unlink(path)
+        elif before is None:
+            disk.folders(os.path.dirname(path))
+            disk.replace(path, after.encode())
+        else:
+            disk.rewrite(path, after.encode())
+    except OSError as error:
+        raise StoreError(f"{path}: {failure(error)}") from None
+    return row
+
+
+def _did(before: str | None, after: str | None) -> str:
+    if before == after:
+        return "nothing"
+    return "removed" if after is None else "made" if before is None else "changed"
+
+
+def _difference(name: str, before: str | None, after: str | None) -> str:
+    old, new = ((text or "").splitlines(keepends=True) for text in (before, after))
+    sides = "/dev/null" if before is None else f"a/{name}", "/dev/null" if after is None else f"b/{name}"
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in difflib.unified_diff(old, new, *sides))
+
+
+def launched(home: str, disk: Disk, dry_run: bool) -> Row:
+    """The launcher, written where it is not as it should be."""
+    was = launcher.state(home)
+    if not dry_run:
+        launcher.write(home, disk)
+    return {"host": "", "file": launcher.path(home), "did": "nothing" if was == launcher.FINE else "made" if was == launcher.MISSING
+            else "changed"}  # fmt: skip
