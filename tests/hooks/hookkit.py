@@ -64,7 +64,8 @@ class Desk:
         """A command of the toolkit, its answer as it is printed."""
         program = words[0] if words[0] in ("task", "reserve") else "mbox"
         line = [str(BIN / program), *words[program != "mbox" :]]
-        done = subprocess.run([*line, "-o", "json"], cwd=self.root, env=self.environ(agent), capture_output=True, text=True, check=False)
+        done = subprocess.run([*line, "-o", "json"], cwd=self.root, env=self.environ(agent), capture_output=True, text=True,
+                              check=False)  # fmt: skip
         assert not fine or done.returncode == 0, done.stderr
         return json.loads(done.stdout) if done.stdout.strip() else None
 
@@ -79,8 +80,8 @@ class Desk:
             doc |= {"tool_name": tool, "tool_input": given, "tool_use_id": more.get("tool_use_id", "c1")}
         return json.dumps(doc).encode()
 
-    def ask(self, host: str, event: str, tool: str = "", given: object = None, agent: str = "bob", env: Mapping[str, str] | None = None,
-            **more: Any) -> Reply:  # fmt: skip
+    def ask(self, host: str, event: str, tool: str = "", given: object = None, agent: str = "bob",
+            env: Mapping[str, str] | None = None, **more: Any) -> Reply:  # fmt: skip
         """The answer to one call, in this process, as `hook.py` finds it."""
         call = codecs.read(host, event, self.said(host, event, tool, given, **more), str(self.root))
         environ = self.environ(agent, **(env or {}))
@@ -89,7 +90,8 @@ class Desk:
     def process(self, host: str, event: str, data: bytes, agent: str = "bob") -> subprocess.CompletedProcess[str]:
         """One call as a process."""
         line = [sys.executable, "-I", "-S", str(SCRIPT), host, event]
-        done = subprocess.run(line, input=data, cwd=self.root, env=self.environ(agent), capture_output=True, check=False, timeout=60)
+        done = subprocess.run(line, input=data, cwd=self.root, env=self.environ(agent), capture_output=True, check=False,
+                              timeout=60)  # fmt: skip
         return subprocess.CompletedProcess(line, done.returncode, done.stdout.decode(), done.stderr.decode())
 
     def store(self) -> Store:

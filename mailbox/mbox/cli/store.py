@@ -135,13 +135,17 @@ def log(context: Context, follow: bool, since: str | None, about: str, task: str
 
 
 @command(
-    examples=["mbox doctor", "mbox doctor --repair"],
+    examples=["mbox doctor", "mbox doctor --repair", "mbox doctor --hooks"],
     exits={1: "something is wrong", 6: "the store cannot be read"},
 )
 @changes
 @option("--repair", "wanted", is_flag=True, help="put back what is the toolkit's own, adopt edits, quarantine the rest")
-def doctor(context: Context, wanted: bool) -> None:
-    """Compare documents and journal; find foreign, corrupt and missing files; look at the machine."""
+@option("--hooks", is_flag=True, help="try each program's hooks, and say what is in their way")
+def doctor(context: Context, wanted: bool, hooks: bool) -> None:
+    """Compare documents and journal; find foreign, corrupt and missing files; look at the machine.
+
+    --hooks runs each hook that stands in an agent program's settings, and looks for what keeps it from running.
+    """
     from mbox.doctor import machine
     from mbox.doctor.repair import foreseen, repair
     from mbox.doctor.survey import survey
@@ -160,11 +164,12 @@ def doctor(context: Context, wanted: bool) -> None:
         context.say(f"would be mended: {finding.kind} {finding.path}")
     mended = repair(store, _mender(context)) if wanted and not context.dry_run else []
     mended += _freed(store) if wanted and not context.dry_run else []
+    mended += _launcher(store) if wanted and not context.dry_run else []
     for done in mended:
         context.say(f"{done.path}: {done.did}")
     found = survey(store)
     findings = [*machine.look(store, context.found.warnings), *(one for one in found.findings if one not in would),
-                *_repository(store)]  # fmt: skip
+                *_repository(store), *_hooks(store, hooks)]  # fmt: skip
     answer = {"root": store.root, "found_by": context.found.how, "clean": not any(f.bad for f in findings),
               "records": found.records, "documents": found.documents, "seq": found.tail.seq,
               "mended": len(mended) + len(would), "did": [done.row() for done in mended],
@@ -188,6 +193,29 @@ def _repository(store: Store) -> list[Finding]:
     if off := tracked(store.root):
         found.append(Finding("place", "", f"your branch holds documents of the store: `{off}`, then commit that", False))
     return found
+
+
+def _hooks(store: Store, everything: bool) -> list[Finding]:
+    """What is the matter with the hooks in this project's settings; ``everything`` that is to be said of them."""
+    from mbox.doctor.survey import Finding
+    from mbox.hooks import probe
+
+    home = os.path.expanduser("~")
+    found = probe.look(store.root, home, os.environ) if everything else probe.launched(store.root, home)
+    return [Finding("hooks", one.file, f"{one.host}: {one.text}" if one.host else one.text, one.bad) for one in found]
+
+
+def _launcher(store: Store) -> list[Mended]:
+    """The launcher of the hooks, written again where this project's settings call it."""
+    from mbox.doctor.repair import Mended
+    from mbox.hooks import launcher, probe
+    from mbox.system.disk import Disk
+
+    home = os.path.expanduser("~")
+    if not probe.launched(store.root, home):
+        return []
+    launcher.write(home, Disk())
+    return [Mended("hooks", launcher.path(home), "written")]
 
 
 def _freed(store: Store) -> list[Mended]:

@@ -100,7 +100,8 @@ def failed(call: Call, why: str, environ: Mapping[str, str], closed: bool = True
     complaints.log(f"{call.host.name} {call.event}: {why}", environ)
     if call.moment != BEFORE or not closed or not _may_write(call):
         return codecs.silent(call)
-    return codecs.denied(call, denials.cut(f"mbox cannot judge this call, so it was not made: {why}"[:300]))
+    said = "".join(letter if letter.isprintable() else " " for letter in why)[:250]
+    return codecs.denied(call, f"mbox cannot judge this call, so it was not made: {said}")
 
 
 def _may_write(call: Call) -> bool:
@@ -111,7 +112,13 @@ def _may_write(call: Call) -> bool:
         return call.kind in (FILE, PATCH, OPAQUE)
     line = codecs.command(call)
     reading = shell.read(line, codecs.stand(call), "", os.path.isdir) if line is not None else None
-    return reading is None or bool(reading.writes or reading.patches) or not reading.certain
+    if reading is None or reading.writes or reading.patches:
+        return True
+    return not reading.certain and not all(words[:1] in _OURS for words in reading.commands)
+
+
+_OURS = [["mbox"], ["task"], ["reserve"], ["team"], ["workflow"]]
+"""Commands that mend the store, or say what is wrong with it: they refuse by themselves what may not be."""
 
 
 def _open(cwd: str, environ: Mapping[str, str]) -> Store | None:

@@ -2,10 +2,10 @@
 changes.
 
 Promised: every byte that was there stays: comments, order, indentation, line ends, a byte order mark, a missing last line's
-end.  What is put in is laid out like its neighbours.  Taking out everything that was put in gives the text back as it was,
-also where keys and lists were made for it; where a person has changed the text in between, theirs minus
-ours.  `Unreadable`, with line and column, for what is no JSON, or, unless ``comments`` are allowed, has comments or a comma
-too many; the text is not touched then.
+end.  What is put in is laid out like its neighbours, behind the comment on the last one's line.  Taking out everything that
+was put in gives the text back as it was, also where keys and lists were made for it; where a person has changed the text in
+between, theirs minus ours.  `Unreadable`, with line and column, for what is no JSON, has a key twice or, unless ``comments``
+are allowed, a comment; no program was seen to read a comma behind the last item.  The text is not touched then.
 
 What was made for an item, a list, a key, is written down nowhere: taking out tries what could have been there before, and
 takes that of which putting in makes exactly the text (`taken_out`).  So that this is one text only, an empty container of a
@@ -16,6 +16,7 @@ does, what is empty goes.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,13 +25,22 @@ from mbox.errors import Usage
 DEEPEST = 200
 """Levels of nesting that are read; no settings of a program have more."""
 
+BLANK = " \t\r\n"
+
+COMMAND = ("command", "bash")
+"""The keys under which a handler says what is run."""
+
 
 class Unreadable(Usage):
     """The text is not what its program can read; the message begins with line and column."""
 
+    def __init__(self, text: str, at: int, what: str) -> None:
+        before = text[:at]
+        super().__init__(f"{before.count(chr(10)) + 1}:{at - before.rfind(chr(10))}: {what}")
+
 
 class Node:
-    """A value in the text, from ``start`` to ``end``; of a container its items, each with its key where it is an object."""
+    """A value in the text, from ``start`` to ``end``; of a container its items, each with its key where it is in an object."""
 
     __slots__ = ("end", "items", "key", "key_start", "kind", "parent", "start", "value")
 
@@ -53,8 +63,27 @@ class Node:
         for item in self.items:
             yield from item.walk()
 
+    @property
+    def command(self) -> str:
+        """What a handler runs; empty where this is none."""
+        return next((item.value for item in self.items if item.key in COMMAND and isinstance(item.value, str)), "")
+
+
+def plain(node: Node) -> Any:
+    """What the text says there."""
+    if node.kind == "value":
+        return node.value
+    return {item.key: plain(item) for item in node.items} if node.kind == "{" else [plain(item) for item in node.items]
+
 
 # -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
 class _Reader:
@@ -62,14 +91,13 @@ class _Reader:
         self.text, self.comments, self.at = text, comments, 1 if text.startswith("\ufeff") else 0
 
     def refuse(self, what: str) -> Unreadable:
-        before = self.text[: self.at]
-        return Unreadable(f"{before.count(chr(10)) + 1}:{self.at - before.rfind(chr(10))}: {what}")
+        return Unreadable(self.text, self.at, what)
 
     def skip(self) -> str:
         """Go to the next token; its first letter."""
         text = self.text
         while self.at < len(text):
-            if text[self.at] in " \t\r\n":
+            if text[self.at] in BLANK:
                 self.at += 1
             elif text.startswith(("//", "/*"), self.at):
                 if not self.comments:
@@ -90,7 +118,7 @@ class _Reader:
             return self._container(first, parent, depth)
         node = Node("value", self.at, parent)
         try:
-            node.value, node.end = json.JSONDecoder().raw_decode(self.text, self.at)
+            node.value, node.end = _DECODER.raw_decode(self.text, self.at)
         except ValueError:
             raise self.refuse("no JSON value" if first else "the text ends too early") from None
         self.at = node.end
@@ -99,16 +127,17 @@ class _Reader:
     def _container(self, bracket: str, parent: Node | None, depth: int) -> Node:
         node, closing = Node(bracket, self.at, parent), {"{": "}", "[": "]"}[bracket]
         self.at += 1
-        while (found := self.skip()) != closing:
-            if not found:
-                raise self.refuse(f"the text ends before a {closing}")
+        more = self.skip() != closing
+        while more:
             node.items.append(self._item(node, depth))
-            if self.skip() == ",":
-                self.at += 1
-                if self.skip() == closing and not self.comments:
-                    raise self.refuse("a comma behind the last item: take it out")
-            elif self.skip() != closing:
-                raise self.refuse(f"neither a comma nor a {closing}")
+            found, comma = self.skip(), self.at
+            more = found == ","
+            if not more and found != closing:
+                raise self.refuse(f"neither a comma nor a {closing}" if found else f"the text ends before a {closing}")
+            self.at += more
+            if more and self.skip() == closing:
+                self.at = comma
+                raise self.refuse("a comma behind the last item, with which its program reads none of the file: take it out")
         self.at += 1
         node.end = self.at
         return node
@@ -117,12 +146,10 @@ class _Reader:
         start, key = self.at, ""
         if node.kind == "{":
             name = self.read(node, depth + 1)
-            if not isinstance(name.value, str):
-                raise self.refuse("a key must be a text in quotes")
             key = name.value
-            if node.get(key):
+            if not isinstance(key, str) or node.get(key):
                 self.at = start
-                raise self.refuse(f"the key {key!r} is there twice")
+                raise self.refuse(f"the key {key!r} is there twice" if isinstance(key, str) else "no key in quotes")
             if self.skip() != ":":
                 raise self.refuse("no : behind a key")
             self.at += 1
@@ -136,13 +163,16 @@ def parsed(text: str, comments: bool) -> Node:
     reader = _Reader(text, comments)
     node = reader.read(None)
     if node.kind != "{":
-        raise Unreadable("1:1: not an object: { … }")
+        raise Unreadable(text, node.start, "not an object: { … }")
     if reader.skip():
         raise reader.refuse("something follows the object")
     return node
 
 
 # -- putting in ----------------------------------------------------------------------------------------------------------
+
+_TAIL = re.compile(r"(?:[ \t]*/\*[^\n]*?\*/)*(?:[ \t]*//[^\n]*)?")
+"""The comments behind an item that are on its line."""
 
 
 def put(text: str, path: list[str], entry: object, comments: bool) -> str:
@@ -156,15 +186,10 @@ def put(text: str, path: list[str], entry: object, comments: bool) -> str:
                 made = {inner: made}
             return _appended(text, node, made, key)
         node = found
-        if node.kind != ("[" if depth == len(path) - 1 else "{"):
-            line = text.count("\n", 0, node.start) + 1
-            raise Unreadable(f"{line}:1: {'.'.join(path[: depth + 1])} is not {'a list' if depth == len(path) - 1 else 'an object'}")
+        kind, name = ("[", "a list") if depth == len(path) - 1 else ("{", "an object")
+        if node.kind != kind:
+            raise Unreadable(text, node.start, f"{'.'.join(path[: depth + 1])} is not {name}")
     return _appended(text, node, entry, "")
-
-
-def put_key(text: str, key: str, value: object, comments: bool) -> str:
-    """``text`` with one key more at its end."""
-    return _appended(text, parsed(text, comments), value, key)
 
 
 def _appended(text: str, node: Node, value: object, key: str) -> str:
@@ -175,27 +200,32 @@ def _appended(text: str, node: Node, value: object, key: str) -> str:
         at, indent = node.start + 1, _indent_of_line(text, node.start)
         if node.parent is not None:  # by the blank it is known that the container was there, and empty
             return f"{text[:at]} {head}{_laid_out(text, value, indent)}{text[at:]}"
-        if "\n" not in inside or inside.strip():
+        if "\n" not in inside or inside.strip(BLANK):
             return text[:at] + head + _laid_out(text, value, indent) + text[at:]
         indent += _unit(text)
         return text[:at] + _ending(text) + indent + head + _laid_out(text, value, indent) + text[at:]
     last = node.items[-1]
+    tail = _tail(text, last.end)
+    between = _between(text, node, "//" in tail)
+    indent = between.lstrip("\r\n") if "\n" in between else _indent_of_line(text, node.start)
+    return f"{text[: last.end]},{tail}{between}{head}{_laid_out(text, value, indent)}{text[last.end + len(tail) :]}"
+
+
+def _tail(text: str, at: int) -> str:
+    found = _TAIL.match(text, at)
+    return found[0].rstrip(BLANK) if found else ""
+
+
+def _between(text: str, node: Node, fresh_line: bool) -> str:
+    """What stands between two items of a container, as it does before its last one; at the least a line's end if one must."""
+    last = node.items[-1]
     before = text[node.items[-2].end if len(node.items) > 1 else node.start + 1 : last.key_start]
-    blank = before[len(before.rstrip(" \t\r\n")) :]
-    between = blank[blank.rfind("\r\n" if "\r\n" in blank else "\n") :] if "\n" in blank else blank
-    indent = between.lstrip("\r\n") if "\n" in between else None
-    laid = head + _laid_out(text, value, _indent_of_line(text, node.start) if indent is None else indent)
-    rest = text[last.end :]
-    if _trailing(rest):
-        at = last.end + _trailing(rest)
-        return f"{text[:at]}{between}{laid},{text[at:]}"
-    return f"{text[: last.end]},{between or ' ' * (len(node.items) == 1)}{laid}{rest}"
-
-
-def _trailing(rest: str) -> int:
-    """How far behind a last item its own comma ends, past blanks and comments; 0 where it has none."""
-    reader = _Reader(rest, True)
-    return reader.at + 1 if reader.skip() == "," else 0
+    blank = before[len(before.rstrip(BLANK)) :]
+    if "\n" in blank:
+        return blank[blank.rfind("\r\n" if "\r\n" in blank else "\n") :]
+    if fresh_line:
+        return _ending(text) + _indent_of_line(text, node.start) + _unit(text)
+    return blank or " " * (len(node.items) == 1)
 
 
 def _indent_of_line(text: str, at: int) -> str:
@@ -217,47 +247,58 @@ def _ending(text: str) -> str:
 
 def _unit(text: str) -> str:
     """By what the text indents one level: of its first line that begins with blanks."""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         blank = line[: len(line) - len(line.lstrip(" \t"))]
-        if blank and line.strip():
+        if blank and line.strip(BLANK):
             return "\t" if blank[0] == "\t" else blank[:8]
     return "  "
 
 
 # -- taking out ------------------------------------------------------------------------------------------------------------
 
+_OPEN = re.compile(r"(?s)(?:/\*.*?\*/|//[^\n]*\n|[,\s])*//[^\n]*")
+"""What stands between two items and ends within a comment that only a line's end ends."""
+
 
 def taken_out(text: str, is_ours: Callable[[str], bool], comments: bool) -> str:
     """``text`` without the handlers whose command ``is_ours``, the last first, and without what was made for them."""
     while True:
-        ours = [node for node in parsed(text, comments).walk() if node.kind == "{" and _is_handler(node, is_ours)]
+        ours = [node for node in parsed(text, comments).walk() if is_ours(node.command)]
         if not ours:
             return text
         text = _step_back(text, ours[-1], comments)
 
 
-def _is_handler(node: Node, is_ours: Callable[[str], bool]) -> bool:
-    return any(isinstance(item.value, str) and is_ours(item.value) for item in node.items)
-
-
 def _step_back(text: str, handler: Node, comments: bool) -> str:
-    """``text`` as it was before `put` put the entry of ``handler`` in; if it cannot have been so, without it and what is empty."""
-    entry, group = handler, handler.parent
-    if group is not None and group.key == "hooks" and group.parent is not None and group.parent.kind == "{" and group.parent.parent is not None:
-        if len(group.items) > 1 or group.parent.parent.kind != "[":  # a person has put a handler of theirs beside ours
-            return _removals(text, handler)[-1]
-        entry = group.parent
-    said, path = json.loads(_bare(text[entry.start : entry.end], comments)), _path(entry)
-    found = text
-    whole: Node = entry
+    """``text`` before `put` put the entry of ``handler`` in; where it cannot have been so, without it and what is empty."""
+    whole = _entry(handler)
+    if whole is None:
+        return _removals(text, handler)[-1]
+    said, path = plain(whole), _path(whole)
     while True:
-        for found in _removals(text, whole):
-            if put(found, path, said, comments) == text:
-                return found
+        found = _removals(text, whole)
+        for one in found:
+            if put(one, path, said, comments) == text:
+                return one
         above = whole.parent
-        if above is None or above.parent is None or len(above.items) > 1:
-            return found
+        if above is None or above.parent is None or _has_more(text, above, whole):
+            return found[-1]
         whole = above
+
+
+def _entry(handler: Node) -> Node | None:
+    """The item of an event's list: the handler, or the group that it is in; None where others are in that too."""
+    handlers = handler.parent
+    group = handlers.parent if handlers and handlers.key == "hooks" else None
+    if handlers is None or group is None or group.kind != "{" or group.parent is None:
+        return handler
+    return group if len(handlers.items) == 1 and group.parent.kind == "[" else None
+
+
+def _has_more(text: str, node: Node, item: Node) -> bool:
+    """Whether a container has more in it than one item: others, or a comment."""
+    around = text[node.start + 1 : item.key_start] + text[item.end : node.end - 1]
+    return len(node.items) > 1 or bool(around.strip(BLANK))
 
 
 def _path(node: Node) -> list[str]:
@@ -270,30 +311,35 @@ def _path(node: Node) -> list[str]:
     return found
 
 
-def _bare(text: str, comments: bool) -> str:
-    """``text``, a value, as JSON without comments and commas too many."""
-    return json.dumps(_plain(_Reader(text, comments).read(None)))
-
-
-def _plain(node: Node) -> Any:
-    if node.kind == "value":
-        return node.value
-    return {item.key: _plain(item) for item in node.items} if node.kind == "{" else [_plain(item) for item in node.items]
-
-
 def _removals(text: str, node: Node) -> list[str]:
-    """``text`` without one item of a container and its comma, in the ways in which it can have been put in; the thorough one last."""
+    """``text`` without one item and its comma, in each way in which it can have been put in; the thorough one last."""
     above = node.parent
     assert above is not None
     at = above.items.index(node)
     start = above.items[at - 1].end if at else above.start + 1
-    lead, own = text[start : node.key_start], _trailing(text[node.end :])
-    blank = len(lead) - len(lead.rstrip(" \t\r\n"))
-    if own:  # a comma follows: it goes, and the one before stays
-        return [text[: node.key_start - blank] + text[node.end + own :]]
+    if node is not above.items[-1]:  # the comma behind it goes
+        comma = _comma(text, node.end)
+        return [text[: node.key_start] + text[node.end : comma] + text[comma + 1 :].lstrip(BLANK)]
     if at:
-        comma = start + _trailing(text[start:]) - 1
-        return [text[:comma] + text[comma + 1 : node.key_start].rstrip(" \t\r\n") + text[node.end :]]
-    rest = text[node.end : above.end - 1]
-    return [text[: node.key_start] + text[node.end :], text[: node.key_start - blank] + text[node.end :],
-            text[: node.key_start - blank] + rest.strip(" \t\r\n") + text[above.end - 1 :]]  # fmt: skip
+        comma = _comma(text, start)
+        return [text[:comma] + _glued(text[comma + 1 : node.key_start], text[node.end :])]
+    lead, rest = text[start : node.key_start], text[node.end : above.end - 1]
+    bare = rest if rest.strip(BLANK) else ""
+    return [text[: node.key_start] + text[node.end :], *(
+        text[:start] + _glued(lead, one + text[above.end - 1 :]) for one in (rest, bare))]  # fmt: skip
+
+
+def _comma(text: str, at: int) -> int:
+    """Where the comma behind the item is that ends at ``at``."""
+    reader = _Reader(text, True)
+    reader.at = at
+    reader.skip()
+    return reader.at
+
+
+def _glued(lead: str, rest: str) -> str:
+    """``lead``, of blanks and comments, without the blanks at its end, and ``rest``, which is not to become a comment."""
+    left = lead.rstrip(BLANK)
+    if _OPEN.fullmatch(left) and "\n" not in rest[: len(rest) - len(rest.lstrip(BLANK))]:
+        left += _ending(lead)
+    return left + rest
