@@ -10,6 +10,8 @@ from .hookkit import Desk
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    """A repository with a store and the agents ann and bob."""
-    return Desk(tmp_path)
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A repository with a store and the agents ann and bob; this process has their home."""
+    made = Desk(tmp_path)
+    monkeypatch.setenv("HOME", str(made.home))
+    return made

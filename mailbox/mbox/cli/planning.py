@@ -11,7 +11,7 @@ from mbox.format.documents import TASK_STATES
 from . import output
 from .context import Context
 from .options import argument, asked, changes, command, lists, option, shows, timeout, words
-from .values import AGENT, JSON, KEY, LINE, NEW_TASK_ID, PRIORITY, TASK, TEXT, WORD, Value, as_given
+from .values import AGENT, JSON, KEY, LINE, NEW_TASK_ID, PRIORITY, SHELL_LINE, TASK, TEXT, WORD, Value, as_given
 
 MISSING = {3: "no such task"}
 
@@ -51,7 +51,7 @@ NARROW = ("title", ("stage", "expired", "urgency", "priority"))
 @option("--label", "labels", type=WORD, metavar="L", multiple=True)
 @option("--payload", type=JSON, metavar="JSON")
 @option("--max-attempts", type=ATTEMPTS, metavar="N", help="leases that may run out (config: max_attempts)")
-@option("--gate", "gates", type=LINE, metavar="CMD", multiple=True, help="must succeed before its agent may stop; repeatable")
+@option("--gate", "gates", type=SHELL_LINE, metavar="CMD", multiple=True, help="must succeed before its agent stops; repeatable")
 @option("--key", type=KEY, metavar="K", help="the same key is the same task")
 def add(context: Context, title: str, given: str | None, description: str, stage: str,
         depends_on: tuple[str, ...], paths: tuple[str, ...], priority: int, requires: tuple[str, ...],

@@ -150,6 +150,18 @@ LINE = Value("text", _line)
 """A subject, title or reason: one line; ``-`` and ``@file`` too."""
 
 
+def _shell_line(word: str, what: str, context: Context) -> str:
+    from mbox.format import fields
+
+    said = _source(word, what, context, fields.COMMAND)
+    if isinstance(said, bytes):
+        said = said.decode("utf-8", "replace").rstrip("\r\n")
+    return fields.command(what, said)
+
+SHELL_LINE = Value("text", _shell_line)
+"""A command that bash will run; ``$`` in it is bash's."""
+
+
 WORD = Value("word", _word)
 """A stage, label or capability: one word, or nothing; in NFC."""
 

@@ -140,7 +140,7 @@ SIZE = _one(_size, size, type=["string", "integer"], pattern="^[0-9]+ *([KMG]iB)
 FLAG = _one(_flag, bool, type="boolean")
 REF = _one(_ref, str, type="string", pattern="^refs/mbox/.+")
 STAGES = _list(fields.label, str, 0, {"type": "string", "minLength": 1, "maxLength": 64})
-LINES = _list(fields.line, str, 0, {"type": "string", "minLength": 1})
+LINES = _list(fields.command, str, 0, {"type": "string", "minLength": 1})
 
 
 # -- the table -----------------------------------------------------------------------------------------------

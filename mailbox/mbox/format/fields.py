@@ -84,6 +84,18 @@ def line(field: str, value: Any) -> str:
     return checks.line(field, text(field, value), TITLE)
 
 
+COMMAND = 1000
+"""Characters of a command's line at most."""
+
+
+def command(field: str, value: Any) -> str:
+    """A line that a shell will run."""
+    said = plain_text(field, value)
+    if not said.strip() or len(said) > COMMAND or not said.isprintable():
+        raise Usage(f"{field} must be a command on one line of 1 to {COMMAND} printable characters, not {shown(said)}")
+    return said
+
+
 def word(field: str, value: Any) -> str:
     """One word of a filter: a stage, label or capability, in NFC."""
     said = checks.line(field, text(field, value), WORD)

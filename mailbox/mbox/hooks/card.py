@@ -58,7 +58,7 @@ def card(store: Store, who: Actor, since: int = 0) -> str:
         "are other agents' words.",
     ]
     parts = [list(_tasks(store, me)), list(_holdings(me)), list(_mail(me)), list(_changes(store, who, since)), _next(me)]
-    return fitted(head, parts)
+    return fitted(head, parts, sum(me.get("left_out", {}).values()))
 
 
 def article(role: str) -> str:
@@ -66,17 +66,20 @@ def article(role: str) -> str:
     return f"a{'n' * (role[:1] in 'aeiou')} {role}"
 
 
-def fitted(head: list[str], parts: list[list[str]]) -> str:
-    """Head and parts in at most `CARD` bytes; the longest part gives way first, from its end, and it is said how much."""
-    left, parts = 0, [[line for line in part if line] for part in parts]
+def fitted(head: list[str], parts: list[list[str]], left: int = 0) -> str:
+    """Head and parts in at most `CARD` bytes: the longest part gives way first, from its end, and keeps its first line longest.
+
+    It is said how much is left out; ``left`` is so much already.
+    """
+    parts = [[line for line in part if line] for part in parts]
 
     def whole() -> str:
-        more = [f"{left} more lines do not fit: `mbox me`"] if left else []
+        more = [f"{left} more do not fit here: `mbox me`"] if left else []
         return "\n".join([*head, *(line for part in parts for line in part), *more])
 
     while len(whole().encode()) > CARD and any(parts):
-        longest = max(parts, key=lambda part: len("\n".join(part)))
-        longest.pop()
+        more = [part for part in parts if len(part) > 1] or parts
+        max(more, key=lambda part: len("\n".join(part))).pop()
         left += 1
     text = whole().encode()
     return text[:CARD].decode("utf-8", "ignore")
@@ -140,8 +143,8 @@ def _told(record: Record, name: str) -> str:
 
 
 def _is_owners(record: Record, name: str) -> bool:
-    """Whether one of the documents that the record put is a task of ``name``."""
+    """Whether one of the documents that the record put is a task of ``name``, or a letter that tells it so."""
     docs: list[Document] = [doc for doc, _ in record["put"] if isinstance(doc, dict)]
-    return any(doc.get("owner") == name for doc in docs)
+    return any(doc.get("owner") == name or name in doc.get("to", ()) for doc in docs)
 
 

@@ -257,6 +257,8 @@ def _take(call: Call, doc: dict[str, Any], cwd: str) -> None:
         call.kind, call.keys = (FILE, kind) if isinstance(kind, tuple) else (str(kind), ())
     if call.host.name == "qwen" and call.moment == PROMPT:
         call.is_real = bool(doc.get("submitted_prompt") or doc.get("prompt"))
+    if call.host.name == "agy" and doc.get("invocationNum") == 0:
+        call.moment = START
     if call.host.name == "claude" and ("cursor_version" in doc or "timestamp" in doc):
         call.moment = ""  # Cursor and Copilot read Claude's settings as well, and are called in their own words
 
@@ -411,9 +413,21 @@ def quoted(text: str) -> str:
     return str(encode_basestring_ascii(text))
 
 
-_MARKUP = {ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&`"}
+_MARKUP = frozenset("<>&`")
 
 
 def inert(text: str) -> str:
-    """What somebody else wrote, as a JSON string that is no markup of any host: ``<``, ``>``, ``&`` and controls escaped."""
-    return quoted(text).translate(_MARKUP)
+    """What somebody else wrote, as a JSON string that is no markup of any host.
+
+    ``<``, ``>``, ``&``, the backtick and whatever does not show (controls, marks of direction) are escaped; letters of any
+    script stay.
+    """
+    return f'"{"".join(letter if _is_plain(letter) else _escaped(letter) for letter in text)}"'
+
+
+def _is_plain(letter: str) -> bool:
+    return letter.isprintable() and letter not in _MARKUP and letter not in '"\\'
+
+
+def _escaped(letter: str) -> str:
+    return f"\\u{ord(letter):04x}" if letter in _MARKUP else quoted(letter)[1:-1]

@@ -17,22 +17,28 @@ LAUNCHER = ".local/share/mbox/hook"
 """Below the home of whoever runs the program."""
 
 OURS = f"/{LAUNCHER}"
-"""Stands in each command of ours, and in nobody else's."""
+"""Stands in each command of ours; a file without it has none."""
 
 TOOL, TURN, GATES, LAST = 15, 15, 660, 5
 """Seconds that a host waits for a hook: at a tool, at a prompt or start, where gates run, and at a session's end."""
 
 
+VERSIONED = '{\n\n  "version": 1\n}\n'
+"""How a file is begun of whose version its program wants to know; as nobody else begins one, for it goes when ours are out."""
+
+
 class Place(NamedTuple):
     """The settings of one host: the project's own file for this machine and the team's, and what stands in them.
 
-    ``keys`` lead to the events; ``whole`` is the text of a file that is all ours, ``fresh`` of one that is begun.
+    ``keys`` lead to the events; ``whole`` is the text of a file that is all ours, ``fresh`` of one that is begun.  ``comments``
+    and a byte order ``mark``: whether the host reads a file that has them, as was seen (of agy and Cursor it is not known).
     """
 
     host: str
     local: str
     shared: str
     comments: bool = False
+    mark: bool = False
     keys: tuple[str, ...] = ("hooks",)
     events: tuple[tuple[str, Any], ...] = ()
     whole: str = ""
@@ -45,8 +51,15 @@ class Place(NamedTuple):
 
 def line(host: str, event: str) -> str:
     """What a host runs."""
-    at = f'"$HOME/{LAUNCHER}"'
-    return f"[ ! -x {at} ] || exec {at} {host} {event}"
+    return f'[ ! -x "$HOME{OURS}" ] || {_RUNS} {host} {event}'
+
+
+_RUNS = f'exec "$HOME{OURS}"'
+
+
+def is_ours(command: str) -> bool:
+    """Whether a command is one of ours, also where a person has put something before or behind it."""
+    return f"{_RUNS} " in command
 
 
 def _group(host: str, event: str, seconds: float, matcher: str | None = None, **more: Any) -> tuple[str, Any]:
@@ -76,8 +89,8 @@ def _gemini() -> tuple[tuple[str, Any], ...]:
     def group(event: str, seconds: int, matcher: str | None = None) -> tuple[str, Any]:
         return _group("gemini", event, seconds * 1000, matcher, name="mbox")
 
-    return (group("SessionStart", TURN), group("BeforeAgent", TURN), group("BeforeTool", TOOL, ".*"), group("AfterTool", TOOL, ".*"),
-            group("AfterAgent", GATES), group("SessionEnd", LAST))  # fmt: skip
+    return (group("SessionStart", TURN), group("BeforeAgent", TURN), group("BeforeTool", TOOL, ".*"),
+            group("AfterTool", TOOL, ".*"), group("AfterAgent", GATES), group("SessionEnd", LAST))  # fmt: skip
 
 
 def _qwen() -> tuple[tuple[str, Any], ...]:
@@ -85,16 +98,17 @@ def _qwen() -> tuple[tuple[str, Any], ...]:
         return _group("qwen", event, seconds, matcher, name="mbox")  # in seconds; 1000 and more would be milliseconds
 
     return (group("SessionStart", TURN), group("UserPromptSubmit", TURN), group("PreToolUse", TOOL, "*"),
-            group("PostToolUse", TOOL, "*"), group("PostToolUseFailure", TOOL, "*"), group("SubagentStart", TURN), group("Stop", GATES), group("SubagentStop", GATES),
-            group("SessionEnd", LAST))  # fmt: skip
+            group("PostToolUse", TOOL, "*"), group("PostToolUseFailure", TOOL, "*"), group("SubagentStart", TURN),
+            group("Stop", GATES), group("SubagentStop", GATES), group("SessionEnd", LAST))  # fmt: skip
 
 
 def _copilot() -> tuple[tuple[str, Any], ...]:
     def entry(event: str, seconds: int) -> tuple[str, Any]:
         return event, {"type": "command", "bash": line("copilot", event), "timeoutSec": seconds}
 
-    return (entry("SessionStart", TURN), entry("UserPromptSubmit", TURN), entry("PreToolUse", TOOL), entry("PostToolUse", TOOL),
-            entry("SubagentStart", TURN), entry("Stop", GATES), entry("SubagentStop", GATES), entry("SessionEnd", LAST))  # fmt: skip
+    return (entry("SessionStart", TURN), entry("UserPromptSubmit", TURN), entry("PreToolUse", TOOL),
+            entry("PostToolUse", TOOL), entry("SubagentStart", TURN), entry("Stop", GATES), entry("SubagentStop", GATES),
+            entry("SessionEnd", LAST))  # fmt: skip
 
 
 def _cursor() -> tuple[tuple[str, Any], ...]:
@@ -125,15 +139,15 @@ PLUGIN = _plugin()
 PLACES: dict[str, Place] = {
     place.host: place
     for place in (
-        Place("claude", ".claude/settings.local.json", ".claude/settings.json", events=_claude()),
+        Place("claude", ".claude/settings.local.json", ".claude/settings.json", mark=True, events=_claude()),
         Place("codex", ".codex/hooks.json", ".codex/hooks.json", events=_codex()),
         Place("gemini", ".gemini/settings.json", ".gemini/settings.json", comments=True, events=_gemini()),
         Place("agy", ".agents/hooks.json", ".agents/hooks.json", keys=("mbox",), events=_agy()),
         Place("cursor", ".cursor/hooks.json", ".cursor/hooks.json", events=_cursor(),
-              fresh='{\n  "version": 1,\n  "hooks": {\n  }\n}\n'),
+              fresh=VERSIONED),
         Place("copilot", ".github/hooks/mbox.json", ".github/hooks/mbox.json", events=_copilot(),
-              fresh='{\n  "version": 1,\n  "hooks": {\n  }\n}\n'),
-        Place("qwen", ".qwen/settings.json", ".qwen/settings.json", comments=True, events=_qwen()),
+              fresh=VERSIONED),
+        Place("qwen", ".qwen/settings.json", ".qwen/settings.json", comments=True, mark=True, events=_qwen()),
         Place("opencode", ".opencode/plugins/mbox.js", ".opencode/plugins/mbox.js", whole=PLUGIN),
     )
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """Putting our hooks into the settings of agent programs, taking them out, and how they stand.
 
 Order of `install`: every file is read and the new text made, so that what cannot be read is refused before anything is
-written; the launcher; then file by file, each by a temporary file and a rename.  Killed in between, some programs call our
-hooks and some do not; again does the rest.  Twice is harmless.
+written; then file by file, each by a temporary file and a rename; the launcher (`launched`).  Killed in between, some programs
+call our hooks and some do not; again does the rest.  Twice is harmless.
 
 Promised: a person's bytes stay (`edits`), and so do a file's mode and a symlink to it; ours stand last in each list where
 they are put in, and stay where they are.  `remove` takes out ours and nothing else; a file that was made here and holds
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from mbox import root as roots
 from mbox.errors import StoreError, Usage, did_you_mean, failure
 from mbox.system import executables
-from mbox.system.disk import Disk, exists, read_bytes
+from mbox.system.disk import Disk, exists, is_link, read_bytes
 
 from . import edits, entries, launcher
 from .entries import OURS, PLACES, Place
@@ -27,7 +27,7 @@ from .entries import OURS, PLACES, Place
 Row = dict[str, str]
 
 INSTALLED, PART, OTHER, NONE = "installed", "in part", "changed", "none"
-"""How our entries stand in a file: all; some; all that there are, but one is not as we write it; none."""
+"""How our entries stand in a file: all; some; all, but not each once, in its place, and as we write it; none."""
 
 LARGEST = 4 << 20
 
@@ -83,8 +83,10 @@ def with_entries(place: Place, text: str, path: str) -> str:
     """``text`` with those of our entries that are missing."""
     try:
         there = commands(place, text)
+        if text.startswith("\ufeff") and not place.mark:
+            raise edits.Unreadable(text, 0, "a byte order mark, with which its program reads none of the file: take it out")
         for event, entry in place.events:
-            if entries.line(place.host, event) not in there:
+            if not any(f"{entries.line(place.host, event)} " in f"{command} " for command in there):
                 text = edits.put(text, [*place.keys, event], entry, place.comments)
         edits.parsed(text, place.comments)
     except edits.Unreadable as error:
@@ -94,8 +96,7 @@ def with_entries(place: Place, text: str, path: str) -> str:
 
 def commands(place: Place, text: str) -> list[str]:
     """Our commands in ``text``."""
-    nodes = edits.parsed(text, place.comments).walk()
-    return [node.value for node in nodes if isinstance(node.value, str) and OURS in node.value]
+    return [node.command for node in edits.parsed(text, place.comments).walk() if entries.is_ours(node.command)]
 
 
 # -- taking out --------------------------------------------------------------------------------------------------------
@@ -109,7 +110,8 @@ def remove(top: str, places: Iterable[Place], disk: Disk, dry_run: bool = False)
             before = _text(path)
             if before is not None and OURS in before:
                 found.append((place, path, before, _bare(place, before, path)))
-    return [_written(place, top, path, before, after, disk, dry_run) for place, path, before, after in found]
+    rows = [_written(place, top, path, before, after, disk, dry_run) for place, path, before, after in found]
+    return [row for row in rows if row["did"] != "nothing"]
 
 
 def _bare(place: Place, before: str, path: str) -> str | None:
@@ -119,10 +121,10 @@ def _bare(place: Place, before: str, path: str) -> str | None:
             raise Usage(f"{path} was changed by hand: take out of it what is ours, or delete it")
         return None
     try:
-        after = edits.taken_out(before, lambda text: OURS in text, place.comments)
+        after = edits.taken_out(before, entries.is_ours, place.comments)
     except edits.Unreadable as error:
         raise Usage(f"{path}:{error}") from None
-    return None if after == place.fresh else after
+    return None if after == place.fresh and not is_link(path) else after
 
 
 # -- how they stand ----------------------------------------------------------------------------------------------------
@@ -147,12 +149,20 @@ def _state(place: Place, path: str) -> str:
         if place.whole:
             return INSTALLED if text == place.whole else OTHER
         there = commands(place, text)
-        wanted = [entries.line(place.host, event) for event, _ in place.events]
-        if not set(wanted) <= set(there):
+        if not there:
+            return NONE
+        if with_entries(place, text, path) != text:
             return PART
-        return INSTALLED if with_entries(place, text, path) == text and sorted(there) == sorted(wanted) else OTHER
+        return INSTALLED if len(there) == len(place.events) and _are_as_written(place, text) else OTHER
     except (Usage, StoreError) as error:
         return f"cannot be read: {str(error).removeprefix(f'{path}:')}"
+
+
+def _are_as_written(place: Place, text: str) -> bool:
+    found = edits.plain(edits.parsed(text, place.comments))
+    for key in place.keys:
+        found = found.get(key, {})
+    return all(entry in found.get(event, ()) for event, entry in place.events)
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -182,6 +192,7 @@ def _written(place: Place, top: str, path: str, before: str | None, after: str |
     try:
         if after is None:
             disk.unlink(path)
+            _without_folders(top, path, disk)
         elif before is None:
             disk.folders(os.path.dirname(path))
             disk.replace(path, after.encode())
@@ -190,6 +201,12 @@ def _written(place: Place, top: str, path: str, before: str | None, after: str |
     except OSError as error:
         raise StoreError(f"{path}: {failure(error)}") from None
     return row
+
+
+def _without_folders(top: str, path: str, disk: Disk) -> None:
+    """Remove the folders above a file that is gone where nothing else is in them."""
+    while (path := os.path.dirname(path)) != top:
+        disk.remove_empty(path)
 
 
 def _did(before: str | None, after: str | None) -> str:
@@ -207,7 +224,10 @@ def _difference(name: str, before: str | None, after: str | None) -> str:
 def launched(home: str, disk: Disk, dry_run: bool) -> Row:
     """The launcher, written where it is not as it should be."""
     was = launcher.state(home)
-    if not dry_run:
-        launcher.write(home, disk)
-    return {"host": "", "file": launcher.path(home), "did": "nothing" if was == launcher.FINE else "made" if was == launcher.MISSING
-            else "changed"}  # fmt: skip
+    try:
+        if not dry_run:
+            launcher.write(home, disk)
+    except OSError as error:
+        raise StoreError(f"{launcher.path(home)}: {failure(error)}") from None
+    did = {launcher.FINE: "nothing", launcher.MISSING: "made"}.get(was, "changed")
+    return {"host": "", "file": launcher.path(home), "did": did}

@@ -34,7 +34,7 @@ def state(home: str) -> str:
     """`FINE`, `MISSING`, or what is wrong with it, in words."""
     at = path(home)
     try:
-        found = read_bytes(at, 1 << 16).decode("utf-8", "replace")
+        found = os.fsdecode(read_bytes(at, 1 << 16))
     except FileNotFoundError:
         return MISSING
     except OSError as error:
@@ -59,6 +59,6 @@ def write(home: str, disk: Disk) -> bool:
         return False
     at = path(home)
     disk.folders(os.path.dirname(at))
-    disk.replace(at, text().encode())
+    disk.replace(at, os.fsencode(text()))
     disk.chmod(at, 0o755)
     return True

@@ -20,7 +20,7 @@ from mbox.errors import MboxError, Refused
 from mbox.system import executables
 from mbox.system.disk import read_bytes
 
-from .entries import OURS, PLACES
+from .entries import OURS, PLACES, is_ours
 
 PATIENCE = 20.0
 """Seconds for which Codex' answers are waited for, in all."""
@@ -61,7 +61,8 @@ def _served(folder: str) -> Iterator[_Server]:
     from threading import Timer
 
     line = [executables.find("codex"), "app-server"]
-    with subprocess.Popen(line, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    pipe, nothing = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(line, cwd=folder, stdin=pipe, stdout=pipe, stderr=nothing, encoding="utf-8") as process:
         timer = Timer(PATIENCE, process.kill)
         timer.start()
         try:
@@ -76,14 +77,19 @@ def _served(folder: str) -> Iterator[_Server]:
 
 def _ours(server: _Server, folder: str) -> list[dict[str, Any]]:
     found = server.ask("hooks/list", {"cwds": [folder]})["data"]
-    return [hook for one in found for hook in one["hooks"] if OURS in str(hook.get("command"))]
+    return [hook for one in found for hook in one["hooks"] if is_ours(str(hook.get("command")))]
+
+
+def _skipped(hooks: list[dict[str, Any]]) -> list[str]:
+    """The events of those that are not run."""
+    return [hook["eventName"] for hook in hooks if not hook["isManaged"] and hook["trustStatus"] != "trusted"]
 
 
 def untrusted(folder: str) -> list[str] | None:
     """The events of our hooks that Codex would skip in ``folder``; None where it does not say, or is not installed."""
     try:
         with _served(folder) as server:
-            return [hook["eventName"] for hook in _ours(server, folder) if not hook["isManaged"] and hook["trustStatus"] != "trusted"]
+            return _skipped(_ours(server, folder))
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
@@ -96,7 +102,7 @@ def give(folder: str) -> list[str]:
             states = {hook["key"]: {"enabled": True, "trusted_hash": hook["currentHash"]} for hook in hooks}
             edit = {"keyPath": "hooks.state", "value": states, "mergeStrategy": "upsert"}
             server.ask("config/batchWrite", {"edits": [edit]})
-            left = [hook["eventName"] for hook in _ours(server, folder) if hook["trustStatus"] != "trusted"]
+            left = _skipped(_ours(server, folder))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise Refused(f"codex did not take it ({type(error).__name__}): {STEP}") from None
     if left or not hooks:
@@ -112,7 +118,7 @@ def after_install(folder: str, trust: bool, agent: str, say: Callable[[str], Non
             say(f"codex runs no hook that a person has not said yes to: {STEP}")
         return
     if agent:
-        raise Refused(f"{agent} is an agent, and whether codex runs hooks is a person's to say: without MBOX_AGENT, at a terminal")
+        raise Refused(f"{agent} is an agent, and codex' trust is a person's to give: without MBOX_AGENT, at a terminal")
     if not (sys.stdin and sys.stdin.isatty()):
         raise Refused("--trust is a person's yes: run it at a terminal")
     say(f"codex trusts {len(give(folder))} hooks of this project now")

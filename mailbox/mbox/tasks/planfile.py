@@ -67,7 +67,7 @@ _FIELDS: dict[str, fields.Check] = {
     "labels": fields.list_of(fields.word, most=fields.WORDS),
     "max_attempts": fields.number(1, 1000),
     "payload": fields.payload,
-    "gates": fields.list_of(fields.line, most=GATES),
+    "gates": fields.list_of(fields.command, most=GATES),
 }
 _TASK = fields.mapping(_FIELDS, required=["title"], such="with at least a title")
 _PLAN = fields.mapping({"tasks": fields.plain_list})
