@@ -229,11 +229,11 @@ def test_each_way_of_changing(desk: Desk, before: str, deed: str) -> None:
     assert bool(told) == expected
 
 
-RULES = ["git push --force", "git push -f origin main", "git -C src push origin +main", "git reset --hard HEAD~1", "git clean -fdx",
-         "git commit --no-verify -m x", "git push --no-verify", "git -c core.hooksPath=/dev/null commit", "rm -rf /var/lib/x",
-         "cd /tmp && sudo git push --force", "sh -c 'git reset --hard'"]  # fmt: skip
-FINE = ["git push", "git push --force-with-lease", "git reset HEAD x", "git clean -fd", "git commit -m 'reset --hard'", "rm -rf build",
-        "echo git push --force"]  # fmt: skip
+RULES = ["git push --force", "git push -f origin main", "git -C src push origin +main", "git reset --hard HEAD~1",
+         "git clean -fdx", "git commit --no-verify -m x", "git push --no-verify", "git -c core.hooksPath=/dev/null commit",
+         "rm -rf /var/lib/x", "cd /tmp && sudo git push --force", "sh -c 'git reset --hard'"]  # fmt: skip
+FINE = ["git push", "git push --force-with-lease", "git reset HEAD x", "git clean -fd", "git commit -m 'reset --hard'",
+        "rm -rf build", "echo git push --force"]  # fmt: skip
 
 
 @pytest.mark.parametrize("line", RULES)
@@ -286,7 +286,8 @@ def test_subagents_act_as_their_agent(desk: Desk) -> None:
     assert desk.held() == {"bob": ["x.py"]}
 
 
-BROKEN = [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"tool_input":' * 100_000, b'{"cwd": 7}', b"null", b'{"tool_name": "Write"}' * 2]
+BROKEN = [b"", b"{", b"\xff\xfe", b"[" * 100_000, b'{"tool_input":' * 100_000, b'{"cwd": 7}', b"null",
+          b'{"tool_name": "Write"}' * 2]  # fmt: skip
 
 
 @pytest.mark.parametrize("data", BROKEN, ids=[str(n) for n in range(len(BROKEN))])

@@ -15,7 +15,7 @@ from mbox.hooks import skill
 from mbox.report.primer import SAYS
 from mbox.system.disk import Disk
 
-from .hookkit import Desk
+from .hookkit import BIN, Desk
 
 DISK = Disk()
 PROGRAMS = ("mbox", "task", "reserve")
@@ -48,9 +48,9 @@ def desk(tmp_path: Path) -> Desk:
 def test_every_command_line_runs(desk: Desk) -> None:
     """The lines of skill and block, to the letter and in their order, in one shell of an agent: each ends with 0."""
     typed = [*lines(skill.skill().decode()), *lines(skill.block().decode())]
-    script = "".join(f"{line}\ns=$?; [ $s = 0 ] || {{ echo \"line {at} ended with $s\" >&2; exit 9; }}\n" for at, line in enumerate(typed))
-    done = subprocess.run(["bash", "-c", script], cwd=desk.root, env=desk.environ("ann"), capture_output=True, text=True, timeout=120,
-                          check=False)  # fmt: skip
+    script = "".join(f"{line}\n[ $? = 0 ] || {{ echo {at} >&2; exit 9; }}\n" for at, line in enumerate(typed))
+    shell, environ = ["bash", "-c", script], desk.environ("ann")
+    done = subprocess.run(shell, cwd=desk.root, env=environ, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, f"{done.stderr}\n{[*enumerate(typed)]}"
     assert len(typed) >= 25
     states = {row["title"]: row["status"] for row in desk.mbox("task", "list", "--all")}
@@ -64,12 +64,12 @@ def test_ten_commands_with_the_words_of_the_primer() -> None:
     text = skill.skill().decode()
     heading = re.search(r"## Ten commands.*?\n\n(.*?):\n", text)
     assert heading
-    named = re.findall(r"`([^`]+)`", heading[1])
+    named = heading[1].split(", ")
     assert len(named) == 10
     typed = "\n".join(lines(text))
     for name in named:
         assert re.search(rf"\b{name}\b", typed), name
-    for said in ("mbox me", "reserve PATH", "task claim --start", "mbox reply ID --body B", "task submit ID --to NAME --result JSON"):
+    for said in ("mbox me", "reserve PATH", "task claim --start", "mbox reply ID --body B", "task done ID --result JSON --next"):
         assert SAYS[said] in text
 
 
@@ -116,12 +116,11 @@ def test_in_and_out_leaves_every_byte(tmp_path: Path, notes: str) -> None:
     rows = skill.install(top, False, DISK)
     there = tree(tmp_path)
     assert all(row["did"] in ("made", "changed") for row in rows)
-    assert {name for name in ("AGENTS.md", "CLAUDE.md") if name in there} == {n for n in before if n[-9:] in ("AGENTS.md", "CLAUDE.md")} or {
-        "AGENTS.md"} and any(row["state"] == "installed" for row in skill.status(top))  # fmt: skip
+    assert {name for name in skill.NOTES if name in there} == ({name for name in skill.NOTES if name in before} or {"AGENTS.md"})
     assert {row["did"] for row in skill.install(top, False, DISK)} == {"nothing"}
     assert tree(tmp_path) == there
     assert {row["state"] for row in skill.status(top)} == {"installed"}
-    for name in ("AGENTS.md", "CLAUDE.md"):
+    for name in skill.NOTES:
         if name in before:
             own = there[name]
             assert own is not None and own.startswith(before[name] or b"")
@@ -216,10 +215,11 @@ def test_an_earlier_version_is_replaced(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_trial_says_the_difference_and_writes_nothing(desk: Desk) -> None:
     """`hooks install skill --dry-run` shows the lines, `hooks install skill` writes, `hooks remove skill` takes out."""
     before = {name: data for name, data in tree(desk.root).items() if not name.startswith((".mailbox", ".tasks", ".git"))}
-    program = [str(Path(os.sys.executable).parent / "mbox"), "hooks"]  # type: ignore[attr-defined]
+    folder, environ = desk.root / "src", desk.environ()
 
     def call(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*program, *words], cwd=desk.root / "src", env=desk.environ(), capture_output=True, text=True, check=True)
+        line = [str(BIN / "mbox"), "hooks", *words]
+        return subprocess.run(line, cwd=folder, env=environ, capture_output=True, text=True, check=True)
 
     tried = call("install", "skill", "--dry-run")
     assert "+++ b/AGENTS.md" in tried.stderr and "+name: mbox" in tried.stderr

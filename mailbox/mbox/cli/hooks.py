@@ -44,10 +44,15 @@ def install(context: Context, hosts: tuple[str, ...], shared: bool, trust: bool)
     from mbox.system.disk import Disk
 
     named, more = _split(hosts)
-    top, disk, home = installing.project(context.cwd), Disk(), _home()
+    top, disk, home = installing.project(context.cwd), Disk(private=False), _home()
     places = installing.meant(named, top) if named or not more else []
     if not places and not more:
         raise Usage("no agent program is found here: name it, such as `mbox hooks install claude`")
+    codex = any(place.host == "codex" for place in places)
+    if trust:
+        if not codex:
+            raise Usage("--trust is about codex: name it")
+        trusting.require_person(context.agent or "")
     rows = installing.install(top, places, shared, disk, context.dry_run)
     rows += [installing.launched(home, disk, context.dry_run)]
     if "git" in more:
@@ -55,8 +60,8 @@ def install(context: Context, hosts: tuple[str, ...], shared: bool, trust: bool)
     if "skill" in more:
         rows += skill.install(top, context.dry_run, disk)
     _emit(context, rows)
-    if any(place.host == "codex" for place in places) and not context.dry_run:
-        trusting.after_install(top, trust, context.agent or "", context.say)
+    if codex and not context.dry_run:
+        trusting.after_install(top, trust, context.say)
     _say_store(context)
 
 
@@ -80,7 +85,7 @@ def remove(context: Context, hosts: tuple[str, ...]) -> None:
     from mbox.system.disk import Disk
 
     named, more = _split(hosts)
-    top, disk = installing.project(context.cwd), Disk()
+    top, disk = installing.project(context.cwd), Disk(private=False)
     places = installing.meant(named, top) if named else [] if more else [*PLACES.values()]
     rows = installing.remove(top, places, disk, context.dry_run)
     if "git" in more or not hosts:

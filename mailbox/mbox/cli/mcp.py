@@ -46,7 +46,7 @@ ABOUT = (
 Given = Mapping[str, Any]
 
 
-class Words(NamedTuple):
+class CallWords(NamedTuple):
     """One call of the command line: program and verb, options, and the words that are no options, whatever they begin with."""
 
     call: str
@@ -60,7 +60,7 @@ class McpTool(NamedTuple):
     about: str
     takes: dict[str, dict[str, Any]]
     must: Sequence[str]
-    words: Callable[[Given], Words]
+    words: Callable[[Given], CallWords]
 
     def schema(self) -> dict[str, Any]:
         """The schema of all arguments."""
@@ -85,20 +85,20 @@ def _literal(text: str) -> str:
     return f"@{text}" if text.startswith("@") else text
 
 
-def _plain(call: str) -> Callable[[Given], Words]:
-    return lambda given: Words(call, (), [given["id"]] if "id" in given else [])
+def _plain(call: str) -> Callable[[Given], CallWords]:
+    return lambda given: CallWords(call, (), [given["id"]] if "id" in given else [])
 
 
-def _read(given: Given) -> Words:
+def _read(given: Given) -> CallWords:
     wait = [f"--wait={given['wait']}s"] if "wait" in given else []
-    return Words("mbox read", wait, [given["id"]] if "id" in given else [])
+    return CallWords("mbox read", wait, [given["id"]] if "id" in given else [])
 
 
-def _send(given: Given) -> Words:
+def _send(given: Given) -> CallWords:
     said = [*_text("subject", given.get("subject")), *_text("body", given["body"]), *_option("task", given.get("task"))]
     if "reply_to" in given and not given.get("to"):
-        return Words("mbox reply", said, [given["reply_to"]])
-    return Words("mbox send", [*_option("reply-to", given.get("reply_to")), *said], given.get("to", ()))
+        return CallWords("mbox reply", said, [given["reply_to"]])
+    return CallWords("mbox send", [*_option("reply-to", given.get("reply_to")), *said], given.get("to", ()))
 
 
 CARRIES = {
@@ -108,25 +108,25 @@ CARRIES = {
 """What each verb of a task takes."""
 
 
-def _task(given: Given) -> Words:
+def _task(given: Given) -> CallWords:
     verb = given["do"]
     for name in ("text", "data", "to"):
         if name in given and name not in CARRIES[verb]:
             takes = " and ".join(CARRIES[verb]) or "neither text, data nor to"
             raise Usage(f"task: {verb} takes {takes}, not {name}")
     if verb == "note":
-        return Words("task note", (), [given["id"], _literal(given.get("text", ""))])
+        return CallWords("task note", (), [given["id"], _literal(given.get("text", ""))])
     data = compact(given["data"]) if "data" in given else None
     options = [*_text("reason", given.get("text")), *_option("state" if verb == "checkpoint" else "result", data)]
-    return Words(f"task {verb}", [*options, *_option("to", given.get("to"))], [given["id"]])
+    return CallWords(f"task {verb}", [*options, *_option("to", given.get("to"))], [given["id"]])
 
 
-def _reserve(given: Given) -> Words:
+def _reserve(given: Given) -> CallWords:
     paths = [f"./{path}" if path.startswith("-") else path for path in given["paths"]]
     if given.get("check"):
-        return Words("reserve check", (), paths)
+        return CallWords("reserve check", (), paths)
     shared = ["--shared"] if given.get("shared") else []
-    return Words("reserve add", [*shared, *_text("reason", given.get("reason")), *paths])
+    return CallWords("reserve add", [*shared, *_text("reason", given.get("reason")), *paths])
 
 
 # -- the tools ---------------------------------------------------------------------------------------------------------
@@ -148,7 +148,7 @@ TOOLS: dict[str, McpTool] = {
         {"to": _MANY, "subject": _TEXT, "body": _TEXT, "reply_to": _ID, "task": _ID}, ("body",), _send,
     ),
     "claim": McpTool("Take the next ready task, or that with id, and its files", {"id": _ID}, (),
-                     lambda given: Words("task claim", ["--start"], [given["id"]] if "id" in given else [])),
+                     lambda given: CallWords("task claim", ["--start"], [given["id"]] if "id" in given else [])),
     "task": McpTool(
         "Go on with a claimed task. checkpoint: save where you stand. submit: hand in for review (to: by whom). done: finish. "
         "fail: it cannot be done. release: back in the queue. Reviewers: approve, reject",
@@ -160,7 +160,7 @@ TOOLS: dict[str, McpTool] = {
         {"paths": _MANY, "reason": _TEXT, "shared": _FLAG, "check": _FLAG}, ("paths",), _reserve,
     ),
     "release": McpTool("Give reservations back, by path, glob or id", {"paths": _MANY}, ("paths",),
-                       lambda given: Words("reserve release", (), given["paths"])),
+                       lambda given: CallWords("reserve release", (), given["paths"])),
 }  # fmt: skip
 """The tools by name."""
 
@@ -173,8 +173,8 @@ def listed() -> list[dict[str, Any]]:
 # -- checking ----------------------------------------------------------------------------------------------------------
 
 _KINDS: dict[str, tuple[type, str]] = {
-    "string": (str, "a text"), "boolean": (bool, "true or false"), "object": (dict, "an object"), "array": (list, "a list of texts"),
-    "integer": (int, "a whole number"),
+    "string": (str, "a text"), "boolean": (bool, "true or false"), "object": (dict, "an object"),
+    "array": (list, "a list of texts"), "integer": (int, "a whole number"),
 }  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def _misfit(schema: Given, value: Any) -> str:
 # -- one call ----------------------------------------------------------------------------------------------------------
 
 
-class Outcome(NamedTuple):
+class ToolOutcome(NamedTuple):
     """How a call ended: its exit status, what it printed, what it said."""
 
     status: int
@@ -218,7 +218,7 @@ class Outcome(NamedTuple):
     said: str
 
 
-class Caller:
+class ToolCaller:
     """Makes calls for the agent, and on the store, that the server was started for."""
 
     __slots__ = ("shared",)
@@ -226,15 +226,15 @@ class Caller:
     def __init__(self, agent: str | None, root: str | None) -> None:
         self.shared = ["-o", "json", *_option("as", agent or None), *_option("root", root or None)]
 
-    def call(self, name: str, given: Given) -> Outcome:
+    def call(self, name: str, given: Given) -> ToolOutcome:
         """Call the tool ``name``.  Not for two threads at once: stdin, stdout and stderr are the process's."""
         try:
             words = TOOLS[name].words(checked(name, given))
         except (Usage, ValueError, RecursionError) as error:
-            return Outcome(Usage.exit, "", f"{checks.on_one_line(f'mbox: {error}')}\n")
+            return ToolOutcome(Usage.exit, "", f"{checks.on_one_line(f'mbox: {error}')}\n")
         return self.run(words)
 
-    def run(self, words: Words) -> Outcome:
+    def run(self, words: CallWords) -> ToolOutcome:
         """Run one call of the command line as its own process would."""
         from . import main
         from .table import group
@@ -248,7 +248,7 @@ class Caller:
             status = main.run(group(program), program, [*verb, *self.shared, *words.options, *rest])
         finally:
             sys.stdin, sys.stdout, sys.stderr = before
-        return Outcome(status, _held(printed), _held(said))
+        return ToolOutcome(status, _held(printed), _held(said))
 
 
 def _stream(data: bytes = b"") -> io.TextIOWrapper:
@@ -263,7 +263,7 @@ def _held(stream: io.TextIOWrapper) -> str:
     return buffer.getvalue().decode()
 
 
-def texts(outcome: Outcome) -> list[str]:
+def texts(outcome: ToolOutcome) -> list[str]:
     """The texts of an answer."""
     end = f"exit {outcome.status}" if outcome.status else ""
     return [one for one in (outcome.printed, outcome.said + end) if one] or [""]
@@ -290,7 +290,7 @@ def mcp(context: Context) -> None:
         raise Usage("mcp: stdin or stdout is closed: an agent program speaks through them")
     if sys.stdin.isatty():
         context.say("this waits for an agent program's JSON on stdin; Ctrl-D ends it")
-    server = _server(Caller(context.agent, context.root))
+    server = _server(ToolCaller(context.agent, context.root))
 
     async def serve() -> None:
         async with stdio_server() as (incoming, outgoing):
@@ -302,7 +302,7 @@ def mcp(context: Context) -> None:
         pass  # the client is gone, as at the end of stdin
 
 
-def _server(caller: Caller) -> Server[Any]:
+def _server(caller: ToolCaller) -> Server[Any]:
     import logging
 
     import anyio

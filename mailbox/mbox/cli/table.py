@@ -47,6 +47,7 @@ TABLES: dict[str, dict[str, Entry]] = {
         "card": ("mbox.cli.hook:card", "all that an agent needs to go on", "Agents"),
         "hooks": ("hooks", "let agent programs call the hooks", "Agents"),
         "hook": ("mbox.cli.hook:hook", "answer an agent program's hook (for programs)", "Agents"),
+        "mcp": ("mbox.cli.mcp:mcp", "tools for agents without a shell (for programs)", "Agents"),
         "agent": ("agent", "register, list, beat, retire", "Agents"),
         "run": ("mbox.cli.run:run", "run an agent's program, and keep it alive", "Agents"),
         "nudge": ("mbox.cli.nudge:nudge", "ring an agent's doorbell in its pane", "Agents"),
@@ -128,6 +129,7 @@ TABLES: dict[str, dict[str, Entry]] = {
         "replay": ("mbox.cli.runs:replay", "decide every edge once more", "Look"),
         "lint": ("mbox.cli.workflow:lint", "what does not hold in a file", "Files"),
         "graph": ("mbox.cli.workflow:graph", "the steps, and where each may lead", "Files"),
+        "compile": ("mbox.cli.workflow:compile_", "what hooks alone can hold an agent to", "Files"),
         "work": ("mbox.cli.runs:work", "do one task of a run (for its workers)", "Programs"),
     },
     "agent": {

@@ -101,3 +101,27 @@ def _drawn(context: Context, file: str | None, run: str | None) -> tuple[Workflo
     from mbox.report.runs import happened
 
     return runs.workflow(context.store.read, run or ""), happened(context.store, run or "")
+
+
+@command(examples=["workflow compile workflows/review-loop.yaml --target claude"])
+@argument("file", metavar="FILE")
+@option("--target", "host", metavar="HOST", required=True, help="claude, codex, gemini, agy, cursor, copilot, qwen or opencode")
+def compile_(context: Context, file: str, host: str) -> None:
+    """Print what of FILE the hooks of one agent program can hold an agent to: entries for its settings, gates and rules for
+    .mailbox/config.yaml, context for what agents read. What only a run can do is said on stderr.
+    """
+    from json import dumps
+
+    from mbox.hooks import projecting
+    from mbox.workflow.definition import load, reader
+
+    where = projecting.place(host)
+    workflow = load(*reader(os.path.join(context.cwd, file)))
+    found = projecting.projected(workflow, host)
+    for line in found.left_out:
+        context.say(f"left out: {line}")
+    doc = {"workflow": workflow.name, "host": host, "file": where.shared, **found._asdict()}
+    if context.output in ("auto", "table"):
+        context.write(f"{dumps(doc, indent=2, ensure_ascii=False)}\n")
+    else:
+        context.emit(doc)

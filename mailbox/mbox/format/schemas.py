@@ -213,6 +213,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     # workflows
     "workflow lint": (MANY, "file line=int column=int level=of_remark text"),
     "workflow graph": (ONE, "nodes=boxes edges=ways on_failure?"),
+    "workflow compile": (ONE, "workflow host file settings=any config=any context left_out=strs"),
     "workflow run": (ONE, "run? workflow status=of_run? reason? waiting=questions? output=any? tree? cost=costs? inputs=any? "
                           "limits=any? steps=rows? most_dispatches=int?"),
     "workflow resume": (ONE, "run workflow status=of_run reason? waiting=questions? output=any? tree? cost=costs?"),

@@ -11,6 +11,7 @@ Facts: ``docs/hooks.md``.
 from __future__ import annotations
 
 import os
+import zlib
 from typing import Any, NamedTuple
 
 LAUNCHER = ".local/share/mbox/hook"
@@ -23,8 +24,8 @@ TOOL, TURN, GATES, LAST = 15, 15, 660, 5
 """Seconds that a host waits for a hook: at a tool, at a prompt or start, where gates run, and at a session's end."""
 
 
-VERSIONED = '{\n\n  "version": 1\n}\n'
-"""How a file is begun of whose version its program wants to know; as nobody else begins one, for it goes when ours are out."""
+VERSIONED = '{\n  "version": 1\n}\n'
+"""How a file is begun of whose version its program wants to know."""
 
 
 class Place(NamedTuple):
@@ -130,7 +131,16 @@ def _agy() -> tuple[tuple[str, Any], ...]:
 
 def _plugin() -> str:
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "opencode.js"), encoding="utf-8") as file:
-        return file.read()
+        return _signed(file.read())
+
+
+def _signed(text: str) -> str:
+    return f"{text}// mbox {zlib.crc32(text.encode()):08x}\n"
+
+
+def is_as_written(text: str) -> bool:
+    """Whether a file that is all ours is as this version wrote it, or an earlier one: nobody has changed it by hand."""
+    return text == _signed(text[: text.rstrip("\n").rfind("\n") + 1])
 
 
 PLUGIN = _plugin()

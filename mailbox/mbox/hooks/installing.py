@@ -13,11 +13,12 @@ promised: that a program runs them: `mbox doctor --hooks` tries.
 from __future__ import annotations
 
 import difflib
+import io
 import os
 from collections.abc import Iterable
 
 from mbox import root as roots
-from mbox.errors import StoreError, Usage, did_you_mean, failure
+from mbox.errors import Refused, StoreError, Usage, did_you_mean, failure
 from mbox.system import executables
 from mbox.system.disk import Disk, exists, is_link, read_bytes
 
@@ -46,7 +47,8 @@ def meant(hosts: Iterable[str], top: str) -> list[Place]:
     named = list(dict.fromkeys(hosts))
     for host in named:
         if host not in PLACES:
-            raise Usage(f"no host {host!r}{did_you_mean(host, [*PLACES])}; there are {', '.join(PLACES)}, git and skill")
+            known = [*PLACES, "git", "skill"]
+            raise Usage(f"no host {host!r}{did_you_mean(host, known)} (there are {', '.join(known)})")
     return [place for place in PLACES.values() if (place.host in named if named else _is_used(place, top))]
 
 
@@ -73,10 +75,22 @@ def _planned(place: Place, path: str) -> tuple[str | None, str | None]:
     """The text of a file now, and with our entries."""
     before = _text(path)
     if place.whole:
-        if before is not None and before != place.whole and OURS not in before:
-            raise Usage(f"{path} is there and not ours: move it away")
+        if before is not None and not entries.is_as_written(before):
+            raise Usage(f"{path} is there and not as mbox wrote it: move it away")
         return before, place.whole
-    return before, with_entries(place, place.fresh if before is None else before, path)
+    return before, with_entries(place, _begun(place, before), path)
+
+
+def _begun(place: Place, before: str | None) -> str:
+    """What our entries are put into: a person's text that is as ours begin gets a blank, by which `remove` will know it."""
+    if before is None:
+        return place.fresh
+    return f"{{ {before[1:]}" if _is_fresh(place, before) else before
+
+
+def _is_fresh(place: Place, text: str) -> bool:
+    """Whether a text is as we begin a file, up to blanks behind its bracket."""
+    return text.startswith("{") and f"{{{text[1:].lstrip(' ')}" == place.fresh
 
 
 def with_entries(place: Place, text: str, path: str) -> str:
@@ -117,14 +131,18 @@ def remove(top: str, places: Iterable[Place], disk: Disk, dry_run: bool = False)
 def _bare(place: Place, before: str, path: str) -> str | None:
     """``before`` without our entries; None where nothing is left that was not made here."""
     if place.whole:
-        if before != place.whole:
+        if not entries.is_as_written(before):
             raise Usage(f"{path} was changed by hand: take out of it what is ours, or delete it")
         return None
     try:
         after = edits.taken_out(before, entries.is_ours, place.comments)
     except edits.Unreadable as error:
         raise Usage(f"{path}:{error}") from None
-    return None if after == place.fresh and not is_link(path) else after
+    if not _is_fresh(place, after):
+        return after
+    if after != place.fresh:  # a person's, marked when ours were put in
+        return f"{{{after[2:]}"
+    return after if is_link(path) else None
 
 
 # -- how they stand ----------------------------------------------------------------------------------------------------
@@ -189,6 +207,8 @@ def _written(place: Place, top: str, path: str, before: str | None, after: str |
         return row
     if dry_run:
         return {**row, "diff": _difference(row["file"], before, after)}
+    if _text(path) != before:
+        raise Refused(f"{path} was changed while this ran, and is left as it is: again")
     try:
         if after is None:
             disk.unlink(path)
@@ -216,9 +236,11 @@ def _did(before: str | None, after: str | None) -> str:
 
 
 def _difference(name: str, before: str | None, after: str | None) -> str:
-    old, new = ((text or "").splitlines(keepends=True) for text in (before, after))
+    """A unified diff that `git apply` takes."""
+    old, new = (io.StringIO(text or "", newline="\n").readlines() for text in (before, after))
     sides = "/dev/null" if before is None else f"a/{name}", "/dev/null" if after is None else f"b/{name}"
-    return "".join(line if line.endswith("\n") else f"{line}\n" for line in difflib.unified_diff(old, new, *sides))
+    lines = difflib.unified_diff(old, new, *sides)
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
 def launched(home: str, disk: Disk, dry_run: bool) -> Row:

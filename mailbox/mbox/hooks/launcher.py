@@ -59,6 +59,5 @@ def write(home: str, disk: Disk) -> bool:
         return False
     at = path(home)
     disk.folders(os.path.dirname(at))
-    disk.replace(at, os.fsencode(text()))
-    disk.chmod(at, 0o755)
+    disk.rewrite(at, os.fsencode(text()), 0o755)
     return True

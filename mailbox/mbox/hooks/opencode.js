@@ -15,8 +15,9 @@ function call(event, doc) {
     child.stdout.on("data", (data) => { out += data })
     child.stdin.on("error", () => {})
     child.on("error", () => { clearTimeout(timer); resolve(undefined) })
-    child.on("close", () => {
+    child.on("close", (code) => {
       clearTimeout(timer)
+      if (code !== 0) return resolve(undefined)
       try { resolve(JSON.parse(out.trim() || "{}")) } catch { resolve(undefined) }
     })
     child.stdin.end(JSON.stringify(doc))

@@ -101,7 +101,7 @@ def _more(host: str, top: str, home: str, environ: Mapping[str, str]) -> Iterato
     if host == "codex":
         left = trust.untrusted(top)
         if left:
-            yield f"skips {len(left)} of our hooks without a word, for nobody said yes to them: {trust.STEP}", True
+            yield f"skips hooks of ours without a word, for nobody said yes to them: {', '.join(left)}; {trust.STEP}", True
         elif left is None:
             yield "does not say whether it trusts our hooks", False
         if not _finds_mbox(environ):
@@ -175,7 +175,7 @@ def _version(program: str, environ: Mapping[str, str]) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     said = (done.stdout.strip() or done.stderr.strip()).splitlines()
-    return f"version {said[-1][:80]}" if said else ""
+    return f"version {next((line for line in said if any(map(str.isdigit, line))), said[0])[:80]}" if said else ""
 
 
 def _finds_mbox(environ: Mapping[str, str]) -> bool:

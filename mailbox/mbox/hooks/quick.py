@@ -2,10 +2,10 @@
 
 Promised: nothing is written here, nothing locked, no program started; `answer` is None wherever anything is not plain, and
 then `calls` answers with the store itself: a reservation to be taken or renewed, a denial by rules, mail, a name that is no
-plain ASCII, a pattern with more than a trailing ``**``, a journal that the files may not follow, another life of the
-machine, a store that was moved, damaged, of another owner.  So an answer from here is what the store would have said.  Not
-promised: that it is always quick: the first write to a file reserves it, and every ``renew_every`` an agent's call renews
-and beats.
+plain ASCII, a pattern with ``**`` before its end, classes or alternatives, a journal that the files may not follow, another
+life of the machine, a store that was moved, damaged, of another owner.  So an answer from here is what the store would have
+said.  Not promised: that it is always quick: the first write to a file reserves it, and every ``renew_every`` an agent's
+call renews and beats.
 
 What costs the interpreter time is not loaded: neither `json` nor `re` (``tests/whole/test_imports.py``).  What settings say
 stands resolved in ``cache/hook.json`` (`settings`), with the size, time and inode of the ``config.yaml`` that it was made
@@ -217,7 +217,7 @@ class Glimpse:
     def reservations(self) -> list[dict[str, Any]]:
         folder = ".mailbox/reservations"
         names = [name for name in os.listdir(f"{self.root}/{folder}") if name.endswith(".json") and name[0] != "."]
-        return [self._doc(f"{folder}/{name}") for name in names]
+        return [self._doc(f"{folder}/{name}") for name in sorted(names, key=_age)]
 
     def left(self, doc: dict[str, Any]) -> float:
         """Seconds that a reservation still stands, by its lease."""
@@ -228,6 +228,11 @@ class Glimpse:
         if lease["token"] != doc["token"] or lease.get("at") or lease["machine"] not in (self.life, self.machine):
             raise NotPlain
         return float(lease["mono_until"]) - time.monotonic()
+
+
+def _age(name: str) -> tuple[int, str]:
+    """Sorts the names of reservations, oldest first."""
+    return len(name), name
 
 
 def stamp(path: str) -> list[int] | None:
@@ -402,7 +407,38 @@ def covers(pattern: str, path: str) -> bool:
         return False
     if names[plain:] == ["**"]:
         return path != head
-    raise NotPlain
+    if not _HARD.isdisjoint(pattern) or "**" in pattern:
+        raise NotPlain
+    return _level_by_level(names, path.split("/"))
+
+
+_HARD = frozenset("[{\\")
+
+
+def _level_by_level(pattern: list[str], path: list[str]) -> bool:
+    """Whether a path is one that a pattern of ``*`` and ``?`` means, or lies below it where its last name is plain."""
+    if not all(map(_matches, pattern, path)):
+        return False
+    if len(path) < len(pattern):
+        raise NotPlain  # a folder above what may be held
+    return len(path) == len(pattern) or _WILD.isdisjoint(pattern[-1])
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Whether one name matches one of ``*`` and ``?``."""
+    at, star, back = 0, -1, 0
+    n = 0
+    while n < len(name):
+        if at < len(pattern) and pattern[at] == "*":
+            star, back, at = at, n, at + 1
+        elif at < len(pattern) and pattern[at] in ("?", name[n]):
+            at, n = at + 1, n + 1
+        elif star >= 0:
+            back += 1
+            at, n = star + 1, back
+        else:
+            return False
+    return not pattern[at:].strip("*")
 
 
 PROTECTED = (".mailbox", ".tasks", ".git")

@@ -6,7 +6,7 @@ Promised: a command that is started is noted as it is started.  Not promised: th
 from __future__ import annotations
 
 from .shellsyntax import HOLE, LETTERS
-from .shellwords import names, tame
+from .shellwords import code, tame
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ def _cd(call: Call) -> None:
 
 
 def _pushd(call: Call) -> None:
-    old = call.place.cwd
-    call.walker.enter(call.place, call.words[0] if len(call.words) == 1 and call.words[0][:1] != "+" else "-")
-    call.place.stack.append(old)
+    if len(call.words) == 1 and call.words[0][:1] not in ("+", "-"):
+        call.place.stack.append(call.place.cwd)
+        call.walker.enter(call.place, call.words[0])
+    else:
+        call.place.cwd, call.place.stack = None, []
 
 
 def _popd(call: Call) -> None:
@@ -33,16 +35,15 @@ def _popd(call: Call) -> None:
 
 
 def _declare(call: Call) -> None:
-    """``export`` and ``declare``; inside of a function the latter's variables end with it, which is in doubt."""
     for word in call.words:
         name, equals, value = word.partition("=")
         if word[:1] in ("-", "+"):
-            if not set("xgaA").issuperset(word[1:]):
+            if set("nrilu").intersection(word):
                 call.doubt()
         elif not name or not LETTERS.issuperset(name):
             call.doubt()
         elif equals:
-            call.set(name, tame(call.home() + value[1:] if value == "~" or value.startswith("~/") else value))
+            call.set(name, code(call.home() + value[1:] if value == "~" or value.startswith("~/") else value))
 
 
 def _local(call: Call) -> None:
@@ -51,10 +52,10 @@ def _local(call: Call) -> None:
     _declare(call)
 
 
-def _bare(call: Call) -> None:
-    """A builtin that only tells something while it is given no words."""
-    if call.words:
-        call.doubt()
+def _export(call: Call) -> None:
+    _declare(call)
+    if not any(word[:1] == "-" for word in call.words):
+        call.place.exported = call.place.exported.union(word.partition("=")[0] for word in call.words)
 
 
 def _unset(call: Call) -> None:
@@ -75,15 +76,8 @@ def _reads(call: Call) -> None:
 
 def _printf(call: Call) -> None:
     if call.words[:1] and call.words[0].startswith("-v"):
-        call.set(call.words[0][2:] or "".join(call.words[1:2]), None)
-
-
-def _let(call: Call) -> None:
-    text = tame(" ".join(call.words))
-    if "$" in text or "`" in text:
-        call.doubt()
-    for name in names(text):
-        call.set(name, None)
+        call.words = [call.words[0][2:] or "".join(call.words[1:2])]
+        _reads(call)
 
 
 def _set(call: Call) -> None:
@@ -142,7 +136,7 @@ def _shell(call: Call) -> None:
     """``sh -c TEXT``, or ``sh`` with its commands in a here-document."""
     call.options("oO", "rcfile init-file", leading=True)
     inner, rest = call.place.outside(), call.plain
-    if call.has("-O") or rest[:1] == ["+"] or (rest and rest[0][:1] == "+"):
+    if call.has("-O") or "".join(rest[:1])[:1] == "+":
         call.doubt()
     inner.errexit = call.has("-e") or "errexit" in call.values("-o")
     if call.has("-c") and rest:
@@ -164,8 +158,8 @@ def _env(call: Call) -> None:
     rest = rest[1:] if rest[:1] == ["-"] else rest
     while rest and "=" in rest[0] and HOLE not in rest[0].partition("=")[0]:
         name, _, value = rest[0].partition("=")
-        call.walker.words.set(inner, name, tame(value))
-        inner.values[name] = None
+        call.walker.words.set(inner, name, code(value))
+        inner.exported |= {name}
         rest = rest[1:]
     for text in call.values("-S --split-string"):
         call.doubt()
@@ -227,12 +221,7 @@ def _flock(call: Call) -> None:
     if call.plain and not call.plain[0].isdigit():
         call.write(call.plain[0])
     rest = call.plain[1:]
-    call.start(["sh", *rest] if rest[:1] in (["-c"], ["--command"]) else rest)
-
-
-def _watch(call: Call) -> None:
-    call.options("nq", "interval equexit", leading=True)
-    call.run(" ".join(call.plain), call.place.outside())
+    call.start(["sh", *rest] if rest[:1] == ["-c"] else rest)
 
 
 def _time(call: Call) -> None:
@@ -277,14 +266,13 @@ def _runner(*verbs: str) -> Handler:
 
 
 HANDLERS: dict[str, Handler] = {
-    "cd": _cd, "pushd": _pushd, "popd": _popd, "export": _declare, "declare": _local, "typeset": _local, "local": _local,
+    "cd": _cd, "pushd": _pushd, "popd": _popd, "export": _export, "declare": _local, "typeset": _local, "local": _local,
     "unset": _unset, "read": _reads, "mapfile": _reads, "readarray": _reads, "getopts": _reads, "printf": _printf,
-    "let": _let, "set": _set, "shift": _shift, "eval": _eval, "trap": _trap, "jobs": _bare, "history": _bare,
-    "dirs": _bare, "mount": _bare, "hash": _bare, "umask": _bare, "exec": _exec, "command": _command,
+    "set": _set, "shift": _shift, "eval": _eval, "trap": _trap, "exec": _exec, "command": _command,
     "builtin": _command, "noglob": _command, "nocorrect": _command,
-    "sh": _shell, "bash": _shell, "dash": _shell, "zsh": _shell, "ksh": _shell,
+    "sh": _shell, "bash": _shell, "dash": _shell, "ash": _shell, "zsh": _shell, "ksh": _shell,
     "env": _env, "sudo": _sudo, "doas": _sudo, "xargs": _xargs, "find": _find, "gfind": _find, "flock": _flock,
-    "watch": _watch, "time": _time, "mbox": _mbox, "nice": _wrapper("n", "adjustment"), "nohup": _wrapper(),
+    "time": _time, "mbox": _mbox, "nice": _wrapper("n", "adjustment"), "nohup": _wrapper(),
     "coproc": _wrapper(), "setsid": _wrapper(), "timeout": _wrapper("ks", "kill-after signal", 1),
     "gtimeout": _wrapper("ks", "kill-after signal", 1), "stdbuf": _wrapper("ioe", "input output error"),
     "ionice": _wrapper("cnpP", "class classdata"), "caffeinate": _wrapper("tw"), "busybox": _wrapper(),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Chain = tuple[list[tuple[str, list["Clause"]]], bool]
     """Pipelines, each with the ``&&`` or ``||`` before it; whether the chain runs in the background."""
     Body = list[Chain]
+    Redirection = tuple[str, str, Word]
+    """The number or ``{name}`` before it, its sign, the word behind it; of a here-document, its text as a word."""
 
 STEPS = 250_000
 """What reading may cost, in letters looked at: about a third of a second."""
@@ -68,15 +70,6 @@ class Budget:
         self.depth -= 1
 
 
-class Redirection:
-    """``op``, the number or ``{name}`` before it, the word behind it; of a here-document, its text as a word."""
-
-    __slots__ = ("before", "op", "word")
-
-    def __init__(self, op: str, word: Word, before: str) -> None:
-        self.op, self.word, self.before = op, word, before
-
-
 class Clause:
     """A command: ``simple``, ``group``, ``subshell``, ``if``, ``loop``, ``case``, ``function`` or ``test``.
 
@@ -104,7 +97,7 @@ class Parser:
 
     def __init__(self, text: str, budget: Budget) -> None:
         self.text, self.at, self.end, self.budget = text, 0, len(text), budget
-        self.docs: list[tuple[Redirection, str, bool, bool]] = []
+        self.docs: list[tuple[Word, str, bool, bool]] = []
         self.negated = False
 
     # -- letters --
@@ -162,7 +155,7 @@ class Parser:
                 self._document(*doc)
             self.blanks()
 
-    def _document(self, redirection: Redirection, delimiter: str, quoted: bool, tabs: bool) -> None:
+    def _document(self, word: Word, delimiter: str, quoted: bool, tabs: bool) -> None:
         """The here-document that begins here: up to the line that is its delimiter, or the end."""
         lines: list[str] = []
         joined = False
@@ -178,9 +171,9 @@ class Parser:
             joined = not quoted and (len(line) - len(line.rstrip("\\"))) % 2 == 1
         text = "".join(f"{line}\n" for line in lines)
         if quoted or not ("$" in text or "`" in text or "\\" in text):
-            redirection.word = [("t", text, True)]
+            word.append(("t", text, True))
         else:
-            redirection.word = Parser(text, self.budget).quoted("")
+            word += Parser(text, self.budget).quoted("")
 
     def keyword(self) -> str:
         """The reserved word that stands here, or nothing; it is not taken."""
@@ -419,7 +412,7 @@ class Parser:
         op = next(one for one in _REDIRECTIONS if self.take(one))
         self.blanks()
         if op not in ("<<", "<<-"):
-            return Redirection(op, self.taken(), before)
+            return before, op, self.taken()
         start = self.at
         raw: list[str] = []
         while self.peek() not in ("", *" \t\n|&;()<>"):
@@ -428,9 +421,9 @@ class Parser:
         written = self.text[start : self.at]
         if not written or "$'" in written or "`" in written or "$(" in written:
             raise Unread
-        made = Redirection("<<", [], before)
-        self.docs.append((made, "".join(raw), any(mark in written for mark in "\\'\""), op == "<<-"))
-        return made
+        word: Word = []
+        self.docs.append((word, "".join(raw), any(mark in written for mark in "\\'\""), op == "<<-"))
+        return before, "<<", word
 
     # -- words --
 

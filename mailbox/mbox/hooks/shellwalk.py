@@ -186,7 +186,7 @@ class Walker:
         stdin: str | None = None
         for redirection in node.redirs:
             text = self._redirect(redirection, place)
-            if redirection.before in ("", "0") and redirection.op[0] == "<":
+            if redirection[0] in ("", "0") and redirection[1][0] == "<":
                 stdin = text
         for name, word in node.assigns:
             if name == "IFS" and fields:
@@ -194,18 +194,20 @@ class Walker:
             else:
                 self.words.assign(place, name, word)
         if fields:
+            exported, place.exported = place.exported, place.exported.union(name for name, _ in node.assigns)
             self.command(fields, place, stdin)
             for name, _ in node.assigns:
                 place.values[name.rstrip("[+")] = None
+                place.exported = exported
 
     def _redirect(self, redirection: Redirection, place: Surroundings) -> str | None:
         """Note what a redirection writes; the text of a here-document, or None."""
-        op = redirection.op
-        if redirection.before[:1] == "{":
-            self.words.set(place, redirection.before[1:-1], None)
+        before, op, word = redirection
+        if before[:1] == "{":
+            self.words.set(place, before[1:-1], None)
         if op in ("<<", "<<<"):
-            return self.words.text(redirection.word, place) + ("\n" if op == "<<<" else "")
-        fields = self.words.fields(redirection.word, place)
+            return self.words.text(word, place) + ("\n" if op == "<<<" else "")
+        fields = self.words.fields(word, place)
         target = fields[0] if len(fields) == 1 else HOLE
         if op in ("<", "<&") or (op == ">&" and (target.rstrip("-").isdigit() or target == "-")):
             return None
@@ -417,7 +419,7 @@ class Call:
     def has(self, names: str) -> bool:
         """Whether one of the options is given; a long one may be shortened."""
         return any(
-            one == name or (len(one) > 4 and name[:2] == "--" and name.startswith(one))
+            one == name or (len(one) > 2 and name[:2] == "--" and name.startswith(one))
             for name in names.split()
             for one, _ in self.given
         )

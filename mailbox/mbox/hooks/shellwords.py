@@ -25,19 +25,13 @@ def is_plain(field: str) -> bool:
 
 
 def code(field: str) -> str:
-    """A field as the text of commands."""
+    """A field with its patterns as text."""
     return field.translate(_CODE)
 
 
 def tame(field: str) -> str:
     """A field as a program would get it if no file matched; ``$`` for what is not known."""
     return code(field).replace(HOLE, "$")
-
-
-def names(text: str) -> list[str]:
-    """What may be names of variables in a text."""
-    found = "".join(letter if letter in LETTERS else " " for letter in text).split()
-    return [name for name in found if not name[0].isdigit()]
 
 
 # -- braces ----------------------------------------------------------------------------------------------------------
@@ -121,7 +115,7 @@ class Surroundings:
     ``sure``: it is there even if an earlier ``cd`` failed.  A value that is not known is None.
     """
 
-    __slots__ = ("args", "cwd", "errexit", "folders", "functions", "stack", "sure", "values")
+    __slots__ = ("args", "cwd", "errexit", "exported", "folders", "functions", "stack", "sure", "values")
 
     def __init__(self, cwd: str | None) -> None:
         self.cwd, self.sure, self.errexit = cwd, True, False
@@ -129,6 +123,7 @@ class Surroundings:
         self.functions: dict[str, Clause] = {}
         self.folders: dict[str, bool | None] = {}
         self.stack: list[str | None] = []
+        self.exported: frozenset[str] = frozenset(("HOME",))
         self.args: list[str] | None = None
 
     def copy(self) -> Surroundings:
@@ -141,13 +136,13 @@ class Surroundings:
         """Make ``other`` mean the same."""
         other.cwd, other.sure, other.errexit, other.args = self.cwd, self.sure, self.errexit, self.args
         other.values, other.functions = self.values.copy(), self.functions.copy()
-        other.folders, other.stack = self.folders.copy(), self.stack.copy()
+        other.folders, other.stack, other.exported = self.folders.copy(), self.stack.copy(), self.exported
 
     def outside(self) -> Surroundings:
-        """The same for another program: it has no functions, and it is not known which variables it has."""
+        """The same for another program: it has no functions, and of the variables those that are exported."""
         made = self.copy()
         made.functions = {}
-        made.values = dict.fromkeys(made.values)
+        made.values = {name: value if name in self.exported else None for name, value in self.values.items()}
         return made
 
     def same(self, other: Surroundings) -> bool:
@@ -168,6 +163,7 @@ class Surroundings:
             if mine is not others:
                 bodies = [*mine.bodies, *(body for body in others.bodies if body not in mine.bodies)]
                 self.functions[name] = Clause("function", bodies)
+        self.exported &= other.exported
         self.stack = self.stack if self.stack == other.stack else []
         self.args = self.args if self.args == other.args else None
 
@@ -295,7 +291,7 @@ class Words:
             return "/dev/fd/63"
         if kind == "a":
             if "=" in value or "++" in value or "--" in value:
-                for name in names(value):
+                for name in "".join(letter if letter in LETTERS else " " for letter in value).split():
                     self.set(place, name, None)
             return None
         name, operator, inside = value

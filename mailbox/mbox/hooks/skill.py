@@ -93,7 +93,7 @@ your task, what you hold, your mail, and what changed meanwhile; an older card i
 
 ## Ten commands, in the order of a job
 
-`me`, `read`, `reply`, `send`, `task claim`, `reserve`, `lock`, `task checkpoint`, `task done`, `task submit`:
+mbox me, mbox read, mbox reply, mbox send, task claim, reserve, mbox lock, task checkpoint, task done, task submit:
 
 ```sh
 {_shown(_COMMANDS)}

@@ -89,9 +89,10 @@ def untrusted(folder: str) -> list[str] | None:
     """The events of our hooks that Codex would skip in ``folder``; None where it does not say, or is not installed."""
     try:
         with _served(folder) as server:
-            return _skipped(_ours(server, folder))
+            ours = _ours(server, folder)
     except (OSError, ValueError, LookupError, TypeError):
         return None
+    return ["every one, for the project is not trusted in codex"] if not ours and is_guarded(folder) else _skipped(ours)
 
 
 def give(folder: str) -> list[str]:
@@ -110,18 +111,22 @@ def give(folder: str) -> list[str]:
     return [hook["eventName"] for hook in hooks]
 
 
-def after_install(folder: str, trust: bool, agent: str, say: Callable[[str], None]) -> None:
-    """After our hooks were written for Codex: name the person's step, or take it for one who asks at a terminal."""
-    if not trust:
-        left = untrusted(folder)
-        if left is None or left:
-            say(f"codex runs no hook that a person has not said yes to: {STEP}")
-        return
+def require_person(agent: str) -> None:
+    """`Refused` unless a person at a terminal calls."""
     if agent:
         raise Refused(f"{agent} is an agent, and codex' trust is a person's to give: without MBOX_AGENT, at a terminal")
     if not (sys.stdin and sys.stdin.isatty()):
         raise Refused("--trust is a person's yes: run it at a terminal")
-    say(f"codex trusts {len(give(folder))} hooks of this project now")
+
+
+def after_install(folder: str, trust: bool, say: Callable[[str], None]) -> None:
+    """After our hooks were written for Codex: name the person's step, or take it for one who asked for it (`require_person`)."""
+    if trust:
+        say(f"codex trusts {len(give(folder))} hooks of this project now")
+        return
+    left = untrusted(folder)
+    if left is None or left:
+        say(f"codex runs no hook that a person has not said yes to: {STEP}")
 
 
 def is_guarded(folder: str) -> bool:

@@ -158,11 +158,11 @@ class Disk:
             raise
         self.sync_folder(os.path.dirname(path))
 
-    def rewrite(self, path: str, data: bytes) -> None:
-        """`replace` for a person's own file, which is there: it keeps its mode, and a symlink to it stays one."""
+    def rewrite(self, path: str, data: bytes, mode: int | None = None) -> None:
+        """`replace` for a person's own file, which is there: it keeps its mode, or has ``mode``; a symlink to it stays one."""
         real = os.path.realpath(path)
         temp = f"{temporary(real)}.{os.getpid()}"
-        mode = stat.S_IMODE(os.stat(real).st_mode)
+        mode = stat.S_IMODE(os.stat(real).st_mode) if mode is None else mode
         self.discard(temp)
         self.create(temp, data)
         try:
