@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mbox.errors import Usage
 from mbox.hooks import edits, entries, installing
-from mbox.hooks.entries import PLACES, Place
+from mbox.hooks.entries import PLACES, HostFile
 
 JSONS = [place for place in PLACES.values() if not place.whole]
 LENIENT = [place for place in JSONS if place.comments]
@@ -24,12 +24,12 @@ each_lenient = pytest.mark.parametrize("place", LENIENT, ids=lambda place: place
 each_strict = pytest.mark.parametrize("place", STRICT, ids=lambda place: place.host)
 
 
-def put(place: Place, text: str) -> str:
+def put(place: HostFile, text: str) -> str:
     """``text`` with our entries."""
     return installing.with_entries(place, text, "file")
 
 
-def out(place: Place, text: str) -> str:
+def out(place: HostFile, text: str) -> str:
     """``text`` without our entries."""
     return edits.taken_out(text, entries.is_ours, place.comments)
 
@@ -41,7 +41,7 @@ def read(text: str) -> Any:
     return json.loads(bare)
 
 
-def expected(place: Place, doc: Any) -> Any:
+def expected(place: HostFile, doc: Any) -> Any:
     """A document with our entries last in each list."""
     made = json.loads(json.dumps(doc))
     for event, entry in place.events:
@@ -52,7 +52,7 @@ def expected(place: Place, doc: Any) -> Any:
     return made
 
 
-def theirs(place: Place, name: str = "theirs") -> Any:
+def theirs(place: HostFile, name: str = "theirs") -> Any:
     """A person's entry, as the host wants it."""
     handler: dict[str, Any] = {"type": "command", "command": f"./{name}.sh"}
     if place.host == "copilot":
@@ -60,7 +60,7 @@ def theirs(place: Place, name: str = "theirs") -> Any:
     return {"hooks": [handler]} if place.host in ("claude", "codex", "gemini", "qwen") else handler
 
 
-def nested(place: Place, lists: Any) -> Any:
+def nested(place: HostFile, lists: Any) -> Any:
     """A document with lists of events."""
     made = lists
     for key in reversed(place.keys):
@@ -68,14 +68,14 @@ def nested(place: Place, lists: Any) -> Any:
     return made
 
 
-def at_events(place: Place, doc: Any) -> Any:
+def at_events(place: HostFile, doc: Any) -> Any:
     """The lists of events in a document."""
     for key in place.keys:
         doc = doc[key]
     return doc
 
 
-def samples(place: Place) -> dict[str, str]:
+def samples(place: HostFile) -> dict[str, str]:
     """What a person may have."""
     first, last = place.events[0][0], place.events[-1][0]
     full = {"model": "x", **nested(place, {last: [theirs(place)], "Other": [theirs(place)], first: []}), "z": [1, {}]}
@@ -100,7 +100,7 @@ def samples(place: Place) -> dict[str, str]:
     }  # fmt: skip
 
 
-def commented(place: Place) -> dict[str, str]:
+def commented(place: HostFile) -> dict[str, str]:
     """What a person may have where comments are read."""
     key, first, last = place.keys[0], place.events[0][0], place.events[-1][0]
     one = json.dumps(theirs(place))
@@ -122,7 +122,7 @@ def commented(place: Place) -> dict[str, str]:
 
 
 @each
-def test_in_and_out_again_is_as_before(place: Place) -> None:
+def test_in_and_out_again_is_as_before(place: HostFile) -> None:
     """However a person's file is laid out: ours are last in each list, twice is once, and out again it is the same."""
     for name, text in samples(place).items():
         there = put(place, text)
@@ -132,7 +132,7 @@ def test_in_and_out_again_is_as_before(place: Place) -> None:
 
 
 @each_lenient
-def test_comments_stay(place: Place) -> None:
+def test_comments_stay(place: HostFile) -> None:
     """So it is where there are comments; each stays as it is, in its order."""
     for name, text in commented(place).items():
         there = put(place, text)
@@ -142,13 +142,13 @@ def test_comments_stay(place: Place) -> None:
 
 
 @each_lenient
-def test_a_comment_stays_with_what_it_is_about(place: Place) -> None:
+def test_a_comment_stays_with_what_it_is_about(place: HostFile) -> None:
     """A comment behind the last item stays on that item's line; ours come on the next."""
     assert put(place, '{\n  "a": 1 // of a\n}\n').startswith('{\n  "a": 1, // of a\n  "hooks": {\n')
 
 
 @each
-def test_what_is_put_in_looks_like_the_rest(place: Place) -> None:
+def test_what_is_put_in_looks_like_the_rest(place: HostFile) -> None:
     """Indented as the file is: by tabs, by four, or on one line; with its line ends."""
     for unit in ("\t", "    ", "  "):
         full = {"a": {"b": 1}, **nested(place, {"Other": [theirs(place)]})}
@@ -159,7 +159,7 @@ def test_what_is_put_in_looks_like_the_rest(place: Place) -> None:
 
 
 @each
-def test_ours_that_are_there_stay_where_they_are(place: Place) -> None:
+def test_ours_that_are_there_stay_where_they_are(place: HostFile) -> None:
     """What a person puts behind ours stays behind; of what is missing only that is put in."""
     doc = expected(place, {})
     first, last = place.events[0][0], place.events[-1][0]
@@ -175,7 +175,7 @@ def test_ours_that_are_there_stay_where_they_are(place: Place) -> None:
 BASES = {"none": {}, "theirs": {"model": "x"}}
 
 
-def changed(place: Place, kind: str, doc: Any) -> Any:
+def changed(place: HostFile, kind: str, doc: Any) -> Any:
     """A document as a person has changed it by hand; in place."""
     events = at_events(place, doc)
     name = place.events[-1][0]
@@ -195,7 +195,7 @@ def changed(place: Place, kind: str, doc: Any) -> Any:
 @each
 @pytest.mark.parametrize("kind", ["before", "behind", "both", "key", "event"])
 @pytest.mark.parametrize("base", BASES)
-def test_a_person_s_changes_stay(place: Place, kind: str, base: str) -> None:
+def test_a_person_s_changes_stay(place: HostFile, kind: str, base: str) -> None:
     """A hook of theirs before or behind ours, another key or event: out again, exactly what they would have without ours."""
     start = BASES[base]
     mine = json.dumps(changed(place, kind, expected(place, start)), indent=2) + "\n"
@@ -210,7 +210,7 @@ def test_a_person_s_changes_stay(place: Place, kind: str, base: str) -> None:
 
 
 @each
-def test_reformatted_by_a_program(place: Place) -> None:
+def test_reformatted_by_a_program(place: HostFile) -> None:
     """All of it laid out anew, in any way: out again, what is theirs."""
     doc = {"model": "x", **nested(place, {place.events[0][0]: [theirs(place)]}), "z": 1}
     for indent in (None, 0, 1, 4, "\t"):
@@ -220,7 +220,7 @@ def test_reformatted_by_a_program(place: Place) -> None:
 
 
 @each
-def test_a_changed_entry_is_ours_all_the_same(place: Place) -> None:
+def test_a_changed_entry_is_ours_all_the_same(place: HostFile) -> None:
     """With another matcher, another time limit, a key more: it goes; nothing else does."""
     text = json.dumps({"a": 1, **expected(place, {})}, indent=2)
     changes = {r'"matcher": "[^"]*"': '"matcher": "Write|Edit"', r'("timeout(?:Sec)?"): \d+': r'\1: 99, "x": {"y": []}'}
@@ -229,7 +229,7 @@ def test_a_changed_entry_is_ours_all_the_same(place: Place) -> None:
 
 
 @pytest.mark.parametrize("place", [PLACES[host] for host in ("claude", "codex", "gemini", "qwen")], ids=lambda place: place.host)
-def test_a_hook_of_theirs_in_our_group_stays(place: Place) -> None:
+def test_a_hook_of_theirs_in_our_group_stays(place: HostFile) -> None:
     """Beside ours, in the group that was made for ours: the group stays with theirs in it, wherever it stands."""
     name, handler = place.events[2][0], {"type": "command", "command": "./theirs.sh"}
     for at in (0, 1):
@@ -240,7 +240,7 @@ def test_a_hook_of_theirs_in_our_group_stays(place: Place) -> None:
 
 
 @each_lenient
-def test_a_person_s_comments_between_stay(place: Place) -> None:
+def test_a_person_s_comments_between_stay(place: HostFile) -> None:
     """Comments before, behind and between ours, and one that a line's end must end: the text stays one that is read."""
     text = put(place, '{\n  "a": 1\n}\n').replace('"a": 1,\n', '"a": 1, // of a\n  // of hooks\n')
     assert out(place, text) == '{\n  "a": 1 // of a\n  // of hooks\n}\n'
@@ -257,7 +257,7 @@ def test_a_person_s_comments_between_stay(place: Place) -> None:
 
 
 @each
-def test_what_only_names_the_launcher_is_not_ours(place: Place) -> None:
+def test_what_only_names_the_launcher_is_not_ours(place: HostFile) -> None:
     """A log beside it, a permission, a variable: they stay; a hook that calls ours and more is ours."""
     doc = {"env": {"X": "$HOME/.local/share/mbox/hook"}, "permissions": {"allow": ["Bash(~/.local/share/mbox/hook:*)"]},
            **nested(place, {place.events[0][0]: [{"command": "cat ~/.local/share/mbox/hook.log"}]})}  # fmt: skip
@@ -293,7 +293,7 @@ def test_what_no_program_reads_is_refused(text: str) -> None:
 
 
 @each_strict
-def test_comments_are_refused_where_the_program_does_not_read_them(place: Place) -> None:
+def test_comments_are_refused_where_the_program_does_not_read_them(place: HostFile) -> None:
     """Claude Code drops all settings at a `//`: the place of the first one is named."""
     for text, at in (("// x\n{}", "1:1"), ('{\n  "a": 1 /* x */\n}', "2:10"), ('{"a": 1}\n\n // x', "3:2")):
         with pytest.raises(Usage, match=f"^file:{at}: a comment"):
@@ -301,14 +301,14 @@ def test_comments_are_refused_where_the_program_does_not_read_them(place: Place)
 
 
 @each_lenient
-def test_a_comment_without_an_end_is_refused(place: Place) -> None:
+def test_a_comment_without_an_end_is_refused(place: HostFile) -> None:
     """A block that goes on to the end of the text."""
     with pytest.raises(Usage, match=r"^file:1:4: a comment that does not end"):
         put(place, "{} /* x")
 
 
 @each
-def test_a_byte_order_mark(place: Place) -> None:
+def test_a_byte_order_mark(place: HostFile) -> None:
     """It stays where the program was seen to read it, and is refused where all of the file is lost by it."""
     text = '\ufeff{"a": 1}'
     if place.host in ("claude", "qwen"):
@@ -319,7 +319,7 @@ def test_a_byte_order_mark(place: Place) -> None:
 
 
 @each
-def test_wrong_types_are_refused(place: Place) -> None:
+def test_wrong_types_are_refused(place: HostFile) -> None:
     """Where a list or an object must be, something else is: told with its place."""
     event, key = place.events[1][0], place.keys[0]
     for wrong in ("[]", "1", "null", '"x"'):
@@ -342,7 +342,7 @@ COMMENTS = st.sampled_from(["// c\n", "//\n", "/* c */", "/*\n*/", "// { , \"\n"
 
 
 @st.composite
-def documents(draw: st.DrawFn, place: Place) -> Any:
+def documents(draw: st.DrawFn, place: HostFile) -> Any:
     """An object with anything in it, and hooks."""
     names = [event for event, _ in place.events]
     entry = st.just(theirs(place)) | VALUES
@@ -367,7 +367,7 @@ def spelt(draw: st.DrawFn, value: Any, gap: st.SearchStrategy[str]) -> str:
 
 
 @st.composite
-def texts(draw: st.DrawFn, place: Place) -> str:
+def texts(draw: st.DrawFn, place: HostFile) -> str:
     """A document as a text: as a program lays it out, or as nobody would."""
     doc = draw(documents(place))
     if draw(st.booleans()):
@@ -381,8 +381,9 @@ def texts(draw: st.DrawFn, place: Place) -> str:
 @given(st.sampled_from(JSONS).flatmap(lambda place: st.tuples(st.just(place), texts(place))))
 @example((PLACES["gemini"], '{ // c\n}'))
 @example((PLACES["gemini"], '{"a":1// c\n}'))
+@example((PLACES["gemini"], '{"hooks":{"SessionEnd":[[],{\r\t\n\t}],"SessionStart":[]}}'))
 @settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-def test_any_document_is_the_same_again(case: tuple[Place, str]) -> None:
+def test_any_document_is_the_same_again(case: tuple[HostFile, str]) -> None:
     """Into any document and out of it: exactly ours come in, twice is once, out again every byte is as it was."""
     place, text = case
     there = put(place, text)
@@ -393,7 +394,7 @@ def test_any_document_is_the_same_again(case: tuple[Place, str]) -> None:
 
 @given(st.sampled_from(JSONS).flatmap(lambda place: st.tuples(st.just(place), documents(place))), INDENTS)
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
-def test_any_document_reformatted_loses_nothing(case: tuple[Place, Any], indent: Any) -> None:
+def test_any_document_reformatted_loses_nothing(case: tuple[HostFile, Any], indent: Any) -> None:
     """In, reformatted, out: what is left says what it did before, but that empty lists of hooks may be gone."""
     place, doc = case
     left = read(out(place, json.dumps(expected(place, doc), indent=indent)))
@@ -407,7 +408,7 @@ def test_any_document_reformatted_loses_nothing(case: tuple[Place, Any], indent:
 
 @given(st.sampled_from(JSONS).flatmap(lambda place: st.tuples(st.just(place), texts(place))), st.data())
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
-def test_cut_anywhere_it_is_told(case: tuple[Place, str], data: st.DataObject) -> None:
+def test_cut_anywhere_it_is_told(case: tuple[HostFile, str], data: st.DataObject) -> None:
     """A text cut off, or with a letter too many, is refused with line and column, or is what another reader reads."""
     place, text = case
     at = data.draw(st.integers(0, len(text)))

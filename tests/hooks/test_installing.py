@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import pytest
 from conftest import Run
 from mbox.errors import Refused, StoreError, Usage
 from mbox.hooks import edits, entries, installing, launcher
-from mbox.hooks.entries import PLACES, PLUGIN, Place
+from mbox.hooks.entries import PLACES, PLUGIN, HostFile
 from mbox.system.disk import Disk
 
 from .hookkit import Desk
@@ -31,22 +32,22 @@ each_json = pytest.mark.parametrize("place", JSONS, ids=lambda place: place.host
 Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def install(top: Path, place: Place, shared: bool = False, dry_run: bool = False) -> installing.Row:
+def install(top: Path, place: HostFile, shared: bool = False, dry_run: bool = False) -> installing.Row:
     """What was done to the one file."""
     return installing.install(str(top), [place], shared, DISK, dry_run)[0]
 
 
-def remove(top: Path, place: Place, dry_run: bool = False) -> list[installing.Row]:
+def remove(top: Path, place: HostFile, dry_run: bool = False) -> list[installing.Row]:
     """What was done."""
     return installing.remove(str(top), [place], DISK, dry_run)
 
 
-def state(top: Path, place: Place) -> str:
+def state(top: Path, place: HostFile) -> str:
     """How ours stand."""
     return installing.status(str(top), [place])[0]["state"]
 
 
-def laid(top: Path, place: Place, data: bytes, shared: bool = False) -> Path:
+def laid(top: Path, place: HostFile, data: bytes, shared: bool = False) -> Path:
     """A person's file with ``data``."""
     path = top / place.file(shared)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def told(caught: pytest.ExceptionInfo[Usage], path: Path, data: bytes) -> str:
 
 
 @each
-def test_a_file_is_made_and_goes_again(place: Place, tmp_path: Path) -> None:
+def test_a_file_is_made_and_goes_again(place: HostFile, tmp_path: Path) -> None:
     """Where there is none: it is made, readable as the person's umask lets; twice is once; it goes, and its folders with it."""
     for shared in (False, True):
         assert install(tmp_path, place, shared)["did"] == "made"
@@ -80,7 +81,7 @@ def test_a_file_is_made_and_goes_again(place: Place, tmp_path: Path) -> None:
 
 
 @each
-def test_what_is_made_is_laid_out_as_by_a_person(place: Place, tmp_path: Path) -> None:
+def test_what_is_made_is_laid_out_as_by_a_person(place: HostFile, tmp_path: Path) -> None:
     """Each key and list on lines of their own, with all our lines, and nothing that the host does not ask for."""
     install(tmp_path, place)
     text = (tmp_path / place.local).read_text(encoding="utf-8")
@@ -95,9 +96,9 @@ def test_what_is_made_is_laid_out_as_by_a_person(place: Place, tmp_path: Path) -
 
 @each_json
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o640])
-def test_a_file_keeps_mode_and_bytes(place: Place, tmp_path: Path, mode: int) -> None:
+def test_a_file_keeps_mode_and_bytes(place: HostFile, tmp_path: Path, mode: int) -> None:
     """A person's file: its mode is kept, and out again its bytes are as they were."""
-    data = b'{\r\n\t"model": "x",\r\n\t"hooks": {}\r\n}'
+    data = b'{\r\n\t"description": "x",\r\n\t"hooks": {}\r\n}'
     path = laid(tmp_path, place, data)
     path.chmod(mode)
     assert install(tmp_path, place)["did"] == "changed" and stat.S_IMODE(path.stat().st_mode) == mode
@@ -108,10 +109,10 @@ def test_a_file_keeps_mode_and_bytes(place: Place, tmp_path: Path, mode: int) ->
 
 
 @each_json
-def test_a_symlink_stays_one(place: Place, tmp_path: Path) -> None:
+def test_a_symlink_stays_one(place: HostFile, tmp_path: Path) -> None:
     """What it leads to is changed, there; also where that is what we would begin a file with, which goes only if it was made."""
     top = tmp_path / "top"
-    for text in ('{"a": 1}', place.fresh):
+    for text in ('{"description": "x"}', place.fresh):
         target = tmp_path / "dotfiles.json"
         target.write_text(text, encoding="utf-8")
         path = top / place.local
@@ -129,20 +130,20 @@ def test_a_symlink_stays_one(place: Place, tmp_path: Path) -> None:
 
 
 @each
-def test_a_dry_run_writes_nothing(place: Place, tmp_path: Path) -> None:
+def test_a_dry_run_writes_nothing(place: HostFile, tmp_path: Path) -> None:
     """The difference is in the answer, as `patch` takes it: applied, it is what an install makes."""
     row = install(tmp_path, place, dry_run=True)
     assert row["did"] == "made" and [*tmp_path.iterdir()] == []
     assert row["diff"].startswith(f"--- /dev/null\n+++ b/{place.local}\n")
     if not place.whole:
-        path = laid(tmp_path, place, b'{\n  "a": 1\n}\n')
+        path = laid(tmp_path, place, b'{\n  "description": "x"\n}\n')
         row = install(tmp_path, place, dry_run=True)
-        assert path.read_bytes() == b'{\n  "a": 1\n}\n' and [*path.parent.iterdir()] == [path]
+        assert path.read_bytes() == b'{\n  "description": "x"\n}\n' and [*path.parent.iterdir()] == [path]
         subprocess.run(["git", "apply", "-"], input=row["diff"].encode(), cwd=tmp_path, check=True)
         assert install(tmp_path, place)["did"] == "nothing"
         row = remove(tmp_path, place, dry_run=True)[0]
         assert row["did"] == "changed" and entries.OURS in path.read_text(encoding="utf-8")
-        assert '-  "a": 1,\n' in row["diff"] and '+  "a": 1\n' in row["diff"]
+        assert '-  "description": "x",\n' in row["diff"] and '+  "description": "x"\n' in row["diff"]
 
 
 def test_this_machine_s_file_and_the_team_s(tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ BAD = {
 
 @each_json
 @pytest.mark.parametrize("data", BAD, ids=lambda data: str(data[:14]))
-def test_what_cannot_be_read_is_refused_untouched(place: Place, tmp_path: Path, data: bytes) -> None:
+def test_what_cannot_be_read_is_refused_untouched(place: HostFile, tmp_path: Path, data: bytes) -> None:
     """Exit status 2, with file and place; nothing is written, no other program's file either."""
     path = laid(tmp_path, place, data)
     with pytest.raises(Usage, match=str(path)) as caught:
@@ -183,7 +184,7 @@ def test_what_cannot_be_read_is_refused_untouched(place: Place, tmp_path: Path, 
 
 @each
 @pytest.mark.parametrize("kind", ["folder", "fifo", "a file as its folder", "too large"])
-def test_something_else_in_its_place(place: Place, tmp_path: Path, kind: str) -> None:
+def test_something_else_in_its_place(place: HostFile, tmp_path: Path, kind: str) -> None:
     """A folder, a FIFO, a file where its folder should be, gigabytes: told in one line, and left alone."""
     path = tmp_path / place.local
     if kind == "a file as its folder":
@@ -206,7 +207,7 @@ def test_something_else_in_its_place(place: Place, tmp_path: Path, kind: str) ->
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
 @each
-def test_an_unreadable_file(place: Place, tmp_path: Path) -> None:
+def test_an_unreadable_file(place: HostFile, tmp_path: Path) -> None:
     """Told with its name; left alone."""
     path = laid(tmp_path, place, b"{}")
     path.chmod(0)
@@ -232,10 +233,45 @@ def test_a_plugin_that_is_not_ours(tmp_path: Path) -> None:
         install(tmp_path, place)
 
 
+@each
+def test_what_has_none_of_ours_is_passed_by(place: HostFile, tmp_path: Path) -> None:
+    """Out of all programs: a file that cannot be read, or a symlink to nothing, does not stop it, for nothing is to go there."""
+    path = laid(tmp_path, place, b"\xff{")
+    assert remove(tmp_path, place) == [] and path.read_bytes() == b"\xff{"
+    path.unlink()
+    path.symlink_to("gone")
+    assert remove(tmp_path, place) == [] and path.is_symlink()
+
+
+@each_json
+def test_written_anew_with_other_escapes(place: HostFile, tmp_path: Path) -> None:
+    """By a program that writes `/` as JSON may: ours are known, and go."""
+    install(tmp_path, place)
+    path = laid(tmp_path, place, (tmp_path / place.local).read_bytes().replace(b"/", b"\\/"))
+    assert state(tmp_path, place) == installing.INSTALLED and install(tmp_path, place)["did"] == "nothing"
+    assert len(remove(tmp_path, place)) == 1 and (not path.exists() or path.read_bytes() == b"{}\n")
+
+
+class Full(Disk):
+    """A disk on which no rename succeeds."""
+
+    def rename(self, source: str, target: str) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@each_json
+def test_a_full_disk_leaves_all_as_it_was(place: HostFile, tmp_path: Path) -> None:
+    """One line about it, and no temporary file."""
+    path = laid(tmp_path, place, b"{}")
+    with pytest.raises(StoreError, match="No space left"):
+        installing.install(str(tmp_path), [place], False, Full())
+    assert path.read_bytes() == b"{}" and [*path.parent.iterdir()] == [path]
+
+
 def test_an_earlier_version_of_the_plugin(tmp_path: Path) -> None:
     """As an earlier version of the toolkit wrote it, and nobody changed it: it is brought up to date, and goes."""
     place = PLACES["opencode"]
-    earlier = entries._signed(f"// {launcher.LAUNCHER}\nexport const Mbox = 0\n")
+    earlier = entries._signed(f"// {entries.OURS}\nexport const Mbox = 0\n")
     path = laid(tmp_path, place, earlier.encode())
     assert state(tmp_path, place) == installing.OTHER
     assert install(tmp_path, place)["did"] == "changed" and path.read_text(encoding="utf-8") == PLUGIN
@@ -244,7 +280,7 @@ def test_an_earlier_version_of_the_plugin(tmp_path: Path) -> None:
 
 
 @each_json
-def test_a_person_s_file_that_is_as_ours_begin(place: Place, tmp_path: Path) -> None:
+def test_a_person_s_file_that_is_as_ours_begin(place: HostFile, tmp_path: Path) -> None:
     """A file that says nothing, spelt as the one that we would make: out again it is there, as it was."""
     for text in (place.fresh, place.fresh.replace("{", "{ ", 1), place.fresh.replace("{", "{  ", 1)):
         path = laid(tmp_path, place, text.encode())
@@ -259,7 +295,7 @@ def test_changed_while_we_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     place = PLACES["qwen"]
     path = laid(tmp_path, place, b'{"a": 1}')
 
-    def meanwhile(place: Place, text: str, path: str) -> str:
+    def meanwhile(place: HostFile, text: str, path: str) -> str:
         Path(path).write_bytes(b'{"b": 2}')
         return f"{text}\n"
 
@@ -273,9 +309,9 @@ def test_changed_while_we_ran(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @each_json
-def test_how_they_stand(place: Place, tmp_path: Path) -> None:
+def test_how_they_stand(place: HostFile, tmp_path: Path) -> None:
     """All; some; all, but one changed, twice or elsewhere; none, also where a file only names the launcher."""
-    path = laid(tmp_path, place, b'{"note": "/.local/share/mbox/hook"}')
+    path = laid(tmp_path, place, b'{"description": "/.local/share/mbox/hook"}')
     assert state(tmp_path, place) == installing.NONE
     install(tmp_path, place)
     assert state(tmp_path, place) == installing.INSTALLED
@@ -291,7 +327,7 @@ def test_how_they_stand(place: Place, tmp_path: Path) -> None:
     assert state(tmp_path, place) == installing.PART
     assert install(tmp_path, place)["did"] == "changed"
     assert [row["did"] for row in remove(tmp_path, place)] == ["changed"]
-    assert path.read_text(encoding="utf-8") == '{"note": "/.local/share/mbox/hook"}'
+    assert path.read_text(encoding="utf-8") == '{"description": "/.local/share/mbox/hook"}'
 
 
 # -- the launcher ------------------------------------------------------------------------------------------------------

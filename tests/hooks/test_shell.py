@@ -89,7 +89,7 @@ WORDS: list[Case] = [
     ('echo x > "a b"', "a·b", True),
     ("echo x > a\\ b", "a·b", True),
     ("echo x > $'a\\tb'", "a\tb", True),
-    ("echo x > $'\\x66'", "f", True),
+    ("echo x > $'\\x66'", "", False),
     ("echo x > a'b'\"c\"d", "abcd", True),
     ("echo x > \\\n f", "f", True),
     ("echo x > a\\\nb", "ab", True),
@@ -110,7 +110,8 @@ WORDS: list[Case] = [
     ("touch a{b,c{d,e}}", "ab acd ace", True),
     ("touch 'a{b,c}'", "a{b,c}", True),
     ("touch a{b}", "a{b}", True),
-    ("touch {a..9}", "{a..9}", True),
+    ("touch {a..9}", "", False),
+    ("touch {1..9999}", "", False),
     ("touch \"x\"{a,'b'}", "xa xb", True),
     ("echo > ünï.txt", "ünï.txt", True),
     ("echo x > f\r\n", "f\r", True),
@@ -341,6 +342,7 @@ GIT: list[Case] = [
     ("git checkout HEAD~1 -- f g", "f@ g@", True),
     ("git checkout HEAD f", "f@", False),
     ("git checkout main", "", False),
+    ("git checkout main --", "", False),
     ("git checkout -b new", "", True),
     ("git switch -c new", "", True),
     ("git switch main", "", False),
@@ -409,6 +411,9 @@ TRICKS: list[Case] = [
     ("less -o f g", "f", True),
     ("man -P 'touch f' ls", "", False),
     ("git switch -c new -f", "", False),
+    ("git switch --force new", "", False),
+    ("cp -$X a b", "b b/a", False),
+    ("${$((}", "", False),
     ("alias ls='rm f'", "", False),
     ("source x; touch f", "f", False),
     ("a='x[$(touch f)]'; echo $((a))", "", False),
@@ -541,7 +546,7 @@ REAL = [
     "case b in a) echo > no;; *) dd if=/dev/null of=dd status=none; ln -s old.txt ln; esac",
     "find . -name old.txt -exec sh -c 'echo $0 > found' {} \\;",
     "env -i A=b tee e1 < /dev/null; printf x >> old.txt; truncate -s 3 e2",
-    "echo x > $'q\\n\\x41' ; echo > \"\\$x\"; install -D old.txt deep/er",
+    "echo x > $'q\\nA' ; echo > \"\\$x\"; install -D old.txt deep/er",
 ]
 
 
@@ -686,7 +691,7 @@ HUGE = [
     "sudo " * 100_000 + "rm f",
     "{a,b}" * 200,
     "{" * 100_000,
-    "echo {1..999999}",
+    "touch {1..999999}",
     "<<E " * 100_000,
     "cat <<E\n" * 100_000,
     "\\" * 1_000_001,
@@ -735,7 +740,7 @@ def test_a_folder_that_is_no_path_is_uncertain() -> None:
 
 
 def test_it_loads_next_to_nothing() -> None:
-    """The two modules run before every call of an agent's shell: they import only what Python has loaded itself."""
+    """What runs before every call of an agent's shell imports only what Python has loaded itself."""
     code = (
         "import os, sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1])\n"
         "from mbox.hooks import rules, shell\n"

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,8 +101,6 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
     """Puts a program named codex on the PATH that answers as it is told."""
 
     def make(mode: str, answer: Any = None) -> None:
-        import sys
-
         folder = tmp_path / "fake"
         folder.mkdir(exist_ok=True)
         (folder / "codex").write_text(FAKE.format(python=sys.executable, mode=mode, answer=repr(answer)))
@@ -113,10 +112,10 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]
 
 @pytest.mark.parametrize("mode", ["garbage", "dies", "refuses", "other"])
 def test_a_codex_that_speaks_otherwise(fake: Callable[..., None], repo: Path, mode: str) -> None:
-    """Noise, a death, a refusal, another form: it is not known, which is no yes and no no; a yes is refused with the person's step."""
+    """Noise, a death, a refusal, another form: it is not known then; a yes is refused with the person's step."""
     fake(mode, [1, 2])
     assert trust.untrusted(str(repo)) is None
-    with pytest.raises(Refused, match="codex did not take it .*: in codex, started in this project, `/hooks`"):
+    with pytest.raises(Refused, match=r"codex did not take it .*: in codex, started in this project, `/hooks`"):
         trust.give(str(repo))
     said: list[str] = []
     trust.after_install(str(repo), False, said.append)
@@ -131,7 +130,7 @@ def test_without_codex(repo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     trust.require(str(repo), "team.yaml: ann")
 
 
-def test_a_codex_that_hangs_is_not_waited_for(fake: Callable[..., None], repo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_codex_that_hangs_is_not_waited_for(repo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """One that never answers is ended after a time; it is not known then."""
     (tmp_path / "fake").mkdir()
     (tmp_path / "fake/codex").write_text("#!/bin/sh\nexec sleep 600\n")
@@ -177,7 +176,7 @@ def codex(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 @real
 def test_the_real_codex_trusts_what_a_person_said_yes_to(codex: Path, repo: Path) -> None:
-    """Untrusted when put in; after the yes all trusted; what else stands in a person's settings stays, and theirs is not said yes to."""
+    """Untrusted when put in; after the yes all trusted; a person's settings stay, and theirs gets no yes."""
     path = install(repo)
     left = trust.untrusted(str(repo))
     assert left is not None and len(left) == EVENTS
@@ -196,12 +195,12 @@ def test_the_real_codex_trusts_what_a_person_said_yes_to(codex: Path, repo: Path
     states = made["hooks"]["state"]
     assert states.pop("/elsewhere/hooks.json:stop:0:0") == was["hooks"]["state"]["/elsewhere/hooks.json:stop:0:0"]
     assert len(states) == EVENTS and not any(key.endswith(":stop:1:0") for key in states)
-    assert {key: value for key, value in made.items() if key != "hooks"} == {key: value for key, value in was.items() if key != "hooks"}
+    assert {**made, "hooks": 0} == {**was, "hooks": 0}
 
 
 @real
 def test_the_real_codex_after_an_upgrade_and_a_hook_before_ours(codex: Path, repo: Path) -> None:
-    """Put in again it is trusted still; a person's hook before ours makes that one untrusted, which is told, and a yes mends it."""
+    """Put in again it is trusted still; one of theirs before ours makes that untrusted, which is told; a yes mends it."""
     path = install(repo)
     trust.give(str(repo))
     installing.remove(str(repo), [CODEX], DISK)

@@ -15,7 +15,7 @@ from .options import argument, command
 @argument("host", metavar="HOST")
 @argument("event", metavar="EVENT")
 def hook(context: Context, host: str, event: str) -> int:
-    """Reply the hook of an agent program: its JSON on stdin, the answer in its own form on stdout.
+    """Answer the hook of an agent program: its JSON on stdin, the answer in its own form on stdout.
 
     HOST is claude, codex, gemini, agy, cursor, copilot, qwen or opencode; EVENT is the host's own word. `mbox hooks
     install` writes the lines that call it. No opinion is silence. Whatever is wrong stands in a log, which `mbox doctor

@@ -107,15 +107,20 @@ CARRIES = {
 }  # fmt: skip
 """What each verb of a task takes."""
 
+NEEDS = {"checkpoint": "data", "note": "text", "fail": "text", "reject": "text"}
+"""And what it must have."""
+
 
 def _task(given: Given) -> CallWords:
     verb = given["do"]
     for name in ("text", "data", "to"):
         if name in given and name not in CARRIES[verb]:
-            takes = " and ".join(CARRIES[verb]) or "neither text, data nor to"
+            takes = " and ".join(CARRIES[verb]) or "only the id"
             raise Usage(f"task: {verb} takes {takes}, not {name}")
+    if verb in NEEDS and NEEDS[verb] not in given:
+        raise Usage(f"task: {verb} needs {NEEDS[verb]}")
     if verb == "note":
-        return CallWords("task note", (), [given["id"], _literal(given.get("text", ""))])
+        return CallWords("task note", (), [given["id"], _literal(given["text"])])
     data = compact(given["data"]) if "data" in given else None
     options = [*_text("reason", given.get("text")), *_option("state" if verb == "checkpoint" else "result", data)]
     return CallWords(f"task {verb}", [*options, *_option("to", given.get("to"))], [given["id"]])
@@ -272,7 +277,7 @@ def texts(outcome: ToolOutcome) -> list[str]:
 # -- the server --------------------------------------------------------------------------------------------------------
 
 
-@command(examples=["MBOX_AGENT=ann mbox mcp   # as an agent program's settings start it"])
+@command(examples=["mbox mcp   # as an agent program's settings start it"])
 def mcp(context: Context) -> None:
     """Serve eight tools over stdin and stdout (MCP), for agents without a shell: me, inbox, read, send, claim, task, reserve,
     release.

@@ -19,6 +19,9 @@ from .context import Context
 PROGRAMS = ("mbox", "task", "reserve", "team", "workflow")
 
 
+UNLISTED = "Programs"
+"""The heading of commands that only programs call: `mbox --help` only names them."""
+
 Entry = tuple[str, str, str]
 """Where the command is (``module:attribute``, or the name of another table), its help, its heading."""
 
@@ -38,32 +41,32 @@ TABLES: dict[str, dict[str, Entry]] = {
         "watch": ("mbox.cli.inbox:watch", "a line, or a command, per delivery", "Mail"),
         "thread": ("mbox.cli.inbox:thread", "a conversation in order", "Mail"),
         "search": ("mbox.cli.inbox:search", "find messages by words", "Mail"),
-        "deadletter": ("deadletter", "mail that could not be delivered", "Mail"),
+        "deadletter": ("deadletter", "what was not delivered", "Mail"),
         "task": ("task", "tasks: add, claim, done, …", "Tasks and files"),
         "reserve": ("reserve", "reserve files by pattern", "Tasks and files"),
-        "lock": ("mbox.cli.lock:lock", "run a command under a named lock", "Tasks and files"),
+        "lock": ("mbox.cli.lock:lock", "run under a named lock", "Tasks and files"),
         "me": ("mbox.cli.store:me", "who am I, what do I hold, what next", "Agents"),
         "primer": ("mbox.cli.store:primer", "what a new agent must know", "Agents"),
-        "card": ("mbox.cli.hook:card", "all that an agent needs to go on", "Agents"),
-        "hooks": ("hooks", "let agent programs call the hooks", "Agents"),
-        "hook": ("mbox.cli.hook:hook", "answer an agent program's hook (for programs)", "Agents"),
-        "mcp": ("mbox.cli.mcp:mcp", "tools for agents without a shell (for programs)", "Agents"),
+        "card": ("mbox.cli.hook:card", "what an agent needs to go on", "Agents"),
+        "hooks": ("hooks", "make agent programs obey", "Agents"),
         "agent": ("agent", "register, list, beat, retire", "Agents"),
-        "run": ("mbox.cli.run:run", "run an agent's program, and keep it alive", "Agents"),
-        "nudge": ("mbox.cli.nudge:nudge", "ring an agent's doorbell in its pane", "Agents"),
-        "team": ("team", "teams in tmux: up, status, drain, down, …", "Agents"),
+        "run": ("mbox.cli.run:run", "run an agent's program", "Agents"),
+        "nudge": ("mbox.cli.nudge:nudge", "ring an agent's doorbell", "Agents"),
+        "team": ("team", "teams in tmux: up, status, down, …", "Agents"),
         "workflow": ("workflow", "workflows: run, show, answer, …", "Agents"),
-        "watchdog": ("mbox.cli.watchdog:watchdog", "wake, expire and restart what needs it", "Agents"),
-        "init": ("mbox.cli.store:init", "make the store in this repository", "Store"),
+        "watchdog": ("mbox.cli.watchdog:watchdog", "wake and restart what needs it", "Agents"),
+        "init": ("mbox.cli.store:init", "make the store here", "Store"),
         "status": ("mbox.cli.store:status", "what goes on, and what does not", "Store"),
         "log": ("mbox.cli.store:log", "who did what, when and why", "Store"),
         "doctor": ("mbox.cli.store:doctor", "check the store and the machine", "Store"),
         "rebuild": ("mbox.cli.store:rebuild", "make all files from the journal", "Store"),
-        "schema": ("mbox.cli.store:schema", "JSON Schemas, the list of commands", "Store"),
-        "config": ("config", "read and change settings", "Store"),
+        "schema": ("mbox.cli.store:schema", "JSON Schemas", "Store"),
+        "config": ("config", "settings", "Store"),
         "audit": ("audit", "the history in git", "Store"),
         "trust": ("mbox.cli.trust:trust", "what the store may start by itself", "Store"),
-        "completion": ("mbox.cli.store:completion", "completion for your shell", "Store"),
+        "completion": ("mbox.cli.store:completion", "for your shell", "Store"),
+        "hook": ("mbox.cli.hook:hook", "answer an agent program's hook", UNLISTED),
+        "mcp": ("mbox.cli.mcp:mcp", "tools for agents without a shell", UNLISTED),
     },
     "task": {
         "add": ("mbox.cli.planning:add", "add a task", "Plan"),
@@ -146,7 +149,7 @@ TABLES: dict[str, dict[str, Entry]] = {
         "purge": ("mbox.cli.deadletters:deadletter_purge", "remove for good", ""),
     },
     "hooks": {
-        "install": ("mbox.cli.hooks:install", "into the settings of agent programs, or git's hooks", ""),
+        "install": ("mbox.cli.hooks:install", "into programs' settings, or git's hooks", ""),
         "remove": ("mbox.cli.hooks:remove", "take them out again", ""),
         "status": ("mbox.cli.hooks:status", "how they stand", ""),
     },
@@ -278,10 +281,14 @@ class Commands(click.Group, options.Helpful):
         wide = max(map(len, self.entries))
         heading = None
         for name, (_, about, under) in self.entries.items():
+            if under == UNLISTED and self.table == "mbox":
+                continue
             if under != heading:
                 heading = under
                 formatter.write(f"\n{under or 'Commands'}:\n")
             formatter.write(f"  {name:{wide}}  {about}\n")
+        if unlisted := [name for name, (_, _, under) in self.entries.items() if under == UNLISTED and self.table == "mbox"]:
+            formatter.write(f"\n{UNLISTED}:\n" + "".join(f"  {name:4}  call this\n" for name in unlisted))
         formatter.write_paragraph()
         formatter.write_text(f"{TAKES}\n\n{ENDS}" if self.table == "mbox" else TAKES)
 

@@ -233,7 +233,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
 """What each command prints: one object, many rows or either, and its fields: ``name``, or ``name=type`` where the type
 is not that of its name; ``?`` where it may be missing; ``@kind``: all fields of that document, the empty left out."""
 
-TEXT = frozenset(["hook", "lock", "completion", "run", "team attach", "workflow work"])
+TEXT = frozenset(["hook", "mcp", "lock", "completion", "run", "team attach", "workflow work"])
 """Commands that print text, or what another command prints."""
 
 

@@ -261,29 +261,31 @@ _OPEN = re.compile(r"(?s)(?:/\*.*?\*/|//[^\n]*\n|[,\s])*//[^\n]*")
 
 
 def taken_out(text: str, is_ours: Callable[[str], bool], comments: bool) -> str:
-    """``text`` without the handlers whose command ``is_ours``, the last first, and without what was made for them."""
-    while True:
-        ours = [node for node in parsed(text, comments).walk() if is_ours(node.command)]
-        if not ours:
-            return text
-        text = _step_back(text, ours[-1], comments)
+    """``text`` without the handlers whose command ``is_ours``, and without what was made for them: each as it was put in, the
+    last first, where that order can be seen; what cannot have been put in so goes with what is empty then."""
+    while ours := [node for node in parsed(text, comments).walk() if is_ours(node.command)]:
+        before = (_before(text, one, comments) for one in reversed(ours))
+        text = next((one for one in before if one is not None), None) or [*_steps(text, ours[-1])][-1][-1]
+    return text
 
 
-def _step_back(text: str, handler: Node, comments: bool) -> str:
-    """``text`` before `put` put the entry of ``handler`` in; where it cannot have been so, without it and what is empty."""
+def _before(text: str, handler: Node, comments: bool) -> str | None:
+    """``text`` before `put` put the entry of ``handler`` in; None where it cannot have been so."""
     whole = _entry(handler)
     if whole is None:
-        return _removals(text, handler)[-1]
+        return None
     said, path = plain(whole), _path(whole)
-    while True:
-        found = _removals(text, whole)
-        for one in found:
-            if put(one, path, said, comments) == text:
-                return one
-        above = whole.parent
-        if above is None or above.parent is None or _has_more(text, above, whole):
-            return found[-1]
+    tried = (one for step in _steps(text, handler) for one in step)
+    return next((one for one in tried if put(one, path, said, comments) == text), None)
+
+
+def _steps(text: str, handler: Node) -> Iterator[list[str]]:
+    """``text`` without the entry of a handler, then without what has nothing else in it either; in each way that there is."""
+    whole = _entry(handler) or handler
+    yield _removals(text, whole)
+    while (above := whole.parent) and above.parent and not _has_more(text, above, whole) and _entry(handler):
         whole = above
+        yield _removals(text, whole)
 
 
 def _entry(handler: Node) -> Node | None:

@@ -28,11 +28,12 @@ VERSIONED = '{\n  "version": 1\n}\n'
 """How a file is begun of whose version its program wants to know."""
 
 
-class Place(NamedTuple):
+class HostFile(NamedTuple):
     """The settings of one host: the project's own file for this machine and the team's, and what stands in them.
 
     ``keys`` lead to the events; ``whole`` is the text of a file that is all ours, ``fresh`` of one that is begun.  ``comments``
-    and a byte order ``mark``: whether the host reads a file that has them, as was seen (of agy and Cursor it is not known).
+    and a byte order ``mark``: whether the host reads a file that has them, as was seen (of agy and Cursor it is not known);
+    ``only``: the keys beside which it reads none of a file that has another.
     """
 
     host: str
@@ -40,6 +41,7 @@ class Place(NamedTuple):
     shared: str
     comments: bool = False
     mark: bool = False
+    only: tuple[str, ...] = ()
     keys: tuple[str, ...] = ("hooks",)
     events: tuple[tuple[str, Any], ...] = ()
     whole: str = ""
@@ -146,19 +148,19 @@ def is_as_written(text: str) -> bool:
 PLUGIN = _plugin()
 """OpenCode has no hooks but plugins: a file of its own."""
 
-PLACES: dict[str, Place] = {
+PLACES: dict[str, HostFile] = {
     place.host: place
     for place in (
-        Place("claude", ".claude/settings.local.json", ".claude/settings.json", mark=True, events=_claude()),
-        Place("codex", ".codex/hooks.json", ".codex/hooks.json", events=_codex()),
-        Place("gemini", ".gemini/settings.json", ".gemini/settings.json", comments=True, events=_gemini()),
-        Place("agy", ".agents/hooks.json", ".agents/hooks.json", keys=("mbox",), events=_agy()),
-        Place("cursor", ".cursor/hooks.json", ".cursor/hooks.json", events=_cursor(),
+        HostFile("claude", ".claude/settings.local.json", ".claude/settings.json", mark=True, events=_claude()),
+        HostFile("codex", ".codex/hooks.json", ".codex/hooks.json", only=("description", "hooks"), events=_codex()),
+        HostFile("gemini", ".gemini/settings.json", ".gemini/settings.json", comments=True, events=_gemini()),
+        HostFile("agy", ".agents/hooks.json", ".agents/hooks.json", keys=("mbox",), events=_agy()),
+        HostFile("cursor", ".cursor/hooks.json", ".cursor/hooks.json", events=_cursor(),
               fresh=VERSIONED),
-        Place("copilot", ".github/hooks/mbox.json", ".github/hooks/mbox.json", events=_copilot(),
+        HostFile("copilot", ".github/hooks/mbox.json", ".github/hooks/mbox.json", events=_copilot(),
               fresh=VERSIONED),
-        Place("qwen", ".qwen/settings.json", ".qwen/settings.json", comments=True, mark=True, events=_qwen()),
-        Place("opencode", ".opencode/plugins/mbox.js", ".opencode/plugins/mbox.js", whole=PLUGIN),
+        HostFile("qwen", ".qwen/settings.json", ".qwen/settings.json", comments=True, mark=True, events=_qwen()),
+        HostFile("opencode", ".opencode/plugins/mbox.js", ".opencode/plugins/mbox.js", whole=PLUGIN),
     )
 }  # fmt: skip
 """Where each host looks, by its name."""

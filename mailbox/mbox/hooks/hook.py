@@ -19,7 +19,7 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 
 
 def main(words: list[str]) -> int:
-    """Reply the call of ``HOST EVENT``; the exit status."""
+    """Answer the call of ``HOST EVENT``; the exit status."""
     if not sys.path or sys.path[0] != SOURCE:
         sys.path.insert(0, SOURCE)
     if words[:1] == ["git"]:

@@ -23,7 +23,7 @@ from mbox.system import executables
 from mbox.system.disk import Disk, exists, is_link, read_bytes
 
 from . import edits, entries, launcher
-from .entries import OURS, PLACES, Place
+from .entries import OURS, PLACES, HostFile
 
 Row = dict[str, str]
 
@@ -42,7 +42,7 @@ def project(cwd: str) -> str:
     return found[0] if found else os.path.realpath(cwd)
 
 
-def meant(hosts: Iterable[str], top: str) -> list[Place]:
+def meant(hosts: Iterable[str], top: str) -> list[HostFile]:
     """The hosts that are named, else those that are used here: their folder is in the project, or their program on the PATH."""
     named = list(dict.fromkeys(hosts))
     for host in named:
@@ -52,7 +52,7 @@ def meant(hosts: Iterable[str], top: str) -> list[Place]:
     return [place for place in PLACES.values() if (place.host in named if named else _is_used(place, top))]
 
 
-def _is_used(place: Place, top: str) -> bool:
+def _is_used(place: HostFile, top: str) -> bool:
     folder = place.shared.split("/", 1)[0]
     if folder not in (".github", ".agents") and os.path.isdir(f"{top}/{folder}"):
         return True
@@ -65,35 +65,38 @@ def _is_used(place: Place, top: str) -> bool:
 # -- putting in --------------------------------------------------------------------------------------------------------
 
 
-def install(top: str, places: Iterable[Place], shared: bool, disk: Disk, dry_run: bool = False) -> list[Row]:
+def install(top: str, places: Iterable[HostFile], shared: bool, disk: Disk, dry_run: bool = False) -> list[Row]:
     """Put our entries into the settings of ``places``; a row for each file, with the ``diff`` where it is only tried."""
     planned = [(place, path, *_planned(place, path)) for place in places for path in [f"{top}/{place.file(shared)}"]]
     return [_written(place, top, path, before, after, disk, dry_run) for place, path, before, after in planned]
 
 
-def _planned(place: Place, path: str) -> tuple[str | None, str | None]:
+def _planned(place: HostFile, path: str) -> tuple[str | None, str | None]:
     """The text of a file now, and with our entries."""
     before = _text(path)
     if place.whole:
         if before is not None and not entries.is_as_written(before):
             raise Usage(f"{path} is there and not as mbox wrote it: move it away")
         return before, place.whole
-    return before, with_entries(place, _begun(place, before), path)
+    after = with_entries(place, _begun(place, before), path)
+    if before is not None:
+        _check_keys(place, before, path)
+    return before, after
 
 
-def _begun(place: Place, before: str | None) -> str:
+def _begun(place: HostFile, before: str | None) -> str:
     """What our entries are put into: a person's text that is as ours begin gets a blank, by which `remove` will know it."""
     if before is None:
         return place.fresh
     return f"{{ {before[1:]}" if _is_fresh(place, before) else before
 
 
-def _is_fresh(place: Place, text: str) -> bool:
+def _is_fresh(place: HostFile, text: str) -> bool:
     """Whether a text is as we begin a file, up to blanks behind its bracket."""
     return text.startswith("{") and f"{{{text[1:].lstrip(' ')}" == place.fresh
 
 
-def with_entries(place: Place, text: str, path: str) -> str:
+def with_entries(place: HostFile, text: str, path: str) -> str:
     """``text`` with those of our entries that are missing."""
     try:
         there = commands(place, text)
@@ -108,7 +111,15 @@ def with_entries(place: Place, text: str, path: str) -> str:
     return text
 
 
-def commands(place: Place, text: str) -> list[str]:
+def _check_keys(place: HostFile, text: str, path: str) -> None:
+    """`Usage` for a key with which a program reads none of the file."""
+    for item in edits.parsed(text, place.comments).items if place.only else ():
+        if item.key not in place.only:
+            error = edits.Unreadable(text, item.key_start, f"its program reads none of a file with a key {item.key!r}: take it out")
+            raise Usage(f"{path}:{error}")
+
+
+def commands(place: HostFile, text: str) -> list[str]:
     """Our commands in ``text``."""
     return [node.command for node in edits.parsed(text, place.comments).walk() if entries.is_ours(node.command)]
 
@@ -116,19 +127,18 @@ def commands(place: Place, text: str) -> list[str]:
 # -- taking out --------------------------------------------------------------------------------------------------------
 
 
-def remove(top: str, places: Iterable[Place], disk: Disk, dry_run: bool = False) -> list[Row]:
+def remove(top: str, places: Iterable[HostFile], disk: Disk, dry_run: bool = False) -> list[Row]:
     """Take our entries out of the settings of ``places``, this machine's and the team's; a row for each file that had some."""
     found = []
     for place in places:
         for path in dict.fromkeys([f"{top}/{place.local}", f"{top}/{place.shared}"]):
-            before = _text(path)
-            if before is not None and OURS in before:
+            if _may_have_ours(path) and (before := _text(path)):
                 found.append((place, path, before, _bare(place, before, path)))
     rows = [_written(place, top, path, before, after, disk, dry_run) for place, path, before, after in found]
     return [row for row in rows if row["did"] != "nothing"]
 
 
-def _bare(place: Place, before: str, path: str) -> str | None:
+def _bare(place: HostFile, before: str, path: str) -> str | None:
     """``before`` without our entries; None where nothing is left that was not made here."""
     if place.whole:
         if not entries.is_as_written(before):
@@ -148,7 +158,7 @@ def _bare(place: Place, before: str, path: str) -> str | None:
 # -- how they stand ----------------------------------------------------------------------------------------------------
 
 
-def status(top: str, places: Iterable[Place]) -> list[Row]:
+def status(top: str, places: Iterable[HostFile]) -> list[Row]:
     """How our entries stand: a row for each file that has some, and one for each host that has none."""
     rows = []
     for place in places:
@@ -159,16 +169,17 @@ def status(top: str, places: Iterable[Place]) -> list[Row]:
     return rows
 
 
-def _state(place: Place, path: str) -> str:
+def _state(place: HostFile, path: str) -> str:
     try:
         text = _text(path)
-        if text is None or OURS not in text:
+        if text is None or not _may_have_ours(path):
             return NONE
         if place.whole:
             return INSTALLED if text == place.whole else OTHER
         there = commands(place, text)
         if not there:
             return NONE
+        _check_keys(place, text, path)
         if with_entries(place, text, path) != text:
             return PART
         return INSTALLED if len(there) == len(place.events) and _are_as_written(place, text) else OTHER
@@ -176,7 +187,7 @@ def _state(place: Place, path: str) -> str:
         return f"cannot be read: {str(error).removeprefix(f'{path}:')}"
 
 
-def _are_as_written(place: Place, text: str) -> bool:
+def _are_as_written(place: HostFile, text: str) -> bool:
     found = edits.plain(edits.parsed(text, place.comments))
     for key in place.keys:
         found = found.get(key, {})
@@ -188,19 +199,32 @@ def _are_as_written(place: Place, text: str) -> bool:
 
 def _text(path: str) -> str | None:
     """The text of a person's file, its line ends as they are; None where there is none.  A symlink is followed."""
-    if not exists(path):
-        return None
+    data = _data(path)
+    if data is None and exists(path):
+        raise Usage(f"{path} is a symlink to nothing: mend it first")
     try:
-        return read_bytes(os.path.realpath(path), LARGEST).decode("utf-8")
+        return None if data is None else data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Usage(f"{path}: not UTF-8 at byte {error.start}") from None
-    except FileNotFoundError:
-        raise Usage(f"{path} is a symlink to nothing: mend it first") from None
+
+
+def _may_have_ours(path: str) -> bool:
+    """Whether ours are named in a file, also where a program has written `/` as JSON may; one without them need not be read."""
+    return OURS.encode() in (_data(path) or b"").replace(b"\\/", b"/")
+
+
+def _data(path: str) -> bytes | None:
+    try:
+        return read_bytes(os.path.realpath(path), LARGEST)
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.isdir(os.path.dirname(path)) or not exists(os.path.dirname(path)):
+            return None
+        raise StoreError(f"{os.path.dirname(path)}: is no folder") from None
     except OSError as error:
         raise StoreError(f"{path}: {failure(error)}") from None
 
 
-def _written(place: Place, top: str, path: str, before: str | None, after: str | None, disk: Disk, dry_run: bool) -> Row:
+def _written(place: HostFile, top: str, path: str, before: str | None, after: str | None, disk: Disk, dry_run: bool) -> Row:
     """Write ``after``, or remove the file where that is None; what was done."""
     row = {"host": place.host, "file": os.path.relpath(path, top), "did": _did(before, after)}
     if before == after:

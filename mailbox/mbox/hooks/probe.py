@@ -22,7 +22,7 @@ from mbox.system.disk import read_bytes
 
 from . import codecs, complaints, entries, installing, launcher, trust
 from .codecs import BEFORE
-from .entries import OURS, PLACES, Place
+from .entries import OURS, PLACES, HostFile
 
 LIMIT = 20.0
 """Seconds that a line or a program's answer to ``--version`` may take."""
@@ -41,7 +41,7 @@ SILENCED = "disableAllHooks"
 MANAGED = ("/etc/claude-code/managed-settings.json", "/Library/Application Support/ClaudeCode/managed-settings.json")
 
 
-class Found(NamedTuple):
+class Noted(NamedTuple):
     """One thing about a host's hooks; ``bad`` where they do not do what they are there for."""
 
     host: str
@@ -50,18 +50,18 @@ class Found(NamedTuple):
     bad: bool
 
 
-def launched(top: str, home: str) -> list[Found]:
+def launched(top: str, home: str) -> list[Noted]:
     """What is wrong with the launcher, where a project's settings have our lines."""
     hosts = [row["host"] for row in installing.status(top, PLACES.values()) if row["state"] != installing.NONE]
     state = launcher.state(home)
     if not hosts or state == launcher.FINE:
         return []
     said = f"sessions of {', '.join(dict.fromkeys(hosts))} go on unguarded: `mbox hooks install`"
-    return [Found("", launcher.path(home), f"the launcher is {state}; {said}" if state == launcher.MISSING
+    return [Noted("", launcher.path(home), f"the launcher is {state}; {said}" if state == launcher.MISSING
                   else f"the launcher {state}; {said}", True)]  # fmt: skip
 
 
-def look(top: str, home: str, environ: Mapping[str, str]) -> list[Found]:
+def look(top: str, home: str, environ: Mapping[str, str]) -> list[Noted]:
     """All that is to be said of the hooks in the project ``top``."""
     found = launched(top, home)
     for place in PLACES.values():
@@ -70,13 +70,13 @@ def look(top: str, home: str, environ: Mapping[str, str]) -> list[Found]:
             if OURS in text:
                 found += _host(place, path, text, top, home, environ)
     lines = complaints.last(environ, 3)
-    return [*found, *(Found("", complaints.place(environ), line, False) for line in lines)]
+    return [*found, *(Noted("", complaints.place(environ), line, False) for line in lines)]
 
 
-def _host(place: Place, path: str, text: str, top: str, home: str, environ: Mapping[str, str]) -> Iterator[Found]:
+def _host(place: HostFile, path: str, text: str, top: str, home: str, environ: Mapping[str, str]) -> Iterator[Noted]:
     """What is to be said of one host."""
-    def said(what: str, bad: bool = False) -> Found:
-        return Found(place.host, os.path.relpath(path, top), what, bad)
+    def said(what: str, bad: bool = False) -> Noted:
+        return Noted(place.host, os.path.relpath(path, top), what, bad)
 
     state = installing.status(top, [place])[0]["state"]
     if state != installing.INSTALLED:
@@ -131,7 +131,7 @@ def _within(path: str, folder: str) -> bool:
 # -- asking ------------------------------------------------------------------------------------------------------------
 
 
-def _probed(place: Place, text: str, top: str, environ: Mapping[str, str]) -> tuple[str, bool]:
+def _probed(place: HostFile, text: str, top: str, environ: Mapping[str, str]) -> tuple[str, bool]:
     """Run the line of the event before a tool as the host does: whether it denies a write to the store."""
     event = next(event for event, moment in codecs.HOSTS[place.host].events.items() if moment == BEFORE)
     named = ((name, keys) for name, keys in codecs.HOSTS[place.host].tools.items() if isinstance(keys, tuple))
@@ -158,7 +158,7 @@ def _probed(place: Place, text: str, top: str, environ: Mapping[str, str]) -> tu
     return f"its line for {event} lets a write to .mailbox/ pass: it guards nothing", True
 
 
-def _lines(place: Place, text: str) -> list[str]:
+def _lines(place: HostFile, text: str) -> list[str]:
     """Our lines in the settings; a plugin's is the one that it stands for."""
     if place.whole:
         return [entries.line(place.host, event) for event in codecs.HOSTS[place.host].events]

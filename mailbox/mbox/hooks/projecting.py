@@ -15,7 +15,7 @@ from mbox.errors import Usage, did_you_mean
 from mbox.workflow.parts import CommandLine, Role, Step, Workflow
 
 from . import codecs
-from .entries import PLACES, Place
+from .entries import PLACES, HostFile
 
 
 class Projection(NamedTuple):
@@ -27,7 +27,7 @@ class Projection(NamedTuple):
     left_out: list[str]
 
 
-def place(host: str) -> Place:
+def place(host: str) -> HostFile:
     """Where the settings of ``host`` are; `Usage` for an unknown one."""
     if host not in PLACES:
         raise Usage(f"--target: no host {host!r}{did_you_mean(host, [*PLACES])}; there are {', '.join(PLACES)}")

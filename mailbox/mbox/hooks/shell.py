@@ -80,21 +80,23 @@ def _idle(call: Call) -> None:
     """It writes nothing."""
 
 
-PURE = frozenset(
-    (
-        ": [ test true false echo pwd type help fg bg disown wait kill ulimit times exit caller logout getconf"
-        " printenv getent ls dir vdir eza cat head tail tac rev nl od hexdump hd strings grep egrep fgrep zgrep zcat"
-        " bzcat xzcat zstdcat bzgrep xzgrep wc cut tr fold fmt pr expand unexpand paste join comm column colrm look"
-        " tsort numfmt seq yes expr factor bc diff diff3 cmp colordiff icdiff stat du df jq gron base32 basenc sum"
-        " cksum b2sum md5sum md5 sha1sum sha224sum sha256sum sha384sum sha512sum shasum crc32 basename dirname"
-        " realpath readlink pathchk which whereis whatis apropos locate mdfind sleep date cal uptime free vmstat"
-        " iostat lscpu lsblk lspci lsusb lsmod lsof ss netstat ping ping6 traceroute dig host nslookup whois ps pgrep"
-        " pkill killall pidof pstree top htop nproc arch uname hostname hostnamectl id whoami who w users groups"
-        " logname tty stty tput clear reset locale last lastlog finger findmnt sw_vers sysctl dmesg journalctl ip"
-        " ifconfig route tokei issues more most cowsay figlet pbcopy pbpaste xclip nm objdump readelf size otool ncal"
-        " pinfo sync envsubst gettext ngettext task reserve exa shellcheck yamllint actionlint hadolint lsattr getfacl"
-        " getfattr"
-    ).split()
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+PURE = _words(
+    ": [ test true false echo pwd type help fg bg disown wait kill ulimit times exit caller logout getconf"
+    " printenv getent ls dir vdir eza cat head tail tac rev nl od hexdump hd strings grep egrep fgrep zgrep zcat"
+    " bzcat xzcat zstdcat bzgrep xzgrep wc cut tr fold fmt pr expand unexpand paste join comm column colrm look"
+    " tsort numfmt seq yes expr factor bc diff diff3 cmp colordiff icdiff stat du df jq gron base32 basenc sum"
+    " cksum b2sum md5sum md5 sha1sum sha224sum sha256sum sha384sum sha512sum shasum crc32 basename dirname"
+    " realpath readlink pathchk which whereis whatis apropos locate mdfind sleep date cal uptime free vmstat"
+    " iostat lscpu lsblk lspci lsusb lsmod lsof ss netstat ping ping6 traceroute dig host nslookup whois ps pgrep"
+    " pkill killall pidof pstree top htop nproc arch uname hostname hostnamectl id whoami who w users groups"
+    " logname tty stty tput clear reset locale last lastlog finger findmnt sw_vers sysctl dmesg journalctl ip"
+    " ifconfig route tokei issues more most cowsay figlet pbcopy pbpaste xclip nm objdump readelf size otool ncal"
+    " pinfo sync envsubst gettext ngettext task reserve exa shellcheck yamllint actionlint hadolint lsattr getfacl"
+    " getfattr"
 )
 """Programs that write no file, whatever their words are."""
 

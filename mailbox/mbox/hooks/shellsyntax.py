@@ -40,7 +40,6 @@ _SPECIAL = frozenset(" \t\n|&;()<>\\'\"$`")
 _RESERVED = frozenset(("{", "}", "!", "[[", "if", "then", "elif", "else", "fi", "while", "until", "do", "done", "for",
                        "select", "case", "esac", "function", "time"))  # fmt: skip
 _REDIRECTIONS = ("<<<", "<<-", "&>>", "<<", "<&", "<>", "&>", ">>", ">|", ">&", "<", ">")
-_REDIRECTS = frozenset("<>&")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"'}
 
 
@@ -258,8 +257,8 @@ class Parser:
             node = self.simple()
         elif node.kind != "function":
             self.blanks()
-            while self.redirects():
-                node.redirs.append(self.redirection())
+            while (redirection := self.redirection()) is not None:
+                node.redirs.append(redirection)
                 self.blanks()
         self.budget.up()
         return node
@@ -376,8 +375,9 @@ class Parser:
         while True:
             self.blanks()
             letter = self.peek()
-            if self.redirects():
-                node.redirs.append(self.redirection())
+            redirection = self.redirection()
+            if redirection is not None:
+                node.redirs.append(redirection)
             elif letter in ("", "\n", ";", "&", "|", ")"):
                 break
             elif letter == "(":
@@ -395,8 +395,8 @@ class Parser:
             raise Unread
         return node
 
-    def redirects(self) -> bool:
-        """Whether a redirection stands here, with its number or its ``{name}``."""
+    def redirection(self) -> Redirection | None:
+        """The redirection that stands here, with its number or its ``{name}``, if there is one."""
         at = self.at
         while at < self.end and at - self.at < 10 and self.text[at].isdigit():
             at += 1
@@ -405,10 +405,9 @@ class Parser:
             if found > 0 and LETTERS.issuperset(self.text[at + 1 : found]):
                 at = found + 1
         two = self.text[at : at + 2]
-        return two not in ("<(", ">(") and (two[:1] in ("<", ">") or (two == "&>" and at == self.at))
-
-    def redirection(self) -> Redirection:
-        before = self.run(_REDIRECTS, among=False)
+        if two in ("<(", ">(") or not (two[:1] in ("<", ">") or (two == "&>" and at == self.at)):
+            return None
+        before, self.at = self.text[self.at : at], at
         op = next(one for one in _REDIRECTIONS if self.take(one))
         self.blanks()
         if op not in ("<<", "<<-"):

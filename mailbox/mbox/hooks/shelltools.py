@@ -422,10 +422,6 @@ def _awk(call: Call) -> None:
         call.doubt()
 
 
-_SORT = writer("okSTt", "output key buffer-size temporary-directory field-separator", outputs="-o --output",
-               doubts="--compress-program")  # fmt: skip
-_EDITOR = writer(first=0, sure=False)
-
 HANDLERS: dict[str, Handler] = {
     "mv": move, "gmv": move, "cp": _cp, "gcp": _cp, "ln": _ln, "install": _install, "mkdir": _mkdir, "rm": _rm,
     "grm": _rm, "trash": _rm, "chmod": _chmod, "chown": _own, "chgrp": _own, "rsync": _rsync, "scp": _scp, "dd": _dd,
@@ -436,18 +432,19 @@ HANDLERS: dict[str, Handler] = {
     "apply_patch": _apply_patch, "applypatch": _apply_patch, "gzip": _compress(".gz"), "pigz": _compress(".gz"),
     "gunzip": _compress(".gz", undo=True), "bzip2": _compress(".bz2"), "bunzip2": _compress(".bz2", undo=True),
     "xz": _compress(".xz"), "unxz": _compress(".xz", undo=True), "zstd": _compress(".zst"),
-    "tar": _tar, "gtar": _tar, "bsdtar": _tar, "zip": _zip, "unzip": writer("dxP", idle="-l -t -p -c -z -Z -v", sure=False), "xxd": _xxd, "curl": _curl, "wget": _wget,
-    "sort": _SORT, "gsort": _SORT, "uniq": writer("fsw", "skip-fields skip-chars check-chars", 1, 2),
+    "tar": _tar, "gtar": _tar, "bsdtar": _tar, "zip": _zip,
+    "unzip": writer("dxP", idle="-l -t -p -c -z -Z -v", sure=False), "xxd": _xxd, "curl": _curl, "wget": _wget,
+    "sort": writer("okSTt", "output key buffer-size temporary-directory field-separator", outputs="-o --output",
+                   doubts="--compress-program"), "uniq": writer("fsw", "skip-fields skip-chars check-chars", 1, 2),
     "shuf": writer("oinr", "output input-range head-count random-source", outputs="-o --output"),
     "tree": writer("oLPIH", "filelimit", outputs="-o"), "file": writer(doubts="-C --compile"),
     "less": writer("oOpPjxyz", "log-file LOG-FILE", outputs="-o -O --log-file --LOG-FILE"),
     "base64": writer("oibDw", "output input wrap", outputs="-o --output"),
     "sdiff": writer("owI", "output", outputs="-o --output"),
     "iconv": writer("oft", "output from-code to-code", outputs="-o --output"),
-    "rg": writer(doubts="--pre --hostname-bin"), "ag": writer(doubts="--pager"), "ack": writer(doubts="--pager --output"),
-    "fd": writer(doubts="-x -X --exec --exec-batch"), "fdfind": writer(doubts="-x -X --exec --exec-batch"),
-    "bat": writer(doubts="--pager"), "batcat": writer(doubts="--pager"),
+    **dict.fromkeys(("fd", "fdfind"), writer(doubts="-x -X --exec --exec-batch")),
+    **dict.fromkeys(("rg", "ag", "ack", "bat", "batcat"), writer(doubts="--pre --hostname-bin --pager --output")),
     "sed": _sed, "gsed": _sed, "perl": _perl, "ruby": _perl, "awk": _awk, "gawk": _awk, "mawk": _awk, "nawk": _awk,
-    "sudoedit": _EDITOR, "ed": _EDITOR, "ex": _EDITOR, "vi": _EDITOR, "vim": _EDITOR, "nvim": _EDITOR, "nano": _EDITOR, "emacs": _EDITOR,
-    "code": _EDITOR, "black": _EDITOR, "gofmt": _EDITOR, "rustfmt": _EDITOR, "dos2unix": _EDITOR, "unix2dos": _EDITOR,
+    **dict.fromkeys(("sudoedit", "ed", "ex", "vi", "vim", "nvim", "nano", "emacs", "code", "black", "gofmt", "rustfmt",
+                     "dos2unix", "unix2dos"), writer(first=0, sure=False)),
 }  # fmt: skip

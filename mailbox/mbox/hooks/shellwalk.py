@@ -333,9 +333,9 @@ def _full(cwd: str, word: str) -> str:
 
 def _merge_values(place: Surroundings, other: Surroundings) -> None:
     """What differs is not known any more, but for the folder: ``sure`` says that."""
-    cwd, sure = place.cwd, place.sure
+    cwd, sure, stack = place.cwd, place.sure, place.stack
     place.merge(other)
-    place.cwd, place.sure = cwd, sure
+    place.cwd, place.sure, place.stack = cwd, sure, stack
 
 
 def _ways(ways: list[Surroundings], place: Surroundings) -> None:
