@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mbox.hooks import codecs
-from mbox.hooks.codecs import AFTER, BEFORE, END, PROMPT, START, STOP, Call
+from mbox.hooks.codecs import AFTER, BEFORE, END, PROMPT, START, STOP, HostCall
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -60,7 +60,7 @@ CONTEXT: dict[str, Any] = {
 }  # fmt: skip
 
 
-def call(host: str, event: str, **doc: Any) -> Call:
+def call(host: str, event: str, **doc: Any) -> HostCall:
     """A call of a host."""
     return codecs.read(host, event, json.dumps({"cwd": "/r", **doc}).encode(), "/p")
 

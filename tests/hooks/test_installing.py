@@ -182,6 +182,20 @@ def test_what_cannot_be_read_is_refused_untouched(place: HostFile, tmp_path: Pat
     assert state(tmp_path, place).startswith("cannot be read: ")
 
 
+def test_a_key_with_which_codex_reads_nothing(tmp_path: Path) -> None:
+    """It runs no hook of a file with a key of its own kind; so one is refused, and told where it came in later."""
+    place = PLACES["codex"]
+    path = laid(tmp_path, place, b'{\n  "$schema": "x"\n}')
+    with pytest.raises(Usage, match=r":2:3: .* a key '\$schema': take it out") as caught:
+        install(tmp_path, place)
+    told(caught, path, b'{\n  "$schema": "x"\n}')
+    path.unlink()
+    install(tmp_path, place)
+    laid(tmp_path, place, path.read_bytes().replace(b"{", b'{"x": 1,', 1))
+    assert state(tmp_path, place).startswith("cannot be read: 1:2: ")
+    assert [row["did"] for row in remove(tmp_path, place)] == ["changed"] and json.loads(path.read_bytes()) == {"x": 1}
+
+
 @each
 @pytest.mark.parametrize("kind", ["folder", "fifo", "a file as its folder", "too large"])
 def test_something_else_in_its_place(place: HostFile, tmp_path: Path, kind: str) -> None:

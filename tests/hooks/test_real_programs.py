@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from conftest import Run
+from mbox.hooks import launcher
+from mbox.system.disk import Disk
 
 from .hostkit import HOSTS, WANTED, Host, Place, begun, hooked, run_host
 from .played import Played, Request, Turn, say, shell, write
@@ -265,6 +267,7 @@ def test_two_programs_at_once_and_one_file_exactly_one_writes(
     turns = {"claude": shell("echo claude >one.txt"), "copilot": write(file, "copilot\n")}
     for name, one in ((left, place), (right, other)):
         hooked(HOSTS[name], one, ours)
+        launcher.write(str(one.home), Disk())
         one.model.turns = one_writes(one, name, turns.get(name, write(file, f"{name}\n")), starts, ends)
     try:
         with begun(HOSTS[left], place) as first, begun(HOSTS[right], other) as second:

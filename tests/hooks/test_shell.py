@@ -326,6 +326,7 @@ PROGRAMS: list[Case] = [
     ("/bin/ls", "", True),
     ("pytest -q", "", False),
     ("python --version", "", True),
+    ("python help", "", False),
     ("vim f", "f", False),
     ("$CMD f", "", False),
     ("mbox send bob --body 'x > y'", "", True),
@@ -619,7 +620,7 @@ def test_what_is_certain_is_all_that_bash_writes(tmp_path_factory: pytest.TempPa
     before = files(folder)
     readings = [shell.read(script, str(folder), H, asked) for asked in (None, os.path.isdir)]
     command = ["bash", "-c", script]
-    env = {"PATH": os.environ["PATH"], "HOME": H}
+    env = {"PATH": os.environ["PATH"], "HOME": H, "FUNCNEST": "8"}  # a function that calls itself ends
     subprocess.run(command, cwd=folder, timeout=20, env=env, check=False, capture_output=True, stdin=subprocess.DEVNULL)
     after = files(folder)
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}

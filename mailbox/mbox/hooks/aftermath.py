@@ -26,7 +26,7 @@ from mbox.reservations import guard
 from mbox.store.store import Actor, Store, Transaction
 
 from . import quick
-from .codecs import Call, inert
+from .codecs import HostCall, inert
 from .denials import cut
 from .gitlook import print_of
 from .spelling import Ground
@@ -38,7 +38,7 @@ TOLD = 5
 """Files that are named to an agent at most."""
 
 
-def note(store: Store, who: Actor | None, call: Call, known: Ground, line: str) -> None:
+def note(store: Store, who: Actor | None, call: HostCall, known: Ground, line: str) -> None:
     """Before a command: how the files stand that others hold."""
     path = _place(store, who, call)
     others = _others(store, who)
@@ -50,7 +50,7 @@ def note(store: Store, who: Actor | None, call: Call, known: Ground, line: str) 
     store.put_ephemeral(path, json.dumps(doc).encode())
 
 
-def report(store: Store, who: Actor | None, call: Call, known: Ground) -> str:
+def report(store: Store, who: Actor | None, call: HostCall, known: Ground) -> str:
     """After the command: what to say of files that others hold and that are not as they were; empty for none."""
     path = _place(store, who, call)
     before = store.remembered(path)
@@ -67,7 +67,7 @@ def report(store: Store, who: Actor | None, call: Call, known: Ground) -> str:
     return _tell(store, who, str(before.get("line", "")), found) if found else ""
 
 
-def _place(store: Store, who: Actor | None, call: Call) -> str:
+def _place(store: Store, who: Actor | None, call: HostCall) -> str:
     return os.path.relpath(quick.snapshot(store.root, who.name if who else "", call.session), store.root)
 
 

@@ -48,7 +48,7 @@ from .codecs import (
     STOP,
     SUB_START,
     SUB_STOP,
-    Call,
+    HostCall,
     Reply,
 )
 from .terms import Terms
@@ -70,7 +70,7 @@ class Asker(NamedTuple):
 class Desk(NamedTuple):
     """One call and all that it takes to answer it."""
 
-    call: Call
+    call: HostCall
     store: Store
     caller: Asker
     terms: Terms
@@ -81,7 +81,7 @@ class Desk(NamedTuple):
         return self.environ.get("HOME", "")
 
 
-def answer(call: Call, environ: Mapping[str, str]) -> Reply:
+def answer(call: HostCall, environ: Mapping[str, str]) -> Reply:
     """The answer to ``call``."""
     if not call.moment or (call.moment == PROMPT and not call.is_real):
         return codecs.silent(call)
@@ -95,7 +95,7 @@ def answer(call: Call, environ: Mapping[str, str]) -> Reply:
         return failed(call, str(error) if isinstance(error, MboxError) else failure(error), environ)
 
 
-def failed(call: Call, why: str, environ: Mapping[str, str], closed: bool = True) -> Reply:
+def failed(call: HostCall, why: str, environ: Mapping[str, str], closed: bool = True) -> Reply:
     """The answer where something is wrong, which is logged."""
     complaints.log(f"{call.host.name} {call.event}: {why}", environ)
     if call.moment != BEFORE or not closed or not _may_write(call):
@@ -104,7 +104,7 @@ def failed(call: Call, why: str, environ: Mapping[str, str], closed: bool = True
     return codecs.denied(call, f"mbox cannot judge this call, so it was not made: {said}")
 
 
-def _may_write(call: Call) -> bool:
+def _may_write(call: HostCall) -> bool:
     """Whether the tool may write, as far as the call itself tells; a line that only reads goes on."""
     if call.error:
         return True
@@ -135,7 +135,7 @@ def _open(cwd: str, environ: Mapping[str, str]) -> Store | None:
     return None
 
 
-def _answered(call: Call, store: Store, environ: Mapping[str, str]) -> Reply:
+def _answered(call: HostCall, store: Store, environ: Mapping[str, str]) -> Reply:
     agreed = terms.of(store)
     terms.remember(store, agreed)
     try:

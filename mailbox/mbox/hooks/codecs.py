@@ -42,7 +42,7 @@ class Reply:
         self.status = status
 
 
-class Call:
+class HostCall:
     """One call of a hook, in words of no host."""
 
     __slots__ = (
@@ -190,25 +190,25 @@ HOSTS: dict[str, Codec] = {
 """Every host that is known, by the word that stands in its hook's line."""
 
 
-def silent(call: Call) -> Reply:
+def silent(call: HostCall) -> Reply:
     """No opinion."""
     return Reply(call.host.silence.get(call.moment, ""))
 
 
-def denied(call: Call, reason: str, decision: str = "deny") -> Reply:
+def denied(call: HostCall, reason: str, decision: str = "deny") -> Reply:
     """The tool may not run; ``ask`` where the person is to be asked, and the host can."""
     said = "ask" if decision == "ask" and call.event in call.host.asks else "deny"
     return Reply(encoded(call.host.deny(call.event, said, reason)))
 
 
-def injected(call: Call, text: str) -> Reply:
+def injected(call: HostCall, text: str) -> Reply:
     """``text`` is put before the model, where this host does that at this event; else no opinion."""
     if call.host.name == "cursor" and call.moment == PROMPT:
         return silent(call)
     return Reply(encoded(call.host.inject(call.event, text)))
 
 
-def kept_going(call: Call, reason: str) -> Reply:
+def kept_going(call: HostCall, reason: str) -> Reply:
     """The agent does not stop yet.  A task of a Claude team is only held by exit 2, which tells it what stands on stderr."""
     if call.moment in (DONE, IDLE):
         return Reply("", reason, 2)
@@ -218,12 +218,12 @@ def kept_going(call: Call, reason: str) -> Reply:
 # -- a call ----------------------------------------------------------------------------------------------------------
 
 
-def read(host: str, event: str, data: bytes, cwd: str) -> Call:
+def read(host: str, event: str, data: bytes, cwd: str) -> HostCall:
     """What a host asks; LookupError for an unknown host.  ``cwd`` is the process's, where the call names none.
 
     What cannot be read stands in ``error``: the caller decides whether that denies.
     """
-    call = Call(HOSTS[host], event)
+    call = HostCall(HOSTS[host], event)
     call.cwd = cwd
     try:
         doc = decoded(data)
@@ -234,7 +234,7 @@ def read(host: str, event: str, data: bytes, cwd: str) -> Call:
     return call
 
 
-def _take(call: Call, doc: dict[str, Any], cwd: str) -> None:
+def _take(call: HostCall, doc: dict[str, Any], cwd: str) -> None:
     """Fill ``call`` from the object that the host sent."""
     call.cwd = _folder(doc) or cwd
     call.session = _text(doc, "session_id", "sessionId", "conversationId", "conversation_id", "sessionID")
@@ -290,7 +290,7 @@ def _text(doc: dict[str, Any], *names: str) -> str:
     return ""
 
 
-def written(call: Call) -> list[str] | None:
+def written(call: HostCall) -> list[str] | None:
     """The paths, as the call spells them, that a FILE tool or patch would write; None where they cannot be read."""
     if call.kind == PATCH:
         text = _text(call.input, "command", "input", "patch", "patchText", "patch_text")
@@ -325,7 +325,7 @@ def patched(text: str) -> list[str] | None:
     return [name for name in dict.fromkeys(found) if name] or None
 
 
-def command(call: Call) -> str | None:
+def command(call: HostCall) -> str | None:
     """The line that a SHELL tool would run; None where it cannot be read."""
     value = next((call.input[key] for key in ("command", "cmd", "CommandLine") if key in call.input), None)
     if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
@@ -335,7 +335,7 @@ def command(call: Call) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def stand(call: Call) -> str:
+def stand(call: HostCall) -> str:
     """The folder in which a SHELL tool would run its line."""
     found = _text(call.input, "workdir", "working_directory", "Cwd", "directory", "dir_path", "cwd")
     if not found:

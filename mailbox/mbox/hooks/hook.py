@@ -43,7 +43,7 @@ def main(words: list[str]) -> int:
 def _answer(host: str, event: str, data: bytes, cwd: str) -> Reply:
     from mbox.hooks import codecs, quick
 
-    call = codecs.Call(codecs.HOSTS[host], event)
+    call = codecs.HostCall(codecs.HOSTS[host], event)
     call.error = "nothing was read"
     try:
         call = codecs.read(host, event, data, cwd)

@@ -115,8 +115,8 @@ def _check_keys(place: HostFile, text: str, path: str) -> None:
     """`Usage` for a key with which a program reads none of the file."""
     for item in edits.parsed(text, place.comments).items if place.only else ():
         if item.key not in place.only:
-            error = edits.Unreadable(text, item.key_start, f"its program reads none of a file with a key {item.key!r}: take it out")
-            raise Usage(f"{path}:{error}")
+            said = f"its program reads none of a file with a key {item.key!r}: take it out"
+            raise Usage(f"{path}:{edits.Unreadable(text, item.key_start, said)}")
 
 
 def commands(place: HostFile, text: str) -> list[str]:

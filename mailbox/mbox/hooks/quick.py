@@ -24,7 +24,7 @@ import time
 from binascii import crc32
 
 from . import codecs
-from .codecs import AFTER, BEFORE, FILE, OPAQUE, PATCH, PROMPT, SHELL, STEP, Call, Reply
+from .codecs import AFTER, BEFORE, FILE, OPAQUE, PATCH, PROMPT, SHELL, STEP, HostCall, Reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class NotPlain(Exception):
     """Something is not plain: the store itself is asked."""
 
 
-def answer(call: Call, environ: Mapping[str, str]) -> Reply | None:
+def answer(call: HostCall, environ: Mapping[str, str]) -> Reply | None:
     """The answer to ``call``, or None where only the store knows it."""
     if call.error or environ.get("MBOX_LOCK"):
         return None
@@ -200,7 +200,7 @@ class Glimpse:
     def role(self) -> str:
         return str(self.agent.get("role", "worker")) if self.name else ""
 
-    def is_known_busy(self, call: Call) -> bool:
+    def is_known_busy(self, call: HostCall) -> bool:
         """Whether the status says already what this call would say: busy, in this session."""
         said = self.status
         return said.get("state") == "busy" and said.get("session", "") == call.session and bool(said.get("event"))
@@ -259,7 +259,7 @@ def _time_namespace() -> str:
 # -- deciding --------------------------------------------------------------------------------------------------------
 
 
-def _answer(call: Call, view: Glimpse) -> Reply | None:
+def _answer(call: HostCall, view: Glimpse) -> Reply | None:
     if view.name and not view.is_known_busy(call):
         return None
     if call.moment == BEFORE:
@@ -274,7 +274,7 @@ def _answer(call: Call, view: Glimpse) -> Reply | None:
     return None if writes and view.settings["mode"] == "warn" else codecs.silent(call)
 
 
-def _has_aftermath(call: Call, view: Glimpse) -> bool:
+def _has_aftermath(call: HostCall, view: Glimpse) -> bool:
     """Whether `aftermath` may have something to tell of the command that has just run."""
     path = snapshot(view.root, view.name, call.session)
     if not _mode(path):
@@ -300,7 +300,7 @@ def snapshot(root: str, name: str, session: str) -> str:
     return f"{root}/.mailbox/cache/before-{word}.json"
 
 
-def _before(call: Call, view: Glimpse) -> Reply | None:
+def _before(call: HostCall, view: Glimpse) -> Reply | None:
     settings = view.settings
     if any(is_tool(rule, call.tool) for rule in _rules(view)):
         return None
@@ -333,7 +333,7 @@ def _rules(view: Glimpse) -> list[list[str]]:
     return [words for role, words in view.settings["rules"] if role in ("", view.role())]
 
 
-def _line_before(call: Call, view: Glimpse) -> Reply | None:
+def _line_before(call: HostCall, view: Glimpse) -> Reply | None:
     from . import rules, shell
 
     line = codecs.command(call)
@@ -350,7 +350,7 @@ def _line_before(call: Call, view: Glimpse) -> Reply | None:
     return _verdict(call, view, reading.writes, where) if reading.writes else codecs.silent(call)
 
 
-def _verdict(call: Call, view: Glimpse, texts: list[str], where: str) -> Reply | None:
+def _verdict(call: HostCall, view: Glimpse, texts: list[str], where: str) -> Reply | None:
     """Silence where nobody holds the paths, or the caller itself does; None for anything else."""
     from . import spelling
 
@@ -367,7 +367,7 @@ def _verdict(call: Call, view: Glimpse, texts: list[str], where: str) -> Reply |
     return _standing(call, view, paths, found)
 
 
-def _standing(call: Call, view: Glimpse, paths: list[str], found: list[list[str]]) -> Reply | None:
+def _standing(call: HostCall, view: Glimpse, paths: list[str], found: list[list[str]]) -> Reply | None:
     """The denial where somebody else holds one of ``paths``; silence where nobody does, and a named caller holds each itself."""
     own: set[str] = set()
     for doc in view.reservations():
@@ -384,7 +384,7 @@ def _standing(call: Call, view: Glimpse, paths: list[str], found: list[list[str]
     return codecs.silent(call) if is_own else None
 
 
-def _denied(call: Call, path: str, doc: dict[str, Any], left: float) -> Reply:
+def _denied(call: HostCall, path: str, doc: dict[str, Any], left: float) -> Reply:
     from . import denials
 
     return codecs.denied(call, denials.held(path, doc["agent"], doc["reservation_id"], left, time.time()))

@@ -68,12 +68,17 @@ def handler(name: str, words: list[str]) -> Handler | None:
         return _idle
     if name in LOOKS:
         verbs = LOOKS[name].split()
-        if words in (["--version"], ["-V"]) or words[:1] == ["help"] or any(".".join(words[:n]) in verbs for n in (1, 2)):
+        if words in (["--version"], ["-V"]) or any(".".join(words[:n]) in verbs for n in (1, 2)):
             return _idle
-    from . import shellgit, shellstarters, shelltools
+    if name == "git":
+        from .shellgit import git
 
-    tables = (shellstarters.HANDLERS, shelltools.HANDLERS, shellgit.HANDLERS)
-    return next((table[name] for table in tables if name in table), None)
+        return git
+    from .shellstarters import HANDLERS
+
+    if name not in HANDLERS:
+        from .shelltools import HANDLERS
+    return HANDLERS.get(name)
 
 
 def _idle(call: Call) -> None:

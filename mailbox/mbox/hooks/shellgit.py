@@ -7,7 +7,7 @@ and filters of a repository are seen through; what git writes below ``.git`` is 
 from __future__ import annotations
 
 from .shellsyntax import HOLE
-from .shelltools import move, writer
+from .shellwalk import writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _STARTS = ("--open-files-in-pager", "--upload-pack", "--receive-pack", "--exec",
 _HARMLESS = ("user.", "color.", "advice.", "commit.gpgsign", "tag.gpgsign", "core.quotepath", "init.defaultbranch", "log.")
 
 
-def _git(call: Call) -> None:
+def git(call: Call) -> None:
     call.options("Cc", "git-dir work-tree namespace super-prefix config-env exec-path attr-source", leading=True)
     inner = call.place.copy()
     for word in call.values("-C"):
@@ -127,6 +127,8 @@ def _rm(call: Call) -> None:
 
 
 def _mv(call: Call) -> None:
+    from .shelltools import move
+
     call.options()
     if not call.has("-n --dry-run"):
         call.words = ["--", *call.plain]
@@ -155,5 +157,3 @@ _VERBS: dict[str, Handler] = {
     "format-patch": writer(idle="--stdout", sure=False), "mv": _mv, "restore": _restore, "rm": _rm, "switch": _switch,
     "reset": writer("U", "pathspec-from-file unified", doubts="--hard --merge --keep"),
 }  # fmt: skip
-
-HANDLERS: dict[str, Handler] = {"git": _git}

@@ -450,3 +450,26 @@ class Call:
         if HOLE in text:
             self.doubt()
         self.walker.script(code(text), place)
+
+
+def writer(
+    short: str = "", long: str = "", first: int | None = None, last: int | None = None, outputs: str = "",
+    idle: str = "", doubts: str = "", sure: bool = True,
+) -> Handler:  # fmt: skip
+    """A program that writes what stands behind the options ``outputs``, and its plain words from ``first`` to before ``last``.
+
+    With one of ``idle`` it writes nothing, with one of ``doubts`` it is in doubt, always so if it is not ``sure``.
+    """
+
+    def handler(call: Call) -> None:
+        call.options(short, long)
+        if call.has(idle):
+            return
+        if not sure or call.has(doubts):
+            call.doubt()
+        for word in [word for word in call.values(outputs) if word != "-"]:
+            call.write(word)
+        for word in call.plain[first:last] if first is not None else ():
+            call.write(word)
+
+    return handler

@@ -34,7 +34,7 @@ from mbox.store.store import Actor, Store, Transaction
 from mbox.system.clock import stamp
 from mbox.tasks import ready
 
-from .codecs import Call, inert
+from .codecs import HostCall, inert
 
 OFFER = 1200
 """Bytes of what is said of new mail, at most."""
@@ -55,7 +55,7 @@ PATIENCE = 5.0
 class Seat:
     """The status of one agent, as its hooks keep it."""
 
-    def __init__(self, store: Store, who: Actor, call: Call) -> None:
+    def __init__(self, store: Store, who: Actor, call: HostCall) -> None:
         self.store = store
         self.who = who
         self.call = call
@@ -118,7 +118,7 @@ class Seat:
 
 
 @contextmanager
-def seat(store: Store, who: Actor, call: Call) -> Iterator[Seat]:
+def seat(store: Store, who: Actor, call: HostCall) -> Iterator[Seat]:
     """The agent's `Seat`, for one hook at a time; `TimedOut` if another has it for `PATIENCE` seconds."""
 
     def refusal() -> TimedOut:
