@@ -174,7 +174,7 @@ def call(run: Run, repo: Path) -> Session:
 def test_every_output_is_what_its_schema_says(call: Session) -> None:
     """Each command that prints JSON, in several states, with and without ``--full`` and ``--dry-run``."""
     try:
-        for part in (_begin, _mail, _tasks, _reviews, _plans, _files, _dead, _store, _workflows, _alive):
+        for part in (_begin, _mail, _tasks, _reviews, _plans, _files, _dead, _store, _workflows, _hooks, _alive):
             part(call)
     finally:
         end_all(call.root)
@@ -317,6 +317,18 @@ def _reviews(call: Session) -> None:
     assert call("task show last")["results"] == {"test-it": 1}
     call("task release --owner bob", "bob")
     call("task cancel another test-it", exits=2)
+
+
+def _hooks(call: Session) -> None:
+    assert call("mbox hooks install claude git skill --dry-run")
+    assert call("mbox hooks install claude git skill")
+    assert call("mbox hooks status")
+    assert call("mbox hooks remove")
+    assert call("mbox card -o json", "ann")["agent"] == "ann"
+    call("mbox hook claude PreToolUse", "ann")
+    call("mbox mcp", "ann")
+    (call.root / "flow.yaml").write_text("version: 1\nname: x\nsteps: [{id: a, run: make}]\n")
+    assert call("workflow compile flow.yaml --target claude -o json")["workflow"] == "x"
 
 
 def _alive(call: Session) -> None:

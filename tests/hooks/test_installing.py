@@ -436,7 +436,7 @@ def test_the_command(call: Call, repo: Path, tmp_path: Path, run: Run) -> None:
     """Installed, as status says; that no store is there is told, and not where one is; twice nothing; removed."""
     done = call("install", "claude", "gemini")
     assert done.returncode == 0 and "no store is here yet" in done.stderr, done.stderr
-    launched = {"file": f"{tmp_path}/home/.local/share/mbox/hook", "did": "made"}
+    launched = {"host": "launcher", "file": f"{tmp_path}/home/.local/share/mbox/hook", "did": "made"}
     assert json.loads(done.stdout) == [
         {"host": "claude", "file": ".claude/settings.local.json", "did": "made"},
         {"host": "gemini", "file": ".gemini/settings.json", "did": "made"}, launched,
@@ -489,7 +489,7 @@ def test_which_hosts_are_meant(call: Call, repo: Path, tmp_path: Path) -> None:
     (repo / ".gemini").mkdir(), (repo / ".github").mkdir()
     program = tmp_path / "bin/cursor-agent"
     program.write_text("#!/bin/sh\n"), program.chmod(0o755)
-    assert [row.get("host") for row in json.loads(call("install").stdout)] == ["gemini", "cursor", None]
+    assert [row.get("host") for row in json.loads(call("install").stdout)] == ["gemini", "cursor", "launcher"]
 
 
 def test_refused_by_the_command(call: Call, repo: Path, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ BY_METAVAR = {
     "REF": ["refs/mbox/audit", "refs/heads/main"], "WORD...": ["needle", "task"], "PATH": ["tmux.sock"],
     "ID|PATTERN...": ["lib/**", "src/a.py", "data/*.csv"], "D|SEQ|TIME": ["1h", "3"], "O": ["mail."], "WORD": ["true"],
     "STEP": ["agree", "look"], "[STEP]": ["agree", "look"], "CHOICE": ["yes", "go"], "K=V": ["dispatches=9", "n=1"],
+    "HOST": ["claude", "git"], "[HOST...]": ["claude", "codex"], "EVENT": ["PreToolUse", "Stop"], "CMD": ["true"],
     "TASK": ["t-one", "asks.agree.1"], "[FILE]": ["flow.yaml"],
     "[NAME|commands]": ["task", "commands"], "S,…": ["queued"], "VALUE": ["5s"], "SHELL": ["bash"],
 }  # fmt: skip

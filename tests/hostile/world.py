@@ -96,9 +96,13 @@ class World:
     def typed(self, words: Sequence[str]) -> list[Path]:
         """Folders outside the root that the command ``words`` may write to, as a person asks for just that.
 
-        What this store may start by itself is remembered at home; working trees of members stand beside the repository.
+        What this store may start by itself is remembered at home, gates too; working trees of members stand beside the
+        repository; hooks have their launcher and their log at home.
         """
-        asked = words[:2] == ["mbox", "trust"] or words[:1] == ["team"]
+        if words[:2] in (["mbox", "hooks"], ["mbox", "hook"]):
+            return [self.state, self.home / ".local/share/mbox"]
+        gates = words[:2] in (["task", "add"], ["task", "import"], ["mbox", "config"])
+        asked = words[:2] == ["mbox", "trust"] or words[:1] == ["team"] or gates
         return [self.state, self.trees] if asked else []
 
     # -- the root ----------------------------------------------------------------------------------------------------

@@ -111,7 +111,7 @@ def status(context: Context, hosts: tuple[str, ...]) -> None:
         rows += githooks.status(context.cwd)
     if "skill" in more or not hosts:
         rows += skill.status(top)
-    rows.append({"host": "", "file": launcher.path(_home()), "state": launcher.state(_home())})
+    rows.append({"host": "launcher", "file": launcher.path(_home()), "state": launcher.state(_home())})
     context.emit(rows, keeps="state", gives=("file",))
 
 

@@ -142,9 +142,9 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     "me": (ONE, "agent root? role incarnation unread=int mail? to_answer? unacknowledged? asks? tasks=mine? "
                 "reservations=my_holdings? next? left_out=counts?"),
     "primer": (ONE, "agent? role text"),
-    "hooks install": (MANY, "host=str file did=str event? state=str? way?"),
-    "hooks remove": (MANY, "host=str file did=str event? state=str? way?"),
-    "hooks status": (MANY, "host=str file state=str event? way? did=str?"),
+    "hooks install": (MANY, "host=str file did=str event? state=str? way? more=str?"),
+    "hooks remove": (MANY, "host=str file did=str event? state=str? way? more=str?"),
+    "hooks status": (MANY, "host=str file state=str event? way? did=str? more=str?"),
     "card": (ONE, "agent seq text"),
     "agent add": (ONE, "agent incarnation role host? model? capabilities? already?"),
     "agent list": (MANY, "agent state=of_life ended? role host? model? capabilities? team? incarnation"),
@@ -213,7 +213,7 @@ OUTPUTS: dict[str, tuple[str, str]] = {
     # workflows
     "workflow lint": (MANY, "file line=int column=int level=of_remark text"),
     "workflow graph": (ONE, "nodes=boxes edges=ways on_failure?"),
-    "workflow compile": (ONE, "workflow host file settings=any config=any context left_out=strs"),
+    "workflow compile": (ONE, "workflow host file settings=any? config=any? context? left_out=strs?"),
     "workflow run": (ONE, "run? workflow status=of_run? reason? waiting=questions? output=any? tree? cost=costs? inputs=any? "
                           "limits=any? steps=rows? most_dispatches=int?"),
     "workflow resume": (ONE, "run workflow status=of_run reason? waiting=questions? output=any? tree? cost=costs?"),

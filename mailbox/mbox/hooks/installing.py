@@ -276,4 +276,4 @@ def launched(home: str, disk: Disk, dry_run: bool) -> Row:
     except OSError as error:
         raise StoreError(f"{launcher.path(home)}: {failure(error)}") from None
     did = {launcher.FINE: "nothing", launcher.MISSING: "made"}.get(was, "changed")
-    return {"host": "", "file": launcher.path(home), "did": did}
+    return {"host": "launcher", "file": launcher.path(home), "did": did}

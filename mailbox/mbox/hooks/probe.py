@@ -17,6 +17,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from mbox.errors import Usage
 from mbox.system import executables
 from mbox.system.disk import read_bytes
 
@@ -142,8 +143,8 @@ def _probed(place: HostFile, text: str, top: str, environ: Mapping[str, str]) ->
     doc: dict[str, Any] = {"session_id": "probe", "cwd": top, "hook_event_name": event, "tool_name": tool, "tool_input": given}
     if place.host == "agy":
         doc = {"conversationId": "probe", "workspacePaths": [top], "toolCall": {"name": tool, "args": given}}
-    line = next((one for one in _lines(place, text) if one.endswith(f" {event}")), "")
-    if not line:
+    line = entries.line(place.host, event)  # as we write it: what else stands in a repository's file is never run
+    if line not in _lines(place, text):
         return f"has no line of ours for {event}: it guards nothing", True
     told = {name: value for name, value in environ.items() if name not in ("MBOX_AGENT", "MBOX_INCARNATION", "MBOX_ROOT")}
     try:
@@ -164,7 +165,7 @@ def _lines(place: HostFile, text: str) -> list[str]:
         return [entries.line(place.host, event) for event in codecs.HOSTS[place.host].events]
     try:
         return installing.commands(place, text)
-    except ValueError:
+    except Usage:
         return []
 
 

@@ -463,6 +463,7 @@ class Parser:
 
     def _mark(self, parts: Word, letter: str) -> None:
         """What a backslash, a quote, a ``$`` or a backtick begins, outside of double quotes."""
+        self.budget.spend(1)
         if letter == "\\":
             two = self.peek(2)
             self.at = min(self.at + 2, self.end)
@@ -547,7 +548,6 @@ class Parser:
         self.budget.down()
         while not self.take("}"):
             if self.peek() in tuple("\\'\"$`"):
-                self.budget.spend(1)
                 self._mark(parts, self.peek())
             else:
                 self.next()
@@ -563,7 +563,6 @@ class Parser:
         while (letter := self.peek()) and (depth or letter != ")"):
             depth += (letter == "(") - (letter == ")")
             if letter in '\\"$`':
-                self.budget.spend(1)
                 self._mark(parts, letter)
             else:
                 self.next()
