@@ -678,9 +678,52 @@ def workflows() -> None:
         store.close()
 
 
+def hooks() -> None:
+    """A host's call against an interpreter that imports json alone, with 100 reservations; asking git against `git status`."""
+    script = str(Path(opening.__file__).parent / "hooks/hook.py")
+    bare = [sys.executable, "-I", "-S", "-c", "import json"]
+    with scratch() as folder:
+        subprocess.run(["git", "init", "--quiet", str(folder)], check=True)
+        for n in range(2000):
+            (folder / f"d{n % 20}").mkdir(exist_ok=True)
+            (folder / f"d{n % 20}/f{n}").write_text("x\n")
+        who = ["-c", "user.name=bench", "-c", "user.email=bench@example.org"]
+        subprocess.run(["git", "-C", str(folder), "add", "--all"], check=True)
+        subprocess.run(["git", "-C", str(folder), *who, "commit", "--quiet", "--message", "files"], check=True)
+        for n in range(0, 2000, 40):
+            (folder / f"d{n % 20}/f{n}").write_text("changed\n")
+        store = make(folder)
+        for n in range(100):
+            reserving.reserve(store, ANN, reserving.ReservationRequest([f"held{n}/**"], 3600))
+        store.close()
+        time.sleep(2.1)  # until then the settings are not remembered: their file's time could hide a second change
+
+        def hook(event: str, tool: str, **given: str) -> Callable[[], object]:
+            doc = {"session_id": "s", "cwd": str(folder), "hook_event_name": event, "tool_name": tool, "tool_input": given}
+            env = {**os.environ, "MBOX_AGENT": "bob"}
+            line, data = [sys.executable, "-I", "-S", script, "claude", event], json.dumps(doc).encode()
+            return lambda: subprocess.run(line, input=data, env=env, check=True, stdout=subprocess.DEVNULL)
+
+        for what, call in (
+            ("before a write of one's own", hook("PreToolUse", "Write", file_path="own.py")),
+            ("after it", hook("PostToolUse", "Write", file_path="own.py")),
+            ("a denial", hook("PreToolUse", "Write", file_path="held7/x.py")),
+            ("before `ls`", hook("PreToolUse", "Bash", command="ls -l")),
+        ):
+            call(), call()
+            one, _, ratio = paired(call, lambda: subprocess.run(bare, check=True), 25)
+            report("hooks", what, ms(one), ratio, "≤ 1.6")
+        hook("PreToolUse", "Bash", command="make")()
+        quiet, asks = hook("PostToolUse", "Write", file_path="own.py"), hook("PostToolUse", "Bash", command="make")
+        one, other, _ = paired(asks, quiet, 25)
+        git = ["git", "-C", str(folder), "status", "--porcelain", "--untracked-files=all"]
+        status = statistics.median(took(lambda: subprocess.run(git, check=True, stdout=subprocess.DEVNULL)) for _ in range(25))
+        report("hooks", "what asking git adds, of `git status`", ms(one - other), (one - other) / status, "≤ 2")
+
+
 SECTIONS = {
     "process": process, "inprocess": inprocess, "scale": scale, "journal": journal, "wake": wake, "big": big,
-    "rivals": rivals, "alive": alive, "workflows": workflows,
+    "rivals": rivals, "alive": alive, "workflows": workflows, "hooks": hooks,
 }  # fmt: skip
 
 

@@ -291,7 +291,12 @@ def _has_aftermath(call: HostCall, view: Glimpse) -> bool:
     patterns = [pattern for found in others for pattern in found]
     if not top or not patterns:
         return bool(patterns)
-    return gitlook.differs(top, f"{view.root}/.git", before["files"], lambda path: any(covers(one, path) for one in patterns))
+    by_head: dict[str, list[str]] = {}
+    for pattern in patterns:
+        head = pattern.split("/", 1)[0]
+        by_head.setdefault(head if _WILD.isdisjoint(head) else "", []).append(pattern)
+    return gitlook.differs(top, f"{view.root}/.git", before["files"], lambda path: any(
+        covers(one, path) for head in ("", path.split("/", 1)[0]) for one in by_head.get(head, ())))  # fmt: skip
 
 
 def snapshot(root: str, name: str, session: str) -> str:
