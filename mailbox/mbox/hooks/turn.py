@@ -32,7 +32,6 @@ from mbox.mail import inbox, reading
 from mbox.store import mutex
 from mbox.store.store import Actor, Store, Transaction
 from mbox.system.clock import stamp
-from mbox.tasks import ready
 
 from .codecs import HostCall, inert
 
@@ -129,9 +128,15 @@ def seat(store: Store, who: Actor, call: HostCall) -> Iterator[Seat]:
 
 
 def in_hand(store: Store, who: Actor) -> list[Document]:
-    """The tasks that ``who`` works on."""
-    found = (task for task in ready.every(store).values() if task["owner"] == who.name and task["status"] in ACTIVE)
-    return [task for task in found if task["incarnation"] == who.incarnation]
+    """The tasks that ``who`` works on: by the leases, of which there are as many as tasks in work."""
+    found = []
+    for ident in sorted(places.idents(store.names(places.TASK_LEASES)), key=places.number):
+        lease = store.load_lease(places.task_lease(ident))
+        if lease is not None and lease.holder == who.name:
+            task = store.glance(places.task(ident))
+            if task and task["owner"] == who.name and task["status"] in ACTIVE and task["incarnation"] == who.incarnation:
+                found.append(task)
+    return found
 
 
 def said(fresh: list[Document], unread: int, name: str, budget: int = OFFER) -> str:
