@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
-from mbox.hooks import codecs
-
 from .context import Context
 from .options import argument, command
 
@@ -21,18 +16,9 @@ def hook(context: Context, host: str, event: str) -> int:
     install` writes the lines that call it. No opinion is silence. Whatever is wrong stands in a log, which `mbox doctor
     --hooks` shows.
     """
-    from mbox.hooks import calls, complaints
+    from mbox.hooks import hook as script
 
-    if host not in codecs.HOSTS:
-        complaints.log(f"called with {host!r} {event!r}: no such host", os.environ)
-        return 0
-    data = sys.stdin.buffer.read(codecs.LONGEST + 1) if sys.stdin is not None else b""
-    answer = calls.answer(codecs.read(host, event, data, context.stand or "/"), os.environ)
-    if answer.stdout:
-        context.write(answer.stdout + "\n")
-    if answer.stderr:
-        sys.stderr.write(answer.stderr + "\n")
-    return answer.status
+    return script.main([host, event])
 
 
 @command(examples=["mbox card"])

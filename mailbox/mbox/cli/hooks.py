@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mbox.errors import Usage
+from mbox.errors import Refused, Usage
 
 from .context import Context
 from .options import argument, changes, command, option
@@ -84,6 +84,8 @@ def remove(context: Context, hosts: tuple[str, ...]) -> None:
     from mbox.hooks.entries import PLACES
     from mbox.system.disk import Disk
 
+    if context.agent:
+        raise Refused(f"{context.agent} is an agent, and whether it is guarded is a person's to say: without MBOX_AGENT")
     named, more = _split(hosts)
     top, disk = installing.project(context.cwd), Disk(private=False)
     places = installing.meant(named, top) if named else [] if more else [*PLACES.values()]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mbox.errors import MboxError, NotFound, Nothing, StoreError, did_you_mean
+from mbox.errors import MboxError, NotFound, Nothing, Refused, StoreError, did_you_mean
 
 from .context import Context
 from .options import argument, changes, command, gone, lists, option, shows
@@ -307,6 +307,8 @@ def config_set(context: Context, key: str, value: str) -> None:
     from mbox.format import places
 
     store = context.store
+    if context.agent and key.startswith(("guard", "gate")):
+        raise Refused(f"{context.agent} is an agent, and what guards it is a person's to say: without MBOX_AGENT")
     with store.locked():
         changed = file.set_value(store.absolute(places.MAILBOX), key, value, store.disk, context.dry_run)
     if key == "gates" and not context.dry_run:

@@ -276,6 +276,10 @@ MAIN = {"guard": "guard.mode"}
 """The key that a section's name alone means, with one word behind it: ``guard: strict``."""
 
 
+GATES = 630.0
+"""Seconds that gates may take at most: hosts are told to wait 660."""
+
+
 def named(key: str) -> Option:
     """The option called ``key``; Usage if there is none."""
     try:
@@ -371,4 +375,6 @@ def build(texts: Mapping[str, Text]) -> Config:
     for longer, shorter in LONGER:
         if values[longer.replace(".", "_")] <= values[shorter]:
             raise Wrong(longer, f"{longer} must be longer than {shorter} ({format_duration(values[shorter])})")
+    if values["gate_time"] > GATES:
+        raise Wrong("gate_time", f"gate_time must be at most {format_duration(GATES)}: programs wait no longer for hooks")
     return Config(values)

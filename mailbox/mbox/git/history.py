@@ -94,10 +94,10 @@ def _inside(git: Git, paths: Iterable[bytes]) -> list[str]:
     return [path.removeprefix(start) for path in map(os.fsdecode, paths) if path.startswith(start)]
 
 
-def uncommitted(git: Git) -> list[str]:
-    """Paths that are not as the checked-out commit has them, untracked ones too."""
+def uncommitted(git: Git, limit: float | None = None) -> list[str]:
+    """Paths that are not as the checked-out commit has them, untracked ones too; git may take ``limit`` seconds."""
     words = ("status", "--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty")
-    fields = _inside(git, (field[3:] for field in git.run(*words).stdout.split(b"\0")[:-1]))
+    fields = _inside(git, (field[3:] for field in git.run(*words, limit=limit).stdout.split(b"\0")[:-1]))
     return [path for path in fields if not path.startswith(_OWN)]
 
 

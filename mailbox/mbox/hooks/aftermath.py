@@ -18,7 +18,7 @@ import os
 from typing import Any
 
 from mbox.errors import MboxError
-from mbox.format import operations, patterns
+from mbox.format import operations, patterns, places
 from mbox.format.documents import Document
 from mbox.git import history
 from mbox.mail import sending
@@ -34,6 +34,12 @@ from .spelling import Ground
 MOST = 2000
 """Files that are remembered at most."""
 
+OLD = 86400.0
+"""Seconds after which a call that never came back is forgotten."""
+
+LIMIT = 4.0
+"""Seconds that git may take: a host waits for its hooks no longer than 15."""
+
 TOLD = 5
 """Files that are named to an agent at most."""
 
@@ -46,29 +52,40 @@ def note(store: Store, who: Actor | None, call: HostCall, known: Ground, line: s
         store.disk.discard(store.absolute(path))
         return
     found = _standing(store, call.cwd, known, others)
-    doc = {"call": call.call_id, "line": line[:200], "files": dict(list(found.items())[:MOST])}
+    doc = {"line": line[:200], "files": dict(list(found.items())[:MOST])}
     store.put_ephemeral(path, json.dumps(doc).encode())
+    _forget_old(store)
+
+
+def _forget_old(store: Store) -> None:
+    """Remove what stands there of calls that never came back: denied by somebody else, or broken off."""
+    for name in store.names(places.CACHE):
+        path = store.absolute(f"{places.CACHE}/{name}")
+        if name.startswith("before-") and store.host.wall() - os.lstat(path).st_mtime > OLD:
+            store.disk.discard(path)
 
 
 def report(store: Store, who: Actor | None, call: HostCall, known: Ground) -> str:
     """After the command: what to say of files that others hold and that are not as they were; empty for none."""
     path = _place(store, who, call)
     before = store.remembered(path)
-    if before is None or (call.call_id and before.get("call") and before["call"] != call.call_id):
+    if before is None:
         return ""
-    store.disk.discard(store.absolute(path))
     others = _others(store, who)
-    if not others:
+    files: Any = before.get("files")
+    if not others or not isinstance(files, dict):
+        store.disk.discard(store.absolute(path))
         return ""
-    files: Any = before.get("files", {})
     now = _standing(store, call.cwd, known, others, list(files))
     changed = [name for name, print_ in now.items() if (print_ != files[name] if name in files else True)]
     found = {name: doc for name in changed if (doc := _holder(store, others, name)) is not None}
-    return _tell(store, who, str(before.get("line", "")), found) if found else ""
+    told = _tell(store, who, str(before.get("line", "")), found) if found else ""
+    store.disk.discard(store.absolute(path))
+    return told
 
 
 def _place(store: Store, who: Actor | None, call: HostCall) -> str:
-    return os.path.relpath(quick.snapshot(store.root, who.name if who else "", call.session), store.root)
+    return os.path.relpath(quick.snapshot(store.root, who.name if who else "", call), store.root)
 
 
 def _others(store: Store, who: Actor | None) -> list[Document]:
@@ -81,7 +98,7 @@ def _standing(store: Store, cwd: str, known: Ground, others: list[Document], mor
     top = next((top for top in known.tops if cwd == top or os.path.realpath(cwd).startswith(f"{top}/")), store.root)
     names = list(more or [])
     try:
-        names += history.uncommitted(history.tree(top))
+        names += history.uncommitted(history.tree(top), LIMIT)
     except MboxError:
         pass  # no repository: what is reserved by name is all that is known
     names += [text for doc in others for pattern in doc["patterns"] if (text := patterns.unescaped(pattern))]

@@ -2,7 +2,7 @@
 
 What happens at each moment (`codecs`), for a caller with a name; one without is only guarded, and told so once:
 
-    start   the card; mail counts as offered; busy
+    start   the card; mail counts as offered; idle
     prompt  mail that nobody has offered; busy
     before  rules, the write guard, or a denial; before a command that cannot be read, how others' files stand
     after   what such a command did to others' files; mail; in mode ``warn`` who holds what was written
@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from mbox import opening
 from mbox import root as roots
+from mbox.config.settings import Config
 from mbox.errors import MboxError, NoStore, failure
 from mbox.format import places
 from mbox.format.documents import Document
@@ -86,13 +87,13 @@ def answer(call: HostCall, environ: Mapping[str, str]) -> Reply:
     if not call.moment or (call.moment == PROMPT and not call.is_real):
         return codecs.silent(call)
     try:
-        store = _open(call.cwd, environ)
+        store = _open(call.cwd, environ, call.moment == END)
         if store is None:
             return codecs.silent(call)
         with closing(store):
             return _answered(call, store, environ)
     except (MboxError, OSError) as error:
-        return failed(call, str(error) if isinstance(error, MboxError) else failure(error), environ)
+        return failed(call, str(error) if isinstance(error, MboxError) else failure(error), environ, quick.fails_closed(call.cwd))
 
 
 def failed(call: HostCall, why: str, environ: Mapping[str, str], closed: bool = True) -> Reply:
@@ -100,7 +101,7 @@ def failed(call: HostCall, why: str, environ: Mapping[str, str], closed: bool = 
     complaints.log(f"{call.host.name} {call.event}: {why}", environ)
     if call.moment != BEFORE or not closed or not _may_write(call):
         return codecs.silent(call)
-    said = "".join(letter if letter.isprintable() else " " for letter in why)[:250]
+    said = denials.plain(why)[:250]
     return codecs.denied(call, f"mbox cannot judge this call, so it was not made: {said}")
 
 
@@ -121,7 +122,18 @@ _OURS = [["mbox"], ["task"], ["reserve"], ["team"], ["workflow"]]
 """Commands that mend the store, or say what is wrong with it: they refuse by themselves what may not be."""
 
 
-def _open(cwd: str, environ: Mapping[str, str]) -> Store | None:
+WAIT, LAST = 1.5, 0.4
+"""Seconds for which a hook waits for a lock that does not move, six times as long for one that does: its host waits 15, at a
+session's end 3 to 5."""
+
+
+def patient(config: Config, wait: float) -> Config:
+    """``config``, with no more patience than a host has."""
+    said = {name: getattr(config, name) for name in config.__slots__}
+    return Config({**said, "lock_wait": min(config.lock_wait, wait)})
+
+
+def _open(cwd: str, environ: Mapping[str, str], ends: bool = False) -> Store | None:
     """The store for the folder ``cwd``, else the one that ``MBOX_ROOT`` names; None where there is none."""
     for named, start in ((None, cwd), (environ.get("MBOX_ROOT") or None, cwd)):
         try:
@@ -129,6 +141,7 @@ def _open(cwd: str, environ: Mapping[str, str]) -> Store | None:
         except NoStore:
             continue
         store = opening.assemble(found.path)
+        store.config = patient(store.config, LAST if ends else WAIT)
         store.say = lambda text: complaints.log(text, environ)
         store.bring_up(True)
         return store
@@ -203,7 +216,8 @@ def _by_rules(desk: Desk, reading: shell.Reading | None) -> Reply | None:
                     return codecs.denied(call, f"`{rule}` is for a person to say yes to: ask the one you work for.", "ask")
                 return codecs.denied(call, f"`{rule}` is not run by agents here (guard.deny in .mailbox/config.yaml). "
                                            "Ask the person you work for.")  # fmt: skip
-    outside = rules.outside(reading, _nearest(desk)) if reading and desk.terms.mode != "off" else []
+    tops = writes.ground(desk.store, "").tops
+    outside = quick.outside(reading, tops) if reading and desk.terms.mode != "off" else []
     if outside:
         return codecs.denied(call, f"{denials.cut(outside[0])} is outside this repository, and no agent removes a folder there. "
                                    "Ask the person you work for.")  # fmt: skip
@@ -243,7 +257,7 @@ def _wishes(desk: Desk, reading: shell.Reading | None) -> list[writes.Wish]:
 def _after(desk: Desk) -> Reply:
     call, store = desk.call, desk.store
     said = []
-    if call.kind in (SHELL, OPAQUE) and os.path.lexists(quick.snapshot(store.root, _name(desk), call.session)):
+    if call.kind in (SHELL, OPAQUE) and os.path.lexists(quick.snapshot(store.root, _name(desk), call)):
         said.append(aftermath.report(store, desk.caller.who, call, writes.ground(store, desk.home)))
     if desk.terms.mode == "warn":
         said.append(_warning(desk))
@@ -288,11 +302,11 @@ def _start(desk: Desk) -> Reply:
     if who is None:
         said = desk.caller.stale or _unnamed(desk)
         return codecs.injected(call, said) if said else codecs.silent(call)
+    turn.renew(store, who)  # first: what ran out meanwhile is on the card
     with turn.seat(store, who, call) as seat:
         text = card.card(store, who, seat.seen)
         seat.offer()
         seat.write("busy" if call.source == "compact" else "idle")
-    turn.renew(store, who)
     return codecs.injected(call, text)
 
 
@@ -327,7 +341,7 @@ def _stop(desk: Desk) -> Reply:
         why = [reason] if reason else seat.reasons() if call.moment == STOP and call.host.name != "opencode" else []
         if not why and call.moment == STOP:
             seat.seen = store.end().seq
-        seat.write("busy" if why or call.moment == SUB_STOP else "idle")
+        seat.write("idle" if not why and call.moment in (STOP, IDLE) else "busy")
     turn.renew(store, who)
     if why:
         return codecs.kept_going(call, "\n".join(why))
@@ -348,8 +362,11 @@ def _is_known_sub(desk: Desk, who: Actor) -> bool:
 
 
 def _gated(desk: Desk, who: Actor) -> str:
-    """Run the gates of what is in hand; what keeps the agent going, empty where it may stop."""
-    store = desk.store
+    """Run the gates of what is in hand; what keeps the agent going, empty where it may stop.
+
+    Only the end of the agent's own turn hands a task in whose gates never pass: a subagent, or a task of the host's, is let go.
+    """
+    store, ends = desk.store, desk.call.moment in (STOP, IDLE)
     tasks = [task for task in turn.in_hand(store, who) if not task.get("order")]
     if not tasks:
         return ""
@@ -361,14 +378,16 @@ def _gated(desk: Desk, who: Actor) -> str:
             seat.failures = {}
             seat.write("busy")
             return ""
-        count = int(seat.failures.get(failure.task, 0)) + 1
-        seat.failures[failure.task] = count
+        key = failure.task if ends else f"{failure.task}@{desk.call.moment}"
+        count = int(seat.failures.get(key, 0)) + 1
+        seat.failures[key] = count
         if count >= store.config.gate_tries:
-            del seat.failures[failure.task]
+            del seat.failures[key]
         seat.write("busy")
     if count < store.config.gate_tries:
         return gates.reason(store, failure, count)
-    complaints.log(gates.hand_in(store, who, failure), desk.environ)
+    if ends:
+        complaints.log(gates.hand_in(store, who, failure), desk.environ)
     return ""
 
 

@@ -238,7 +238,7 @@ def _take(call: HostCall, doc: dict[str, Any], cwd: str) -> None:
     """Fill ``call`` from the object that the host sent."""
     call.cwd = _folder(doc) or cwd
     call.session = _text(doc, "session_id", "sessionId", "conversationId", "conversation_id", "sessionID")
-    call.call_id = _text(doc, "tool_use_id", "tool_call_id", "call_id", "callID", "turn_id", "stepIdx")
+    call.call_id = _text(doc, "tool_use_id", "tool_call_id", "call_id", "callID")
     call.agent_id = _text(doc, "agent_id", "subagent_id")
     call.source = _text(doc, "source", "reason")
     asked = doc.get("toolCall")
@@ -284,7 +284,7 @@ def _text(doc: dict[str, Any], *names: str) -> str:
     for name in names:
         value = doc.get(name)
         if isinstance(value, str) and value:
-            return value
+            return value.encode("utf-8", "replace").decode()  # half a letter is none of anybody's words
         if type(value) is int:
             return str(value)
     return ""

@@ -22,7 +22,8 @@ def held(path: str, agent: str, rid: str, left: float, wall: float) -> str:
     until = time.strftime("%H:%M:%SZ", time.gmtime(wall + left))
     said = f"{cut(path)} is held by {agent} ({rid}) until {until}, {span(left)} from now. Nothing was written. "
     waits = f"{said}`{command(path, f' --wait {patience(left)}')}` waits for it."
-    return waits if len(waits.encode("utf-8", "replace")) <= DENIAL else f"{said}`reserve show {rid}` says more."
+    is_shown = len(waits.encode("utf-8", "replace")) <= DENIAL and plain(path) == path
+    return waits if is_shown else f"{said}`reserve show {rid}` says more."
 
 
 def command(path: str, more: str = "") -> str:
@@ -32,8 +33,16 @@ def command(path: str, more: str = "") -> str:
     return f"reserve {word}{more}"
 
 
+_MARKUP = frozenset("<>&`")
+
+
+def plain(text: str) -> str:
+    """``text`` with ``?`` for what does not show and for what could be a host's markup: names are others' words too."""
+    return "".join(letter if letter.isprintable() and letter not in _MARKUP else "?" for letter in text)
+
+
 def cut(text: str) -> str:
-    """``text`` in at most `SHOWN` bytes, printable, its end kept: that names the file."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in text)
+    """``text``, `plain`, in at most `SHOWN` bytes, its end kept: that names the file."""
+    shown = plain(text)
     data = shown.encode("utf-8", "replace")
     return shown if len(data) <= SHOWN else f"…{data[-SHOWN + 3 :].decode('utf-8', 'ignore')}"

@@ -75,15 +75,24 @@ def of(store: Store, task: Document) -> tuple[list[str], list[str]]:
 def failed(store: Store, tasks: list[Document], folder: str, environ: Mapping[str, str]) -> tuple[Failure | None, list[str]]:
     """Run the gates of ``tasks`` in ``folder``; the first that fails, and the gates that nobody has said yes to."""
     until = store.host.mono() + store.config.gate_time
-    unsaid = list[str]()
+    unsaid, passed = list[str](), set[str]()
     for task in tasks:
+        commands.end_left_over(store, _key(task["task_id"]))  # of a hook that was killed
         wanted, left_out = of(store, task)
         unsaid += left_out
         for nth, command in enumerate(wanted):
+            if command in passed and command in store.config.gates:
+                continue
+            passed.add(command)
             failure = _run(store, task["task_id"], nth, command, folder, environ, until - store.host.mono())
             if failure is not None:
                 return failure, unsaid
     return None, unsaid
+
+
+def _key(task: str) -> str:
+    """What the processes of a task's gates carry."""
+    return f"gate-{task}"
 
 
 def _run(store: Store, task: str, nth: int, command: str, folder: str, environ: Mapping[str, str], left: float) -> Failure | None:
@@ -92,7 +101,7 @@ def _run(store: Store, task: str, nth: int, command: str, folder: str, environ: 
     if left <= 0:
         return Failure(task, command, f"not run: the {span(store.config.gate_time)} for all gates were over", "")
     words = ["bash", "-euo", "pipefail", "-c", command]
-    done = commands.run(store, f"gate-{task}", words, folder, {**environ, "MBOX_TASK": task}, logs, seconds=left)
+    done = commands.run(store, _key(task), words, folder, {**environ, "MBOX_TASK": task}, logs, seconds=left)
     if done.exit == 0:
         return None
     how = f"out of time after {span(done.seconds)}" if done.timed_out else f"exit {done.exit}"

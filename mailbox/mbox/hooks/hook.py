@@ -56,7 +56,7 @@ def _answer(host: str, event: str, data: bytes, cwd: str) -> Reply:
         return calls.answer(call, os.environ)
     except BaseException as error:  # noqa: BLE001 - no traceback reaches a host: the log has it, and the guard fails closed
         _complain(f"{call.host.name} {call.event}: {type(error).__name__}: {error}")
-        if call.moment == codecs.BEFORE and (call.kind or call.error):
+        if call.moment == codecs.BEFORE and (call.kind or call.error) and quick.fails_closed(call.cwd):
             return codecs.denied(call, f"mbox cannot judge this call, so it was not made: {type(error).__name__} (see hook.log)")
         return codecs.silent(call)
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from . import shell
+
 SETTINGS = ".mailbox/cache/hook.json"
 _WILD = frozenset("*?[{\\")
 LEAST = 30.0
@@ -56,6 +58,14 @@ def answer(call: HostCall, environ: Mapping[str, str]) -> Reply | None:
         return _answer(call, Glimpse(root, environ))
     except (NotPlain, OSError, ValueError, LookupError, TypeError):
         return None
+
+
+def fails_closed(cwd: str) -> bool:
+    """What the settings said last of calls that cannot be judged, where the store itself cannot be asked."""
+    try:
+        return bool(codecs.decoded(_bytes(f"{find(cwd)}/{SETTINGS}"))["closed"])
+    except (NotPlain, OSError, ValueError, LookupError):
+        return True
 
 
 def find(cwd: str) -> str:
@@ -276,14 +286,12 @@ def _answer(call: HostCall, view: Glimpse) -> Reply | None:
 
 def _has_aftermath(call: HostCall, view: Glimpse) -> bool:
     """Whether `aftermath` may have something to tell of the command that has just run."""
-    path = snapshot(view.root, view.name, call.session)
+    path = snapshot(view.root, view.name, call)
     if not _mode(path):
         return False
     from . import gitlook, spelling
 
     before = codecs.decoded(_bytes(path))
-    if before["call"] and call.call_id and before["call"] != call.call_id:
-        return False
     tops = spelling.tops(view.root)
     real = os.path.realpath(call.cwd)
     top = next((top for top in sorted(tops or (), key=len, reverse=True) if real == top or real.startswith(f"{top}/")), "")
@@ -294,15 +302,15 @@ def _has_aftermath(call: HostCall, view: Glimpse) -> bool:
     by_head: dict[str, list[str]] = {}
     for pattern in patterns:
         head = pattern.split("/", 1)[0]
-        by_head.setdefault(head if _WILD.isdisjoint(head) else "", []).append(pattern)
+        by_head.setdefault(head if head.isascii() and _WILD.isdisjoint(head) else "", []).append(pattern)
     return gitlook.differs(top, f"{view.root}/.git", before["files"], lambda path: any(
         covers(one, path) for head in ("", path.split("/", 1)[0]) for one in by_head.get(head, ())))  # fmt: skip
 
 
-def snapshot(root: str, name: str, session: str) -> str:
-    """Where it stands how the files were before a line that could not be read."""
-    word = name or "".join(letter for letter in session if letter.isalnum() or letter == "-")[:64] or "nobody"
-    return f"{root}/.mailbox/cache/before-{word}.json"
+def snapshot(root: str, name: str, call: HostCall) -> str:
+    """Where it stands how the files were before this call of a command that could not be read."""
+    word = f"{call.session}\0{call.call_id}\0{call.tool}\0{codecs.command(call)}".encode("utf-8", "replace")
+    return f"{root}/.mailbox/cache/before-{name or '@'}-{crc32(word):08x}.json"
 
 
 def _before(call: HostCall, view: Glimpse) -> Reply | None:
@@ -329,6 +337,14 @@ def is_tool(rule: list[str], tool: str) -> bool:
     return rule == [tool]
 
 
+def outside(reading: shell.Reading, tops: list[str]) -> list[str]:
+    """What a line removes, with all that is in it, outside of every worktree of the repository."""
+    from . import rules
+
+    first, *more = tops
+    return [path for path in rules.outside(reading, first) if all(path in rules.outside(reading, top) for top in more)]
+
+
 def _others_hold(view: Glimpse) -> bool:
     return any(doc["agent"] != view.name and view.left(doc) > 0 for doc in view.reservations())
 
@@ -339,14 +355,16 @@ def _rules(view: Glimpse) -> list[list[str]]:
 
 
 def _line_before(call: HostCall, view: Glimpse) -> Reply | None:
-    from . import rules, shell
+    from . import rules, spelling
+    from . import shell as lines
 
     line = codecs.command(call)
     if line is None:
         return None
     where = codecs.stand(call)
-    reading = shell.read(line, where, view.environ.get("HOME", ""), os.path.isdir)
-    if reading.patches or rules.outside(reading, view.root):
+    reading = lines.read(line, where, view.environ.get("HOME", ""), os.path.isdir)
+    tops = spelling.tops(view.root)
+    if reading.patches or tops is None or outside(reading, tops):
         return None
     if not reading.certain and view.settings["mode"] != "off" and _others_hold(view):
         return None
@@ -363,6 +381,8 @@ def _verdict(call: HostCall, view: Glimpse, texts: list[str], where: str) -> Rep
     if tops is None:
         return None
     ground = spelling.Ground(tops, view.environ.get("HOME", ""))
+    if any(ground.is_launcher(text, where) for text in texts):
+        return None
     found = [ground.places(text, where) for text in texts]
     paths = [place for places in found for place in places]
     if any(not path.isascii() or is_protected(path) for path in paths) or is_settings(paths):
@@ -451,12 +471,13 @@ PROTECTED = (".mailbox", ".tasks", ".git")
 
 def is_protected(path: str) -> bool:
     """Whether only the toolkit and git write there, in whatever case a file system may fold."""
-    return path.split("/", 1)[0].lower() in PROTECTED or path == ""
+    names = path.lower().split("/")
+    return names[0] in PROTECTED or ".git" in names or path == ""
 
 
 def is_settings(paths: list[str]) -> bool:
     """Whether one of ``paths`` may be a file in which hooks stand: the store's own modules look into it."""
-    return any(path.startswith(_SETTINGS) for path in paths)
+    return any(f"{path}/".startswith(_SETTINGS) or path == ".github" for path in paths)
 
 
 _SETTINGS = (".claude/", ".codex/", ".gemini/", ".qwen/", ".cursor/", ".agents/", ".opencode/", ".github/hooks/")

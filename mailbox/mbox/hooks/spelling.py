@@ -47,6 +47,15 @@ class Ground:
                     found[place] = None
         return list(found)
 
+    def is_launcher(self, text: str, cwd: str) -> bool:
+        """Whether ``text`` may mean the launcher of the hooks, or the folder in which it stands: a person's to change."""
+        kept = os.path.realpath(f"{self.home}/.local/share/mbox")
+        try:
+            real = [os.path.realpath(os.path.join(cwd, spelt)) for spelt in spellings(text, self.home)]
+        except (OSError, UnicodeEncodeError, ValueError):
+            return False
+        return bool(self.home) and any(path == kept or path.startswith(f"{kept}/") for path in real)
+
     def within(self, absolute: str) -> str | None:
         """The real path ``absolute`` relative to the worktree that it lies in; None outside of all."""
         for top in self.tops:

@@ -57,7 +57,7 @@ def remember(store: Store, terms: Terms) -> None:
         return
     doc = {
         "config": stamp, "fold": store.folds(), "mode": terms.mode, "renew_every": store.config.renew_every,
-        "rules": [[role, words] for role, words in (*terms.deny, *terms.ask)], "tools": terms.tools,
+        "closed": terms.fails_closed, "rules": [[role, words] for role, words in (*terms.deny, *terms.ask)], "tools": terms.tools,
     }  # fmt: skip
     if store.remembered(quick.SETTINGS) == doc:
         return

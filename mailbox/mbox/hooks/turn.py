@@ -2,7 +2,7 @@
 
 States of an agent in ``status/NAME.json``, by the moments of its host (`codecs`), each written whole, without a journal:
 
-    start, prompt, a tool ──▶ busy      stop ──▶ idle, or still busy where it is kept going      end ──▶ ended
+    start ──▶ idle   prompt, a tool ──▶ busy   stop ──▶ idle, or still busy where it is kept going   end ──▶ ended
 
 ``offered`` are the ids of unread mail that was shown to the agent, by whichever hook came first; ``held`` what a stop was held
 for already (``t4/17``: a task under its token; a message); ``failures`` how often the gates of a task failed; ``subs`` the
@@ -45,9 +45,12 @@ URGENT = 8
 """The priority from which on a message holds a stop."""
 
 REMEMBERED = 500
-"""Ids that are kept in each list of the status, at most: the newest."""
+"""Ids that are kept of what a stop was held for, and of subagents, at most: the newest."""
 
-PATIENCE = 5.0
+REASONS = 5
+"""Reasons that hold one stop, at most; the others hold the next."""
+
+PATIENCE = 3.0
 """Seconds for which another hook of the same agent is waited for."""
 
 
@@ -74,7 +77,7 @@ class Seat:
         tasks = [task["task_id"] for task in in_hand(self.store, self.who)]
         doc = documents.new(
             "status", agent=self.who.name, state=state, since=since or stamp(self.store.host.wall()), event=call.event,
-            seq_seen=self.seen, offered=self.offered[-REMEMBERED:], task=tasks[0] if tasks else None, pane=before.get("pane"),
+            seq_seen=self.seen, offered=self.offered, task=tasks[0] if tasks else None, pane=before.get("pane"),
             server=before.get("server"), incarnation=self.who.incarnation, session=call.session or before.get("session", ""),
             host=call.host.name, at=stamp(self.store.host.wall()), held=self.held[-REMEMBERED:], failures=self.failures,
             subs=self.subs[-REMEMBERED:],
@@ -95,19 +98,19 @@ class Seat:
 
     def reasons(self) -> list[str]:
         """Why the agent should not stop yet, each said once: urgent mail, a task in hand."""
-        found = []
+        found: list[str] = []
         for doc in inbox.unread(self.store, self.who.name):
-            if doc["priority"] >= URGENT and self._first(doc["msg_id"]):
+            if doc["priority"] >= URGENT and len(found) < REASONS and self._first(doc["msg_id"]):
                 found.append(f"{doc['msg_id']} from {doc['from']} is urgent and unread: `mbox read {doc['msg_id']}` shows it.")
         for task in in_hand(self.store, self.who):
             ident, token = task["task_id"], task["token"]
-            if not task.get("order") and self._first(f"{ident}/{token}"):
+            if not task.get("order") and len(found) < REASONS and self._first(f"{ident}/{token}"):
                 found.append(
                     f"Task {ident} is still {task['status']}, and nobody has it but {self.who.name}: "
                     f"`task done {ident} --token {token}` finishes it, `task submit {ident} --token {token}` hands it in for "
                     f"review, `task release {ident}` gives it back."
                 )
-        return found[:5]
+        return found
 
     def _first(self, what: str) -> bool:
         if what in self.held:

@@ -43,9 +43,6 @@ BY_WRITE = "by writing it"
 MOST = 200
 """Paths of one call that are reserved at most: a call that writes more is a tool's that makes files, not an agent's."""
 
-OURS = b"/.local/share/mbox/hook"
-"""Stands in each line that `mbox hooks install` writes into the settings of a program."""
-
 
 class Wish(NamedTuple):
     """A path that a call would write, as it is spelt there, and what it can mean in the repository."""
@@ -64,6 +61,8 @@ def wishes(store: Store, texts: list[str], where: str, home: str) -> list[Wish]:
     known = ground(store, home)
     found = []
     for text in texts:
+        if known.is_launcher(text, where):
+            raise Refused("the launcher of the hooks is a person's to change: ask the one you work for")
         try:
             found.append(Wish(text, known.places(text, where)))
         except ValueError as error:
@@ -124,19 +123,32 @@ def _is_ours(store: Store, found: list[str]) -> str:
     """Why nobody writes one of these paths by a tool; empty where they are no such paths."""
     for path in found:
         if quick.is_protected(path):
-            name = f"{path.split('/', 1)[0]}/" if path else "the whole repository"
-            return (f"{cut(path) or name}: {name} is written by the toolkit and git only. "
-                    "`mbox --help` lists the commands that change it.")  # fmt: skip
+            name = cut(path) or "the whole repository"
+            return f"{name} is written by the toolkit and git only. `mbox --help` lists the commands that change what they keep."
         if quick.is_settings([path]) and _has_hooks(store, path):
-            return f"{cut(path)} has the hooks of this repository in it, which no agent changes: ask the person to edit it."
+            return f"{cut(path)} keeps the hooks of this repository in force, and no agent changes it: ask the person to do it."
     return ""
 
 
 def _has_hooks(store: Store, path: str) -> bool:
+    """Whether ``path`` is, or holds, settings of a host in which our lines stand, in whichever worktree and file of it."""
+    from .entries import PLACES
+
+    tops = [store.root, *roots.worktrees(store.root)]
+    for place in PLACES.values():
+        files = (place.local, place.shared)
+        is_meant = any(f"{file}/".startswith(f"{path}/") for file in files)
+        if is_meant and any(_has_lines(f"{top}/{file}") for top in tops for file in files):
+            return True
+    return False
+
+
+def _has_lines(path: str) -> bool:
     try:
-        return OURS in read_bytes(os.path.join(store.root, path), 1 << 20)
+        data = read_bytes(os.path.realpath(path), 4 << 20).replace(b"\\/", b"/")
     except OSError:
         return False
+    return b"/.local/share/mbox/hook" in data
 
 
 def given_back(store: Store, who: Actor) -> list[str]:

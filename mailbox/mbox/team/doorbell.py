@@ -191,9 +191,11 @@ class Doorbell:
             return BUSY
         screen = self.look()
         is_left_over = screen.state == TYPING and (is_ours(screen.typed) or self.memory.left)
-        if self.door and screen.state in (IDLE, LIMIT, TYPING) and not is_left_over and self.door():
-            self.memory.taken = self.clock.mono()
-            return TAKEN
+        if self.door and screen.state in (IDLE, LIMIT, TYPING) and not is_left_over:
+            if self.door():
+                self.memory.taken = self.clock.mono()
+                return TAKEN
+            screen = self.look()  # it may have taken a while to say no
         try:
             if screen.state == TYPING and is_ours(screen.typed):
                 outcome = self._enter()  # left there by an earlier ring
