@@ -112,6 +112,29 @@ def test_subagents(desk: Desk) -> None:
     assert stopped(desk, event="SubagentStop", agent_id="s1") == ""
 
 
+def test_a_subagent_hands_nothing_in(desk: Desk) -> None:
+    """Three failures when subagents stop let them go; the task stays its agent's, and counts anew at its own stop."""
+    task = claimed(desk, "false")
+    for n in range(3):
+        desk.ask("claude", "SubagentStart", agent_id=f"s{n}")
+        assert bool(stopped(desk, event="SubagentStop", agent_id=f"s{n}")) == (n < 2)
+    assert desk.mbox("task", "show", task)["status"] == "running"
+    assert "failure 1 of 3" in stopped(desk)
+
+
+def test_a_gate_for_all_runs_once_a_stop(desk: Desk) -> None:
+    """However many tasks an agent has in hand."""
+    desk.mbox("config", "set", "gates", "echo run >>runs")
+    claimed(desk), claimed(desk)
+    stopped(desk)
+    assert (desk.root / "runs").read_text(encoding="utf-8") == "run\n"
+
+
+def test_a_time_that_hosts_do_not_wait_is_refused(desk: Desk) -> None:
+    """`gate_time` is below what programs are told to wait."""
+    assert desk.mbox("config", "set", "gate_time", "30m", fine=False) is None
+
+
 def test_tasks_of_a_run_have_their_own(desk: Desk) -> None:
     """A task that belongs to a workflow's run is judged there: nothing holds its agent."""
     desk.mbox("config", "set", "gates", "false")
