@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from conftest import Run
+
 from .hookkit import Desk, context
 
 GATE = "test -f ok || { echo broken '<b>'; exit 3; }"
@@ -110,6 +112,25 @@ def test_subagents(desk: Desk) -> None:
     desk.ask("claude", "SubagentStart", agent_id="s1")
     assert "failed" in stopped(desk, event="SubagentStop", agent_id="s1")
     assert stopped(desk, event="SubagentStop", agent_id="s1") == ""
+
+
+def test_nobody_calls_finished_what_a_gate_says_is_not(run: Run, desk: Desk) -> None:
+    """`task done` runs the gates too, and is refused with the output while one fails; handing in for review is not."""
+    task = claimed(desk, GATE)
+    done = run("task", "done", task, cwd=desk.root, env={"MBOX_AGENT": "bob"})
+    assert done.returncode == 2 and "is not done: its gate" in done.stderr and "broken" in done.stderr
+    assert desk.mbox("task", "show", task)["status"] == "running"
+    (desk.root / "ok").write_text("", encoding="utf-8")
+    assert desk.mbox("task", "done", task, agent="bob")["status"] == "done"
+
+
+def test_the_journal_says_why(desk: Desk) -> None:
+    """A task that was handed in with its gate failed says so in the log."""
+    task = claimed(desk, "false")
+    for _ in range(3):
+        stopped(desk)
+    (row,) = [row for row in desk.mbox("log", "--op", "task.submit") if task in row["on"]]
+    assert row["why"] == "gate failed: false"
 
 
 def test_a_subagent_hands_nothing_in(desk: Desk) -> None:

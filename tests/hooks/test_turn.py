@@ -149,3 +149,32 @@ def test_a_damaged_status_is_begun_anew(desk: Desk) -> None:
     for junk in (b"", b"{", b"[" * 10_000, b'{"schema": 1, "agent": "bob", "offered": 7}'):
         (desk.root / ".mailbox/status/bob.json").write_bytes(junk)
         assert "words" in context(desk.ask("claude", "PostToolUse", "Read", {}))
+
+
+def test_a_quiet_agent_is_not_dead(desk: Desk) -> None:
+    """A hook's beat says that its agent lives, and its silence nothing: no watchdog takes its work away, only its leases do."""
+    desk.mbox("task", "add", "x")
+    task = desk.mbox("task", "claim", agent="bob")["task_id"]
+    desk.ask("claude", "UserPromptSubmit", prompt="go")
+    beat = desk.root / ".mailbox/heartbeat/bob"
+    doc = json.loads(beat.read_bytes())
+    beat.write_text(json.dumps({**doc, "mono": doc["mono"] - 600}), encoding="utf-8")
+    desk.mbox("watchdog", "--once", fine=False)
+    assert desk.mbox("task", "show", task)["owner"] == "bob"
+    assert desk.mbox("status")["agents"]["bob"] == "no heartbeat"
+
+
+@pytest.mark.parametrize("event", ["PostToolUse", "UserPromptSubmit"])
+def test_what_is_taken_away_is_told_in_the_turn(desk: Desk, event: str) -> None:
+    """A task that is cancelled in the middle of a turn is told with the next call, once."""
+    desk.mbox("agent", "add", "boss", "--role", "orchestrator")
+    desk.mbox("task", "add", "x")
+    task = desk.mbox("task", "claim", agent="bob")["task_id"]
+    desk.ask("claude", "SessionStart", source="startup")
+    desk.ask("claude", "PostToolUse", "Read", {})
+    desk.mbox("task", "cancel", task, agent="boss")
+    status_file = desk.root / ".mailbox/status/bob.json"
+    os.utime(status_file, (0, 0))
+    assert f"task.cancel {task} by boss" in context(desk.ask("claude", event, "Read", {}))
+    os.utime(status_file, (0, 0))
+    assert "cancel" not in desk.ask("claude", event, "Read", {}).stdout

@@ -28,10 +28,12 @@ DEAD, ENDED = "dead", "ended"
 """The `liveness` of an agent whose last heartbeat is too old, or whose process has ended; and where its wrapper said how."""
 
 
-def beat(store: Store, who: Actor, pid: int, child: Identity = Identity(0, 0), active: float = 0) -> None:  # noqa: B008 - immutable
+def beat(store: Store, who: Actor, pid: int, child: Identity = Identity(0, 0), active: float = 0,  # noqa: B008 - immutable
+         hook: bool = False) -> None:  # fmt: skip
     """Write a heartbeat of ``who`` for process ``pid``; ephemeral, without the lock.
 
     ``child`` is the program under a wrapper, which leads its process group: whoever finds the wrapper dead ends that.
+    A ``hook``'s beat says that its agent is alive, and its silence says nothing: between two tools a program may think for long.
     ``active`` is when that last gave a sign.  So a beat without one leaves that of a live wrapper alone, which says more.
     """
     if not child.pid and is_wrapped(store, who):
@@ -39,14 +41,15 @@ def beat(store: Store, who: Actor, pid: int, child: Identity = Identity(0, 0), a
     doc = documents.new(
         "heartbeat", pid=pid, start_ticks=start_ticks(pid), machine=store.host.machine, incarnation=who.incarnation,
         mono=round(store.host.mono(), 3), child=child.pid, child_ticks=child.ticks, pidns=pid_namespace(),
-        active=round(active, 3),
+        active=round(active, 3), **({"hook": True} if hook else {}),
     )  # fmt: skip
     store.put_ephemeral(places.heartbeat(who.name), documents.encode("heartbeat", doc))
 
 
 def heartbeat(store: State, name: str) -> Document | None:
-    """The last beat of ``name``; None if it never beat or the beat cannot be read."""
-    return _ephemeral(store, "heartbeat", places.heartbeat(name))
+    """The last beat of ``name``; None if it never beat or the beat cannot be read, or was a hook's and is old."""
+    found = _ephemeral(store, "heartbeat", places.heartbeat(name))
+    return None if found is not None and found.get("hook") and not is_fresh(store, found) else found
 
 
 def status(store: State, name: str) -> Document | None:

@@ -114,7 +114,7 @@ def status(context: Context, hosts: tuple[str, ...]) -> None:
     if "skill" in more or not hosts:
         rows += skill.status(top)
     rows.append({"host": "launcher", "file": launcher.path(_home()), "state": launcher.state(_home())})
-    context.emit(rows, keeps="state", gives=("file",))
+    context.emit(rows, keeps="file", gives=("way", "event"))
 
 
 def _emit(context: Context, rows: list[dict[str, str]]) -> None:
@@ -122,4 +122,5 @@ def _emit(context: Context, rows: list[dict[str, str]]) -> None:
     for row in rows:
         if row.get("diff"):
             context.say(row["diff"].rstrip("\n"))
-    context.emit([{key: value for key, value in row.items() if key != "diff"} for row in rows], keeps="did", gives=("file",))
+    shown = [{key: value for key, value in row.items() if key != "diff"} for row in rows]
+    context.emit(shown, keeps="file", gives=("way", "event", "state"))

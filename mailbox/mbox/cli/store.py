@@ -106,7 +106,7 @@ def log(context: Context, follow: bool, since: str | None, about: str, task: str
 
     store = context.store
     start = history.since(since, store.host.wall()) if since else history.RecordFilter()
-    wanted = start._replace(agent=about or "", task=task or "", op=op or "")
+    wanted = start._replace(agent=about or "", task=task or "", op=_op(op))
     place = store.end()
     found, more = history.newest(store, wanted, context.limit)
     titles = history.Titles(store) if context.for_person and not context.full else None
@@ -132,6 +132,11 @@ def log(context: Context, follow: bool, since: str | None, about: str, task: str
         with Watch(store, lambda: journal_paths(store)) as watch:
             for record in history.follow(store, wanted, place, watch):
                 context.stream(row(record), "", "title")
+
+
+def _op(op: str | None) -> str:
+    """An operation, or its beginning: a word alone is a noun."""
+    return f"{op}." if op and "." not in op and not op.endswith("*") else op or ""
 
 
 @command(
@@ -177,6 +182,8 @@ def doctor(context: Context, wanted: bool, hooks: bool) -> None:
     context.emit(answer)
     if not answer["clean"]:
         bad = [finding for finding in findings if finding.bad]
+        for finding in bad[1:] if hooks else ():  # whole: a table cuts what is to be done
+            context.say(f"{finding.path}: {finding.problem}")
         raise Nothing(f"{len(bad)} findings, the first: {bad[0].path or store.root}: {bad[0].problem}"
                       + ("" if wanted else "; `mbox doctor --repair` mends what has one right answer"))  # fmt: skip
 
@@ -311,6 +318,12 @@ def config_set(context: Context, key: str, value: str) -> None:
         raise Refused(f"{context.agent} is an agent, and what guards it is a person's to say: without MBOX_AGENT")
     with store.locked():
         changed = file.set_value(store.absolute(places.MAILBOX), key, value, store.disk, context.dry_run)
+    if key == "guard.deny":
+        from mbox.config.settings import OPTIONS
+
+        gone = [rule for rule in OPTIONS[key].default if rule not in changed.guard_deny]
+        if gone:
+            context.say(f"no longer denied, for the list takes the place of the shipped one: {', '.join(gone)}")
     if key == "gates" and not context.dry_run:
         from mbox.hooks.gates import starts
         from mbox.liveness import trust

@@ -146,6 +146,8 @@ def done(context: Context, task_id: str, result: Any, and_claim: bool, token: in
     from mbox.tasks import claims, lifecycle
 
     store, actor = context.store, context.actor()
+    if not context.dry_run:
+        _pass_gates(context, task_id)
     if not and_claim:
         context.emit(lifecycle.done(store, actor, task_id, result, token))
         return
@@ -156,6 +158,32 @@ def done(context: Context, task_id: str, result: Any, and_claim: bool, token: in
     else:
         answer["next"] = {name: value for name, value in following.items() if value not in (None, "", [])}
     context.emit(following if context.output in ("env", "id") else answer)
+
+
+def _pass_gates(context: Context, task_id: str) -> None:
+    """`Refused` where a gate of a task that the caller has in hand fails: nobody calls finished what a gate says is not."""
+    import os
+
+    from mbox.errors import Refused
+    from mbox.format import places
+    from mbox.format.documents import ACTIVE
+
+    store = context.store
+    doc = store.read(places.task(task_id))
+    mine = doc is not None and doc["owner"] == context.actor().name and doc["status"] in ACTIVE and not doc.get("order")
+    if doc is None or not mine or not (doc.get("gates") or store.config.gates):
+        return
+    from mbox.hooks import gates
+    from mbox.root import worktrees
+
+    folder = gates.ground(context.cwd, sorted([store.root, *worktrees(store.root)], key=len, reverse=True), store.root)
+    failure, unsaid = gates.failed(store, [doc], folder, os.environ)
+    for gate in unsaid:
+        context.say(f"not run, for nobody here said yes to it (`mbox trust`): gate {gate}")
+    if failure is not None:
+        context.say("\n".join(gates.shown(store, failure)))
+        raise Refused(f"{task_id} is not done: its gate `{failure.command}` failed ({failure.how}); mend that, or hand it in for "
+                      f"review: `task submit {task_id}`")  # fmt: skip
 
 
 @command(examples=["task fail t45 --reason 'the API is gone'"], exits=HELD)

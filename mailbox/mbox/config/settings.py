@@ -250,7 +250,7 @@ given back when its turn ends.  Longer than renew_every."""),
     Option("guard.deny", ["git push --force", "git reset --hard", "git clean -x", "git commit|push --no-verify",
                           "git -c core.hooksPath", "git config core.hooksPath"], LINES, """\
 What no agent may run: a tool's name, or words of a command, options in any order.  `worker: git push`
-is for one role."""),
+is for one role. A list here takes the place of the shipped one."""),
     Option("guard.ask", [], LINES, """\
 Likewise, what only a person may say yes to: a denial that says so where the program cannot ask."""),
     Option("guard.tools", [], LINES, """\

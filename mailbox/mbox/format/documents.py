@@ -115,14 +115,14 @@ KINDS: dict[str, tuple[Field, ...]] = {
     "heartbeat": (
         _r("pid", "int"), _r("start_ticks", "int"), _r("machine", "str"), _r("incarnation", "int"),
         _r("mono", "num"), _f("child", "int", 0), _f("child_ticks", "int", 0), _f("pidns", "str", ""),
-        _f("active", "num", 0),
+        _f("active", "num", 0), _s("hook", "bool"),
     ),
     "status": (
         _r("agent", "str"), _f("state", "str", "idle", ("busy", "idle", "waiting", "ended")), _f("since", "time?"),
         _f("event", "str", ""), _f("seq_seen", "int", 0), _f("offered", "strs", []), _f("task", "str?"),
         _f("pane", "str?"), _f("server", "str?"), _f("incarnation", "int", 0), _f("why", "str", ""),
         _s("at", "time?"), _s("session", "str"), _s("host", "str"), _s("held", "strs"),
-        _s("failures", "dict"), _s("subs", "strs"),
+        _s("failures", "dict"), _s("subs", "strs"), _s("told", "int"),
     ),
     "team": (
         _r("team", "str"), _f("state", "str", "up", ("up", "draining", "down")), _f("members", "rows", []),

@@ -285,11 +285,17 @@ def _keep_up(desk: Desk, offers: bool = False, state: str = "busy") -> str:
     who = desk.caller.who
     if who is None:
         return ""
+    turn.renew(desk.store, who)  # first: what ran out meanwhile is told
     with turn.seat(desk.store, who, desk.call) as seat:
-        said = seat.offer() if offers else ""
+        said = [_told(desk.store, seat), seat.offer()] if offers else []
         seat.write(state)
-    turn.renew(desk.store, who)
-    return said
+    return "\n".join(filter(None, said))
+
+
+def _told(store: Store, seat: turn.Seat) -> str:
+    """What happened to the agent meanwhile, once: a lease that it lost, a task that was taken away."""
+    before, seat.told = seat.told, store.end().seq
+    return card.news(store, seat.who, before) if 0 < before < seat.told else ""
 
 
 def _prompt(desk: Desk) -> Reply:
@@ -305,6 +311,7 @@ def _start(desk: Desk) -> Reply:
     turn.renew(store, who)  # first: what ran out meanwhile is on the card
     with turn.seat(store, who, call) as seat:
         text = card.card(store, who, seat.seen)
+        seat.told = store.end().seq
         seat.offer()
         seat.write("busy" if call.source == "compact" else "idle")
     return codecs.injected(call, text)
@@ -336,9 +343,10 @@ def _stop(desk: Desk) -> Reply:
         return codecs.silent(call)
     if call.moment == SUB_STOP and not _is_known_sub(desk, who):
         return codecs.silent(call)
-    reason = "" if call.host.name == "opencode" else _gated(desk, who)
+    reason, handed = ("", "") if call.host.name == "opencode" else _gated(desk, who)
     with turn.seat(store, who, call) as seat:
         why = [reason] if reason else seat.reasons() if call.moment == STOP and call.host.name != "opencode" else []
+        why = [handed, *why] if handed and why else why
         if not why and call.moment == STOP:
             seat.seen = store.end().seq
         seat.write("idle" if not why and call.moment in (STOP, IDLE) else "busy")
@@ -361,15 +369,15 @@ def _is_known_sub(desk: Desk, who: Actor) -> bool:
     return True
 
 
-def _gated(desk: Desk, who: Actor) -> str:
-    """Run the gates of what is in hand; what keeps the agent going, empty where it may stop.
+def _gated(desk: Desk, who: Actor) -> tuple[str, str]:
+    """Run the gates of what is in hand; what keeps the agent going, empty where it may stop, and what was handed in instead.
 
     Only the end of the agent's own turn hands a task in whose gates never pass: a subagent, or a task of the host's, is let go.
     """
     store, ends = desk.store, desk.call.moment in (STOP, IDLE)
     tasks = [task for task in turn.in_hand(store, who) if not task.get("order")]
     if not tasks:
-        return ""
+        return "", ""
     failure, unsaid = gates.failed(store, tasks, _nearest(desk), desk.environ)
     for command in unsaid:
         complaints.log(f"not run, nobody here said yes to it (`mbox trust`): gate {command}", desk.environ)
@@ -377,7 +385,7 @@ def _gated(desk: Desk, who: Actor) -> str:
         if failure is None:
             seat.failures = {}
             seat.write("busy")
-            return ""
+            return "", ""
         key = failure.task if ends else f"{failure.task}@{desk.call.moment}"
         count = int(seat.failures.get(key, 0)) + 1
         seat.failures[key] = count
@@ -385,10 +393,12 @@ def _gated(desk: Desk, who: Actor) -> str:
             del seat.failures[key]
         seat.write("busy")
     if count < store.config.gate_tries:
-        return gates.reason(store, failure, count)
-    if ends:
-        complaints.log(gates.hand_in(store, who, failure), desk.environ)
-    return ""
+        return gates.reason(store, failure, count), ""
+    if not ends:
+        return "", ""
+    handed = gates.hand_in(store, who, failure)
+    complaints.log(handed, desk.environ)
+    return "", denials.plain(handed)
 
 
 def _sub_start(desk: Desk) -> Reply:

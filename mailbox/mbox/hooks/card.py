@@ -61,6 +61,12 @@ def card(store: Store, who: Actor, since: int = 0) -> str:
     return fitted(head, parts, sum(me.get("left_out", {}).values()))
 
 
+def news(store: Store, who: Actor, since: int) -> str:
+    """What happened to ``who`` since the record ``since`` without its doing: what is told in the middle of a turn."""
+    lines = list(_changes(store, who, since, f"mbox, since record {since}:"))
+    return "\n".join(lines)[:CARD]
+
+
 def article(role: str) -> str:
     """``a worker``, ``an orchestrator``."""
     return f"a{'n' * (role[:1] in 'aeiou')} {role}"
@@ -92,8 +98,8 @@ def _tasks(store: Store, me: dict[str, Any]) -> Iterator[str]:
         doc = store.read(f".tasks/{task['task_id']}.json") or {}
         if doc.get("touched_paths"):
             yield f"  its files: {cut(', '.join(doc['touched_paths'][:8]))}"
-        if doc.get("gates"):
-            yield f"  its gates: {inert(short('; '.join(doc['gates']), 120))}"
+        if gates := [*store.config.gates, *(doc.get("gates") or ())]:
+            yield f"  its gates: {inert(short('; '.join(gates), 120))}"
         if task.get("note"):
             yield f"  last note: {inert(short(str(task['note']), 150))}"
         if task.get("checkpoint"):
@@ -119,14 +125,14 @@ def _next(me: dict[str, Any]) -> list[str]:
     return [f"Next, by what is held: {'; '.join(f'`{command}`' for command in me['next'][:4])}"]
 
 
-def _changes(store: Store, who: Actor, since: int) -> Iterator[str]:
+def _changes(store: Store, who: Actor, since: int, head: str = "") -> Iterator[str]:
     """What happened to the agent since its last turn, newest first."""
     if not since:
         return
     records, _ = history.newest(store, RecordFilter(since_seq=since), RECORDS)
     lines = [line for record in records if record["by"] != who.name and (line := _told(record, who.name))]
     if lines:
-        yield f"Since its last turn (record {since}):"
+        yield head or f"Since its last turn (record {since}):"
     yield from lines[:CHANGES]
     if len(lines) > CHANGES:
         yield f"  and {len(lines) - CHANGES} more: `mbox log --since {since}`"

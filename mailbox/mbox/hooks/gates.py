@@ -119,6 +119,11 @@ def reason(store: Store, failure: Failure, count: int) -> str:
     return "\n".join(filter(None, [head, *lines, tail]))
 
 
+def shown(store: Store, failure: Failure) -> list[str]:
+    """The last lines of a gate that failed, and where the rest is, for who called it."""
+    return [*_last(store, failure.log), *([f"whole output: {store.root}/{failure.log}"] if failure.log else [])]
+
+
 def _last(store: Store, log: str) -> list[str]:
     """The last lines of a gate's output, with no control letters and no markup in them."""
     found: list[str] = []
@@ -132,7 +137,7 @@ def hand_in(store: Store, who: Actor, failure: Failure) -> str:
     """Hand the task in as one whose gate fails; what to log."""
     result = {"gate": "failed", "command": failure.command, "how": failure.how, "log": failure.log}
     try:
-        lifecycle.submit(store, who, failure.task, result=result)
+        lifecycle.submit(store, who, failure.task, result=result, why=f"gate failed: {failure.command}"[:200])
     except MboxError as error:
         return f"{failure.task} could not be handed in: {error}"
     return f"{failure.task} was handed in with its gate failed: {failure.command}"

@@ -84,7 +84,7 @@ def _host(place: HostFile, path: str, text: str, top: str, home: str, environ: M
         yield said(f"our lines are there {state}: `mbox hooks install {place.host}`" if state == installing.PART
                    else f"our lines: {state}", state.startswith("cannot") or state == installing.PART)  # fmt: skip
     version = _version(installing.PROGRAMS.get(place.host, place.host), environ)
-    yield said(version or "its program is not on the PATH, so its version is not known")
+    yield said(version or "its program does not say its version: is it on the PATH, and does it start?")
     yield said(*_probed(place, text, top, environ))
     if why := FAILS_OPEN.get(place.host):
         yield said(f"fails open: {why}")

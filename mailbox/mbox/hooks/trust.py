@@ -29,6 +29,10 @@ STEP = "in codex, started in this project, `/hooks` shows them and asks; or at a
 """How a person says yes."""
 
 
+PROJECT = "codex does not trust this project, and runs none of its hooks: start `codex` here once and say yes to the folder"
+"""What a person does before that."""
+
+
 class _Server:
     """One ``codex app-server``: a line of JSON out, a line in."""
 
@@ -92,7 +96,7 @@ def untrusted(folder: str) -> list[str] | None:
             ours = _ours(server, folder)
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    return ["every one, for the project is not trusted in codex"] if not ours and is_guarded(folder) else _skipped(ours)
+    return [PROJECT] if not ours and is_guarded(folder) else _skipped(ours)
 
 
 def give(folder: str) -> list[str]:
@@ -100,14 +104,16 @@ def give(folder: str) -> list[str]:
     try:
         with _served(folder) as server:
             hooks = _ours(server, folder)
+            if not hooks:
+                raise Refused(PROJECT)
             states = {hook["key"]: {"enabled": True, "trusted_hash": hook["currentHash"]} for hook in hooks}
             edit = {"keyPath": "hooks.state", "value": states, "mergeStrategy": "upsert"}
             server.ask("config/batchWrite", {"edits": [edit]})
             left = _skipped(_ours(server, folder))
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise Refused(f"codex did not take it ({type(error).__name__}): {STEP}") from None
-    if left or not hooks:
-        raise Refused(f"codex does not trust {', '.join(left) or 'any of them; is the project trusted there'}: {STEP}")
+    if left:
+        raise Refused(f"codex does not trust {', '.join(left)}: {STEP}")
     return [hook["eventName"] for hook in hooks]
 
 

@@ -69,6 +69,8 @@ class Seat:
         self.subs: list[str] = [*self.before.get("subs", [])]
         self.failures: dict[str, Any] = {**self.before.get("failures", {})}
         self.seen = int(self.before.get("seq_seen", 0))
+        self.told = int(self.before.get("told", 0))
+        """The last record of which it was said what that did to the agent."""
 
     def write(self, state: str) -> None:
         """Say what the agent does now."""
@@ -80,7 +82,7 @@ class Seat:
             seq_seen=self.seen, offered=self.offered, task=tasks[0] if tasks else None, pane=before.get("pane"),
             server=before.get("server"), incarnation=self.who.incarnation, session=call.session or before.get("session", ""),
             host=call.host.name, at=stamp(self.store.host.wall()), held=self.held[-REMEMBERED:], failures=self.failures,
-            subs=self.subs[-REMEMBERED:],
+            subs=self.subs[-REMEMBERED:], told=self.told,
         )  # fmt: skip
         self.store.put_ephemeral(places.status(self.who.name), documents.encode("status", doc))
 
@@ -174,7 +176,7 @@ def short(text: str, letters: int) -> str:
 
 def renew(store: Store, who: Actor) -> None:
     """Beat, and renew what ``who`` holds and has used a third of."""
-    presence.beat(store, who, 0)
+    presence.beat(store, who, 0, hook=True)
     mark = store.mark()
     if mark is None or store.host.mono() >= min(mark.renew, mark.due):
         store.transact(lambda tx: None, who)

@@ -324,10 +324,10 @@ def fail(store: Store, actor: Actor, task_id: str, reason: str, token: int | Non
 
 
 def submit(store: Store, actor: Actor, task_id: str, to: str | None = None, keep: bool = False,
-           result: Any = None, token: int | None = None) -> Answer:  # fmt: skip
+           result: Any = None, token: int | None = None, why: str = "") -> Answer:  # fmt: skip
     """claimed or running → review.  ``to`` gets the reviewer's lease at once, and a message that says so.
 
-    ``keep`` keeps the reservations until the task is final, or their lease runs out.
+    ``why`` stands in the record.  ``keep`` keeps the reservations until the task is final, or their lease runs out.
     """
 
     def change(tx: Transaction, doc: Document) -> Answer:
@@ -352,7 +352,7 @@ def submit(store: Store, actor: Actor, task_id: str, to: str | None = None, keep
             made.update(reviewer=who.name, msg_id=msg_id)
             doc["token"] = tx.grant(places.review_lease(task_id), who, presence.lease_time(store, who, store.config.lease))
         put(tx, doc)
-        tx.record(operations.TASK_SUBMIT, [task_id])
+        tx.record(operations.TASK_SUBMIT, [task_id], why)
         return made
 
     return _by_holder(store, actor, task_id, token, operations.TASK_SUBMIT, change)
