@@ -432,10 +432,35 @@ def expected(text: str) -> tuple[list[str], list[str]]:
 
 @pytest.mark.parametrize(("line", "writes", "certain"), CASES)
 def test_a_line_is_read(line: str, writes: str, certain: bool) -> None:
-    """Each line of the tables: its writes, the trees among them, and whether that is all for certain."""
+    """Each line of the tables: its writes, the trees among them, and whether that is all for certain.
+
+    What is read of an odd line is never called all (`shell.is_odd`).
+    """
     reading = shell.read(line, R, H)
     assert (sorted(reading.writes), sorted(reading.trees)) == expected(writes)
-    assert reading.certain is certain
+    assert reading.certain is (certain and not shell.is_odd(line, R, reading.commands))
+
+
+HIDDEN = [
+    "tee /dev/fd/3 3<held <<<x", "exec 3<held; echo x >/dev/fd/3", "echo x <held >/dev/stdin", "echo \"${x:-'$(touch held)'}\"",
+    "[[ -e <(touch held) ]]", "${x:-<(touch held)}", '"$\\\n(touch held)"', "[ -v 'a[$(touch held)]' ]",
+    "wait -n -p 'a[$(touch held)]'",
+    "for i in 'a[$(touch held)]'; do ((i)); done", "mapfile -C 'touch held #' -c 1 x",
+    "ls(){ touch held;}; export -f ls; bash -c ls",
+    "echo(){ touch held;}; unset -v echo; echo", "for PATH in ./bin:$PATH; do ls; done",
+    "trap 'x=held' USR1; kill -USR1 $$; touch $x",
+    "sort --o=held", "shuf --o=held", "mv --t=docs held", "sed --i s/a/b/ held", "env --s='touch held'", "tar cfC held docs a",
+    "printf x | xxd - held", "uniq +1 free held", "patch --c", "curl -T free file:///r/held", "wget -O- -e logfile=held http://x",
+    "ss -D held", "pip list --log held", "git stash show -p --output=sub/held", "cd link && echo x > ../held",
+    "git -C link rm ../held", "env -C link tee ../held",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", HIDDEN)
+def test_what_hides_its_write_is_never_certain(line: str) -> None:
+    """Lines that an attacker found: each names the held file, or is looked at afterwards for what it did."""
+    reading = shell.read(line, R, H)
+    assert not reading.certain or any(path.endswith("/held") for path in reading.writes)
 
 
 def test_the_tables_are_long_and_say_each_line_once() -> None:

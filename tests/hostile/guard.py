@@ -97,6 +97,8 @@ class Hook:
         self.root, self.out, self.busy = str(world.root), out, False
         self.own = (str(world.bin / "git"), str(world.bin / "tmux"), sys.executable, "git", "tmux", "/sbin/ldconfig")
         self.typed = set(job.get("words", ()))
+        if job.get("words", [])[:2] == ["mbox", "hooks"]:
+            self.typed.add(str(world.bin / "codex"))  # which is asked whether it trusts what was written for it
 
     def __call__(self, event: str, args: tuple[Any, ...]) -> None:
         if self.busy:

@@ -100,7 +100,7 @@ class World:
         repository; hooks have their launcher and their log at home.
         """
         if words[:2] in (["mbox", "hooks"], ["mbox", "hook"]):
-            return [self.state, self.home / ".local/share/mbox"]
+            return [self.state, self.home / ".local/share", self.ran]
         gates = words[:2] in (["task", "add"], ["task", "import"], ["mbox", "config"])
         asked = words[:2] == ["mbox", "trust"] or words[:1] == ["team"] or gates
         return [self.state, self.trees] if asked else []

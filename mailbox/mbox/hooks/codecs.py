@@ -89,11 +89,11 @@ class HostCall:
 class Codec:
     """One agent program: its events, its tools, the forms of its answers."""
 
-    __slots__ = ("asks", "deny", "events", "inject", "keep", "name", "silence", "tools")
+    __slots__ = ("asks", "deny", "events", "folder", "inject", "keep", "name", "silence", "tools")
 
     def __init__(self, name: str, events: Mapping[str, str], tools: Mapping[str, object], deny: Callable[[str, str, str], object],
                  inject: Callable[[str, str], object], keep: Callable[[str], object], silence: Mapping[str, str] | None = None,
-                 asks: tuple[str, ...] = ()) -> None:  # fmt: skip
+                 asks: tuple[str, ...] = (), folder: str = "") -> None:  # fmt: skip
         self.name = name
         self.events = events
         """Its name of an event → the moment."""
@@ -109,6 +109,8 @@ class Codec:
         """Moments at which no answer denies, and what means *no opinion* there."""
         self.asks = asks
         """Events at which it can ask the person."""
+        self.folder = folder
+        """Where the folder of a SHELL tool stands in its input; empty where it has none."""
 
 
 # -- the forms -----------------------------------------------------------------------------------------------------
@@ -144,19 +146,19 @@ HOSTS: dict[str, Codec] = {
         Codec("codex", {**_CLAUDE, "Interrupt": END},
              {"apply_patch": PATCH, "Bash": SHELL, "shell": SHELL, "exec_command": SHELL, "unified_exec": SHELL,
               "write_stdin": OPAQUE},
-             _inner_deny, _inner_context, _block),
+             _inner_deny, _inner_context, _block, folder="workdir"),
         Codec("gemini", {"SessionStart": START, "BeforeAgent": PROMPT, "BeforeTool": BEFORE, "AfterTool": AFTER,
                         "AfterAgent": STOP, "SessionEnd": END},
              {"write_file": ("file_path",), "replace": ("file_path",), "run_shell_command": SHELL},
              lambda event, decision, reason: {"decision": "deny", "reason": reason}, _inner_context,
-             lambda reason: {"decision": "deny", "reason": reason}),
+             lambda reason: {"decision": "deny", "reason": reason}, folder="dir_path"),
         Codec("agy", {"PreToolUse": BEFORE, "PostToolUse": AFTER, "PreInvocation": STEP, "Stop": STOP},
              {"write_to_file": ("TargetFile",), "replace_file_content": ("TargetFile",),
               "multi_replace_file_content": ("TargetFile",), "run_command": SHELL},
              lambda event, decision, reason: {"decision": decision, "reason": reason},
              lambda event, text: {"injectSteps": [{"ephemeralMessage": text}]},
              lambda reason: {"decision": "continue", "reason": reason},
-             {BEFORE: '{"decision":"allow"}', AFTER: "{}"}, asks=("PreToolUse",)),
+             {BEFORE: '{"decision":"allow"}', AFTER: "{}"}, asks=("PreToolUse",), folder="Cwd"),
         Codec("cursor", {"sessionStart": START, "beforeSubmitPrompt": PROMPT, "preToolUse": BEFORE,
                         "beforeShellExecution": BEFORE, "postToolUse": AFTER, "postToolUseFailure": AFTER,
                         "stop": STOP, "subagentStart": SUB_START, "subagentStop": SUB_STOP, "sessionEnd": END},
@@ -166,7 +168,7 @@ HOSTS: dict[str, Codec] = {
              lambda event, decision, reason: {"permission": decision, "user_message": reason, "agent_message": reason},
              lambda event, text: {"additional_context": text}, lambda reason: {"followup_message": reason},
              {BEFORE: '{"permission":"allow"}', PROMPT: '{"continue":true}', SUB_START: '{"permission":"allow"}'},
-             asks=("beforeShellExecution",)),
+             asks=("beforeShellExecution",), folder="working_directory"),
         Codec("copilot", {**_CLAUDE, "sessionStart": START, "userPromptSubmitted": PROMPT, "preToolUse": BEFORE,
                          "postToolUse": AFTER, "agentStop": STOP, "subagentStart": SUB_START, "subagentStop": SUB_STOP,
                          "sessionEnd": END},
@@ -177,14 +179,14 @@ HOSTS: dict[str, Codec] = {
         Codec("qwen", _CLAUDE,
              {"write_file": ("file_path",), "edit": ("file_path",), "replace": ("file_path",),
               "notebook_edit": ("notebook_path",), "run_shell_command": SHELL},
-             _inner_deny, _inner_context, _block, asks=()),
+             _inner_deny, _inner_context, _block, folder="directory"),
         Codec("opencode", {"session.created": START, "session.compacted": START, "chat.message": PROMPT,
                           "tool.execute.before": BEFORE, "tool.execute.after": AFTER, "session.idle": STOP,
                           "session.deleted": END},
              {"write": ("filePath",), "edit": ("filePath",), "multiedit": ("filePath",), "patch": PATCH, "apply_patch": PATCH,
               "bash": SHELL},
              lambda event, decision, reason: {"deny": reason}, lambda event, text: {"inject": text},
-             lambda reason: {"inject": reason}, {BEFORE: "{}", AFTER: "{}"}),
+             lambda reason: {"inject": reason}, {BEFORE: "{}", AFTER: "{}"}, folder="workdir"),
     )
 }  # fmt: skip
 """Every host that is known, by the word that stands in its hook's line."""
@@ -252,7 +254,8 @@ def _take(call: HostCall, doc: dict[str, Any], cwd: str) -> None:
         call.input = given
     if call.event == "beforeShellExecution":
         call.tool, call.input = "Shell", {"command": doc.get("command")}
-    if call.moment in (BEFORE, AFTER):
+    looks = call.tool == "str_replace_editor" and call.input.get("command") == "view"
+    if call.moment in (BEFORE, AFTER) and not looks:
         kind = call.host.tools.get(call.tool, "")
         call.kind, call.keys = (FILE, kind) if isinstance(kind, tuple) else (str(kind), ())
     if call.host.name == "qwen" and call.moment == PROMPT:
@@ -313,7 +316,7 @@ def patched(text: str) -> list[str] | None:
     """Every file that a patch writes, in Codex's form (``*** Update File:``) or as a unified diff, both ends of a move."""
     found = []
     for line in text.replace("\r\n", "\n").split("\n"):
-        bare = line.strip()
+        bare = line.rstrip()
         head = next((head for head in _HEADS if bare.startswith(head)), "")
         if head:
             found.append(bare[len(head) :].strip().strip('"'))
@@ -327,17 +330,21 @@ def patched(text: str) -> list[str] | None:
 
 def command(call: HostCall) -> str | None:
     """The line that a SHELL tool would run; None where it cannot be read."""
-    value = next((call.input[key] for key in ("command", "cmd", "CommandLine") if key in call.input), None)
+    value = call.input.get(_LINES.get(call.tool, "command"))
     if isinstance(value, list) and value and all(isinstance(word, str) for word in value):
-        if len(value) > 2 and value[1] in ("-c", "-lc", "-ic"):
+        if len(value) == 3 and value[1] in ("-c", "-lc", "-ic") and value[0].rpartition("/")[2] in ("bash", "sh", "zsh", "dash"):
             return str(value[2])
         return " ".join(_quoted(word) for word in value)
     return value if isinstance(value, str) else None
 
 
+_LINES = {"exec_command": "cmd", "unified_exec": "cmd", "run_command": "CommandLine"}
+"""Where the line of a tool stands in its input, if not as ``command``."""
+
+
 def stand(call: HostCall) -> str:
-    """The folder in which a SHELL tool would run its line."""
-    found = _text(call.input, "workdir", "working_directory", "Cwd", "directory", "dir_path", "cwd")
+    """The folder in which a SHELL tool would run its line: what its host reads, and nothing else that may stand there."""
+    found = _text(call.input, call.host.folder) if call.host.folder else ""
     if not found:
         return call.cwd
     return found if found.startswith("/") else f"{call.cwd}/{found}"

@@ -18,6 +18,10 @@ SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file_
 """Where the package `mbox` is."""
 
 
+SILENCE = 5.0
+"""Seconds for which more is waited for on stdin: a host that does not close it has said all."""
+
+
 def main(words: list[str]) -> int:
     """Answer the call of ``HOST EVENT``; the exit status."""
     if not sys.path or sys.path[0] != SOURCE:
@@ -35,7 +39,8 @@ def main(words: list[str]) -> int:
     except OSError:
         cwd = "/"
     answer = _answer(words[0], words[1], data, cwd)
-    _write(1, answer.stdout)
+    if not _write(1, answer.stdout):
+        return 2  # nobody hears the answer: what was to be denied is, by the status
     _write(2, answer.stderr)
     return answer.status
 
@@ -99,9 +104,11 @@ def _complain(text: str) -> None:
 
 def _stdin(most: int) -> bytes:
     """What the host sent, at most ``most`` bytes."""
+    from select import select
+
     found, size = [], 0
     try:
-        while size < most and (data := os.read(0, 1 << 16)):
+        while size < most and select([0], [], [], SILENCE)[0] and (data := os.read(0, 1 << 16)):
             found.append(data)
             size += len(data)
     except OSError:
@@ -109,13 +116,15 @@ def _stdin(most: int) -> bytes:
     return b"".join(found)
 
 
-def _write(fd: int, text: str) -> None:
+def _write(fd: int, text: str) -> bool:
+    """Write a line; whether it could be."""
     data = (text + "\n").encode("utf-8", "backslashreplace") if text else b""
     try:
         while data:
             data = data[os.write(fd, data) :]
     except OSError:
-        pass
+        return False
+    return True
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ import io
 import os
 from collections.abc import Iterable
 
-from mbox import root as roots
 from mbox.errors import Refused, StoreError, Usage, did_you_mean, failure
 from mbox.system import executables
 from mbox.system.disk import Disk, exists, is_link, read_bytes
+from mbox.system.filesystem import upward
 
 from . import edits, entries, launcher
 from .entries import OURS, PLACES, HostFile
@@ -38,8 +38,8 @@ PROGRAMS = {"cursor": "cursor-agent"}
 
 def project(cwd: str) -> str:
     """The folder whose settings are meant: the top of the worktree around ``cwd``, else ``cwd``."""
-    found = roots.repository(os.path.realpath(cwd))
-    return found[0] if found else os.path.realpath(cwd)
+    real = os.path.realpath(cwd)
+    return next((folder for folder in upward(real) if os.path.lexists(f"{folder}/.git")), real)
 
 
 def meant(hosts: Iterable[str], top: str) -> list[HostFile]:

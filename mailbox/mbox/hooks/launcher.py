@@ -8,9 +8,9 @@ is noticed (`state`).
 from __future__ import annotations
 
 import os
-import sys
 from shlex import quote, split
 
+from mbox.system import interpreter
 from mbox.system.disk import Disk, read_bytes
 
 from .entries import LAUNCHER
@@ -27,7 +27,7 @@ def path(home: str) -> str:
 
 def text(program: str = "", script: str = "") -> str:
     """What stands in it: the interpreter by its own path, so that a virtual environment's stays that."""
-    return f'#!/bin/sh\nexec {quote(program or sys.executable)} -I -S {quote(script or SCRIPT)} "$@"\n'
+    return f'#!/bin/sh\nexec {quote(program or interpreter.PROGRAM)} -I -S {quote(script or SCRIPT)} "$@"\n'
 
 
 def state(home: str) -> str:

@@ -179,7 +179,7 @@ def _is(given: str, wanted: str, program: str) -> bool:
     """Whether an option is the wanted one, or short for it; git takes any beginning, others are guessed from 4 letters on."""
     if given == wanted:
         return True
-    least = 4 if program == "git" else 6
+    least = 3 if program == "git" else 6
     return len(given) >= least and given[:2] == "--" and wanted.startswith(given) and given not in _WHOLE
 
 

@@ -14,6 +14,7 @@ when a line names one of theirs.  It may import only what costs nothing (it runs
 
 from __future__ import annotations
 
+import os
 import posixpath
 
 from .shellsyntax import HOLE, Unread
@@ -59,7 +60,35 @@ def read(line: str, cwd: str, home: str, is_folder: Callable[[str], bool] | None
         walker.script(clean, Surroundings(posixpath.normpath(cwd) if cwd.startswith("/") else None))
     except (Unread, RecursionError):
         walker.doubt()
-    return Reading(walker)
+    found = Reading(walker)
+    found.certain = found.certain and not is_odd(line, cwd, found.commands)
+    return found
+
+
+ODD = (
+    "/dev/fd/", "/proc/", "/dev/stdin", "${!", "@P}", ":-", ":=", ":+", ":?", "<(", ">(", "((", "$[", "\\\n", "trap ", "PS4",
+    "IFS", "PATH=", "PATH in", "export -f", "unset ", "mapfile", "readarray", "coproc", "-v ", "wait -", "set -x",
+)  # fmt: skip
+"""Parts of a line that can do something else than they show: open files again, run a text as a command, be read in two ways."""
+
+UNSURE = frozenset(("tar", "xxd", "patch", "perl", "ruby", "curl", "wget", "ss", "pip", "pip3", "uniq"))
+"""Programs of so many ways to name a file they write that what is read of one is never called all."""
+
+
+def is_odd(line: str, cwd: str, commands: list[list[str]]) -> bool:
+    """Whether a line that seems to be read whole may not be: then it is looked at afterwards what it did.
+
+    ``..`` behind a folder that is a link leads elsewhere than it reads; an option of one letter may be short for any.
+    """
+    if any(part in line for part in ODD):
+        return True
+    if ".." in line and (os.path.realpath(cwd) != cwd or any(word in line for word in ("cd ", "-C", "pushd"))):
+        return True
+    return any(words[0].rpartition("/")[2] in UNSURE or any(map(_is_short, words)) for words in commands if words)
+
+
+def _is_short(word: str) -> bool:
+    return (word.startswith("--") and len(word) > 2 and (len(word) == 3 or word[3] == "=")) or word.startswith("--output")
 
 
 def handler(name: str, words: list[str]) -> Handler | None:

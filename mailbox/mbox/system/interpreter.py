@@ -18,6 +18,10 @@ PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 """The folder of this package; what stands beside it in its folder is what it imports."""
 
 
+PROGRAM = sys.executable
+"""The interpreter by its own path, so that a virtual environment's stays that."""
+
+
 def words(*command: str) -> Sequence[str]:
     """The argument list that runs ``command``, such as ``mbox watchdog``, in a process of its own."""
     return script(f"{PACKAGE}/cli/__main__.py", *command)
