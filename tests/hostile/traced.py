@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,12 +41,16 @@ def judge(world: World, job: dict[str, Any]) -> dict[str, Any]:
     assert strace
     call = subprocess.Popen(
         words, executable=strace, cwd=world.root, env={**world.environment(), **job.get("env", {})},
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
         call.wait(ENDED_AFTER if job["endless"] else LONGEST)
     except subprocess.TimeoutExpired:
         call.terminate()  # whether it hangs is asked where nothing slows it down
+    try:
+        call.wait(ENDED_AFTER)
+    except subprocess.TimeoutExpired:  # strace passes the signal on, and waits for who does not take it
+        os.killpg(call.pid, signal.SIGKILL)
     call.wait()
     lines = log.read_text(errors="replace").splitlines()
     log.unlink()

@@ -109,7 +109,7 @@ class World:
 
     def lay(self, spoil: Callable[[World], object], cloned: bool) -> None:
         """Make the root anew and spoil it; ``cloned``: as git, tar or a stick would bring it, without what is ephemeral."""
-        for path in (self.root, self.state, self.trees):
+        for path in (self.root, self.state, self.trees, self.home / ".local/share", *self.ran.iterdir()):
             remove(path)
         shutil.copytree(self.template, self.root, symlinks=True)
         if cloned:
