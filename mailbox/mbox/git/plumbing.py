@@ -1,5 +1,7 @@
 """The one place that starts git: by plumbing alone, on a repository that may be used, and none of its programs.
 
+(But for `hooks.gitlook`, which asks for a status, closed in the same way, where a hook must answer in milliseconds.)
+
 Promised, for every call of ours:
 
 - it is the git of an absolute entry of ``PATH`` (`system.executables`), called by argument list, and has no other entries
