@@ -38,8 +38,12 @@ def hosts() -> str:
     return found[1]
 
 
-def test_claude_makes_and_codex_looks(repo: Path, tmp_path: Path, run: Run) -> None:
-    """Claude changes a file by its tool, Codex answers by the schema, and the run commits; each is asked once."""
+@pytest.mark.parametrize("hooks", [False, True], ids=["plain", "hooks"])
+def test_claude_makes_and_codex_looks(repo: Path, tmp_path: Path, run: Run, hooks: bool) -> None:
+    """Claude changes a file by its tool, Codex answers by the schema, and the run commits; each is asked once.
+
+    With hooks in both it is the same end and the same commit.
+    """
     home = tmp_path / "home"
     home.mkdir()
     run("mbox", "init", cwd=repo, check=True)
@@ -52,9 +56,12 @@ def test_claude_makes_and_codex_looks(repo: Path, tmp_path: Path, run: Run) -> N
         bin_ = tmp_path / "bin"
         bin_.mkdir()
         for name, words in (("claude", claude), ("codex", codex)):
-            (bin_ / name).write_text(f"#!/bin/bash\nexec {' '.join(words)} \"$@\"\n")
+            trust = " --dangerously-bypass-hook-trust" if hooks and name == "codex" else ""
+            (bin_ / name).write_text(f"#!/bin/bash\nexec {' '.join(words)}{trust} \"$@\"\n")
             (bin_ / name).chmod(0o755)
         env = {**clients.outside(home, {**environ, **more}), "PATH": f"{bin_}:{clients.with_node()}"}
+        if hooks:
+            run("mbox", "hooks", "install", "claude", "codex", cwd=repo, env={"HOME": str(home)}, check=True)
         flow = CHECKOUT / "workflows/review-loop.yaml"
         inputs = ["--input", "goal=make it", "--input", "tests=grep made src/made.txt"]
         done = run("workflow", "run", str(flow), *inputs, "--id", "real", cwd=repo, env=env)
@@ -64,6 +71,8 @@ def test_claude_makes_and_codex_looks(repo: Path, tmp_path: Path, run: Run) -> N
         assert [row["attempts"] for row in shown["steps"][:2]] == [1, 1]
         files = run("git", "show", "--name-only", "--format=%s", "HEAD", cwd=repo, check=True).stdout.split()
         assert files == ["make", "it", "src/made.txt"]
+        cache = repo / ".mailbox/cache"  # hooks ran, and of sessions that have a name
+        assert (cache / "hook.json").is_file() == hooks and not (cache / "unnamed.json").exists()
     finally:
         clients.end_under(home)
         for model in (maker, looker):
