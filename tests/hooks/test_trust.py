@@ -224,7 +224,7 @@ def test_the_real_codex_of_a_project_that_is_not_trusted(codex: Path, repo: Path
     """In a project that the person has not trusted there, Codex reads no hooks of it: a yes is refused with the reason."""
     codex.write_text("", encoding="utf-8")
     install(repo)
-    with pytest.raises(Refused, match="is the project trusted there"):
+    with pytest.raises(Refused, match="does not trust this project"):
         trust.give(str(repo))
 
 
@@ -237,4 +237,4 @@ def test_a_person_at_a_terminal_says_yes(codex: Path, repo: Path) -> None:
     assert code == 0 and f"codex trusts {EVENTS} hooks of this project now" in text, text
     assert trust.untrusted(str(repo)) == []
     code, text = on_terminal("mbox", "hooks", "install", "codex", cwd=repo)
-    assert code == 0 and "/hooks" not in text, text
+    assert code == 0 and "`/hooks`" not in text, text
