@@ -64,7 +64,7 @@ def fails_closed(cwd: str) -> bool:
     """What the settings said last of calls that cannot be judged, where the store itself cannot be asked."""
     try:
         return bool(codecs.decoded(_bytes(f"{find(cwd)}/{SETTINGS}"))["closed"])
-    except (NotPlain, OSError, ValueError, LookupError):
+    except Exception:  # noqa: BLE001 - it is asked where something went wrong already
         return True
 
 
