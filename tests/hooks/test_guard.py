@@ -416,3 +416,13 @@ def test_calls_side_by_side_are_told_apart(desk: Desk) -> None:
     desk.ask("copilot", "PreToolUse", "Bash", {"command": "make"}, session_id="c")
     (desk.root / "src/a.py").write_text("by its holder\n", encoding="utf-8")
     assert desk.ask("copilot", "PostToolUse", "Bash", {"command": "ls"}, session_id="c").stdout == ""
+
+
+def test_a_link_is_not_what_it_leads_to(desk: Desk) -> None:
+    """Who removes or moves a link to a held file does not write that; who writes through it does."""
+    (desk.root / "link").symlink_to("src/a.py")
+    desk.mbox("reserve", "add", "src/a.py", agent="ann")
+    for line in ("rm link", "mv link other", "ln -sf x link"):
+        assert reason("claude", desk.ask("claude", "PreToolUse", "Bash", {"command": line})) == "", line
+    for line in ("echo > link", "rm link && echo > src/a.py", "tee link"):
+        assert "held by ann" in reason("claude", desk.ask("claude", "PreToolUse", "Bash", {"command": line})), line

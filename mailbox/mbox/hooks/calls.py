@@ -239,7 +239,7 @@ def _wishes(desk: Desk, reading: shell.Reading | None) -> list[writes.Wish]:
     """What the call would write, as far as that can be read; `MboxError` where a file tool names no path."""
     call, store, home = desk.call, desk.store, desk.home
     if reading is not None:
-        found = writes.wishes(store, reading.writes, call.cwd, home)
+        found = writes.wishes(store, reading.writes, call.cwd, home, shell.follows(reading))
         for folder, patch in reading.patches:
             found += writes.wishes(store, codecs.patched(patch) or [], folder, home)
         return found

@@ -370,10 +370,10 @@ def _line_before(call: HostCall, view: Glimpse) -> Reply | None:
         return None
     if any(rules.matches(rule, command) for rule in _rules(view) for command in reading.commands):
         return None
-    return _verdict(call, view, reading.writes, where) if reading.writes else codecs.silent(call)
+    return _verdict(call, view, reading.writes, where, lines.follows(reading)) if reading.writes else codecs.silent(call)
 
 
-def _verdict(call: HostCall, view: Glimpse, texts: list[str], where: str) -> Reply | None:
+def _verdict(call: HostCall, view: Glimpse, texts: list[str], where: str, follows: bool = True) -> Reply | None:
     """Silence where nobody holds the paths, or the caller itself does; None for anything else."""
     from . import spelling
 
@@ -383,7 +383,7 @@ def _verdict(call: HostCall, view: Glimpse, texts: list[str], where: str) -> Rep
     ground = spelling.Ground(tops, view.environ.get("HOME", ""))
     if any(ground.is_launcher(text, where) for text in texts):
         return None
-    found = [ground.places(text, where) for text in texts]
+    found = [ground.places(text, where, follows) for text in texts]
     paths = [place for places in found for place in places]
     if any(not path.isascii() or is_protected(path) for path in paths) or is_settings(paths):
         return None

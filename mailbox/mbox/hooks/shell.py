@@ -65,6 +65,14 @@ def read(line: str, cwd: str, home: str, is_folder: Callable[[str], bool] | None
     return found
 
 
+NAMES = (["rm"], ["mv"], ["unlink"], ["ln"], ["cd"], ["pushd"])
+
+
+def follows(reading: Reading) -> bool:
+    """Whether something of a line writes through a symlink; not if all of it moves and removes names."""
+    return not all(words[:1] in NAMES for words in reading.commands)
+
+
 ODD = (
     "/dev/fd/", "/proc/", "/dev/stdin", "${!", "@P}", ":-", ":=", ":+", ":?", "<(", ">(", "((", "$[", "\\\n", "trap ", "PS4",
     "IFS", "PATH=", "PATH in", "export -f", "unset ", "mapfile", "readarray", "coproc", "-v ", "wait -", "set -x",

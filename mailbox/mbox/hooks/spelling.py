@@ -28,8 +28,11 @@ class Ground:
         self.tops = sorted({*tops}, key=len, reverse=True)
         self.home = home
 
-    def places(self, text: str, cwd: str) -> list[str]:
-        """The paths relative to the root that ``text`` may mean in the folder ``cwd``; "" is the root itself."""
+    def places(self, text: str, cwd: str, follows: bool = True) -> list[str]:
+        """The paths relative to the root that ``text`` may mean in the folder ``cwd``; "" is the root itself.
+
+        Not what a symlink leads to for who does not ``follow`` one: `rm` takes the link.
+        """
         if not text or "\0" in text:
             raise ValueError("the path is empty" if not text else "a NUL in the path")
         found: dict[str, None] = {}
@@ -41,7 +44,7 @@ class Ground:
                 real = os.path.realpath(os.path.join(cwd, spelt))
             except (OSError, UnicodeEncodeError, ValueError):
                 raise ValueError("the path cannot be looked up") from None
-            for path in (real, beside):
+            for path in (real, beside) if follows else (beside,):
                 place = self.within(os.path.normpath(path))
                 if place is not None:
                     found[place] = None

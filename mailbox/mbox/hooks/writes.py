@@ -56,15 +56,18 @@ def ground(store: Store, home: str) -> Ground:
     return Ground([store.root, *roots.worktrees(store.root)], home)
 
 
-def wishes(store: Store, texts: list[str], where: str, home: str) -> list[Wish]:
-    """The paths ``texts`` of a call in the folder ``where``; `Usage` for one that cannot be read."""
+def wishes(store: Store, texts: list[str], where: str, home: str, follows: bool = True) -> list[Wish]:
+    """The paths ``texts`` of a call in the folder ``where``; `Usage` for one that cannot be read.
+
+    ``follows``: whether it writes through symlinks.
+    """
     known = ground(store, home)
     found = []
     for text in texts:
         if known.is_launcher(text, where):
             raise Refused("the launcher of the hooks is a person's to change: ask the one you work for")
         try:
-            found.append(Wish(text, known.places(text, where)))
+            found.append(Wish(text, known.places(text, where, follows)))
         except ValueError as error:
             raise Usage(f"{cut(repr(text))}: {error}") from None
     return found
