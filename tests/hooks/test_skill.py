@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mbox.errors import Usage
-from mbox.hooks import skill
+from mbox.errors import Refused, Usage
+from mbox.hooks import personal, skill
 from mbox.report.primer import SAYS
 from mbox.system.disk import Disk
 
@@ -230,3 +230,23 @@ def test_a_trial_says_the_difference_and_writes_nothing(desk: Desk) -> None:
     call("remove", "skill")
     after = {name: data for name, data in tree(desk.root).items() if not name.startswith((".mailbox", ".tasks", ".git"))}
     assert after == before
+
+
+def test_a_trial_is_a_patch(tmp_path: Path) -> None:
+    """Applied, it is what an install writes, also where a person's last line has no end."""
+    (tmp_path / "AGENTS.md").write_bytes(b"one\r\nlast")
+    patch = "".join(row["diff"] for row in skill.install(str(tmp_path), True, Disk(False)))
+    subprocess.run(["git", "apply", "-"], input=patch.encode(), cwd=tmp_path, check=True)
+    assert {row["did"] for row in skill.install(str(tmp_path), False, Disk(False))} == {"nothing"}
+
+
+def test_what_changes_meanwhile_is_left(tmp_path: Path) -> None:
+    """A person writes the notes between our look and our writing."""
+    notes = tmp_path / "AGENTS.md"
+    notes.write_bytes(b"mine\n")
+
+    change = notes.read_bytes(), skill.with_block(notes.read_bytes(), str(notes))
+    notes.write_bytes(b"later\n")
+    with pytest.raises(Refused, match="changed while this ran"):
+        personal.written("skill", str(tmp_path), str(notes), *change, Disk(False), False)
+    assert notes.read_bytes() == b"later\n"

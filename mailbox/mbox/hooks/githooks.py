@@ -33,6 +33,7 @@ from mbox.git.plumbing import as_called
 from mbox.system.disk import Disk, exists, is_link, read_bytes, temporary
 
 from . import entries
+from .personal import difference
 
 Row = dict[str, str]
 Version = tuple[int, ...]
@@ -404,16 +405,10 @@ def _done(place: HookPlace, path: str, before: bytes | None, after: bytes | None
     if after is None:
         return row
     was, will = (bool(data and _BLOCK.search(data)) for data in (before, after))
-    row |= {"did": "removed" if not will else "changed" if before else "made", "diff": _difference(path, before or b"", after)}
+    row |= {"did": "removed" if not will else "changed" if before else "made"}
+    row |= {"diff": difference(path.lstrip("/"), before, after)}
     if will and before and not was and _OWN in after:
         row |= {"note": f"what is there is kept as {place.kept}, and run after it"}
     elif not will and exists(place.kept):
         row |= {"note": f"what was there before is {place.kept}"}
     return row
-
-
-def _difference(path: str, before: bytes, after: bytes) -> str:
-    from difflib import unified_diff
-
-    old, new = (data.decode("utf-8", "backslashreplace").splitlines(keepends=True) for data in (before, after))
-    return "".join(unified_diff(old, new, path, path))

@@ -12,25 +12,20 @@ promised: that a program runs them: `mbox doctor --hooks` tries.
 
 from __future__ import annotations
 
-import difflib
-import io
 import os
 from collections.abc import Iterable
 
-from mbox.errors import Refused, StoreError, Usage, did_you_mean, failure
+from mbox.errors import StoreError, Usage, did_you_mean, failure
 from mbox.system import executables
-from mbox.system.disk import Disk, exists, is_link, read_bytes
+from mbox.system.disk import Disk, is_link
 from mbox.system.filesystem import upward
 
-from . import edits, entries, launcher
+from . import edits, entries, launcher, personal
 from .entries import OURS, PLACES, HostFile
-
-Row = dict[str, str]
+from .personal import Row
 
 INSTALLED, PART, OTHER, NONE = "installed", "in part", "changed", "none"
 """How our entries stand in a file: all; some; all, but not each once, in its place, and as we write it; none."""
-
-LARGEST = 4 << 20
 
 PROGRAMS = {"cursor": "cursor-agent"}
 """The command of a host where it is not its name."""
@@ -198,73 +193,24 @@ def _are_as_written(place: HostFile, text: str) -> bool:
 
 
 def _text(path: str) -> str | None:
-    """The text of a person's file, its line ends as they are; None where there is none.  A symlink is followed."""
-    data = _data(path)
-    if data is None and exists(path):
-        raise Usage(f"{path} is a symlink to nothing: mend it first")
+    """The text of a person's file, its line ends as they are; None where there is none."""
+    data = personal.read(path)
     try:
         return None if data is None else data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Usage(f"{path}: not UTF-8 at byte {error.start}") from None
 
 
+def _written(place: HostFile, top: str, path: str, before: str | None, after: str | None, disk: Disk, dry_run: bool) -> Row:
+    was, will = (None if text is None else text.encode() for text in (before, after))
+    return personal.written(place.host, top, path, was, will, disk, dry_run)
+
+
 def _may_have_ours(path: str) -> bool:
     """Whether ours are named in a file, also where a program has written `/` as JSON may; one without them need not be read."""
-    return OURS.encode() in (_data(path) or b"").replace(b"\\/", b"/")
-
-
-def _data(path: str) -> bytes | None:
-    try:
-        return read_bytes(os.path.realpath(path), LARGEST)
-    except (FileNotFoundError, NotADirectoryError):
-        if os.path.isdir(os.path.dirname(path)) or not exists(os.path.dirname(path)):
-            return None
-        raise StoreError(f"{os.path.dirname(path)}: is no folder") from None
-    except OSError as error:
-        raise StoreError(f"{path}: {failure(error)}") from None
-
-
-def _written(place: HostFile, top: str, path: str, before: str | None, after: str | None, disk: Disk, dry_run: bool) -> Row:
-    """Write ``after``, or remove the file where that is None; what was done."""
-    row = {"host": place.host, "file": os.path.relpath(path, top), "did": _did(before, after)}
-    if before == after:
-        return row
-    if dry_run:
-        return {**row, "diff": _difference(row["file"], before, after)}
-    if _text(path) != before:
-        raise Refused(f"{path} was changed while this ran, and is left as it is: again")
-    try:
-        if after is None:
-            disk.unlink(path)
-            _without_folders(top, path, disk)
-        elif before is None:
-            disk.folders(os.path.dirname(path))
-            disk.replace(path, after.encode())
-        else:
-            disk.rewrite(path, after.encode())
-    except OSError as error:
-        raise StoreError(f"{path}: {failure(error)}") from None
-    return row
-
-
-def _without_folders(top: str, path: str, disk: Disk) -> None:
-    """Remove the folders above a file that is gone where nothing else is in them."""
-    while (path := os.path.dirname(path)) != top:
-        disk.remove_empty(path)
-
-
-def _did(before: str | None, after: str | None) -> str:
-    if before == after:
-        return "nothing"
-    return "removed" if after is None else "made" if before is None else "changed"
-
-
-def _difference(name: str, before: str | None, after: str | None) -> str:
-    """A unified diff that `git apply` takes."""
-    old, new = (io.StringIO(text or "", newline="\n").readlines() for text in (before, after))
-    sides = "/dev/null" if before is None else f"a/{name}", "/dev/null" if after is None else f"b/{name}"
-    lines = difflib.unified_diff(old, new, *sides)
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    if is_link(path) and not os.path.exists(path):
+        return False
+    return OURS.encode() in (personal.read(path) or b"").replace(b"\\/", b"/")
 
 
 def launched(home: str, disk: Disk, dry_run: bool) -> Row:

@@ -21,7 +21,7 @@ from mbox.errors import Usage
 from mbox.system import executables
 from mbox.system.disk import read_bytes
 
-from . import codecs, complaints, entries, installing, launcher, trust
+from . import codecs, complaints, entries, installing, launcher, personal, trust
 from .codecs import BEFORE
 from .entries import OURS, PLACES, HostFile
 
@@ -195,7 +195,7 @@ def _finds_mbox(environ: Mapping[str, str]) -> bool:
 
 def _read(path: str) -> str:
     try:
-        return read_bytes(os.path.realpath(path), installing.LARGEST).decode("utf-8", "replace")
+        return read_bytes(os.path.realpath(path), personal.LARGEST).decode("utf-8", "replace")
     except OSError:
         return ""
 

@@ -15,20 +15,19 @@ The words for a command are those of `report.primer`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 
-from mbox.errors import StoreError, Usage, failure
+from mbox.errors import Usage
 from mbox.report.primer import ME, READ, SAYS
-from mbox.system.disk import Disk, exists, read_bytes
+from mbox.system.disk import Disk, exists
 
-Row = dict[str, str]
+from . import personal
+from .personal import Row
 
-NAME, SKILL, BLOCK, ABOUT, LARGEST = "mbox", 6000, 1200, 1024, 4 << 20
-"""The skill's name; bytes of it and of the block, letters of its description, bytes of a person's file: at most."""
+NAME, SKILL, BLOCK, ABOUT = "mbox", 6000, 1200, 1024
+"""The skill's name; bytes of it and of the block, letters of its description: at most."""
 
 SKILLS = tuple(f"{folder}/skills/{NAME}/SKILL.md" for folder in (".claude", ".agents"))
 NOTES = ("AGENTS.md", "CLAUDE.md")
@@ -247,7 +246,7 @@ def _notes(top: str) -> list[str]:
         return there or [NOTES[0]]
     agents, claude = (f"{top}/{name}" for name in NOTES)
     same = os.path.realpath(agents) == os.path.realpath(claude)
-    return there[:1] if same or _IMPORT.search(_read(claude) or b"") else there
+    return there[:1] if same or _IMPORT.search(personal.read(claude) or b"") else there
 
 
 # -- putting in, taking out, how it stands -------------------------------------------------------------------------------
@@ -258,13 +257,13 @@ def install(top: str, dry_run: bool, disk: Disk) -> list[Row]:
     names = [*SKILLS, *_notes(top)]
     for name in names:
         _wanted(top, name)
-    return [_written(top, name, *_wanted(top, name), disk, dry_run) for name in names]
+    return [_written(top, name, _wanted(top, name), disk, dry_run) for name in names]
 
 
 def _wanted(top: str, name: str) -> tuple[bytes | None, bytes]:
     """What a file holds, and what it is to hold."""
     path = f"{top}/{name}"
-    before = _read(path)
+    before = personal.read(path)
     if name not in SKILLS:
         return before, with_block(before, path)
     if before is not None and not _is_ours(before):
@@ -276,14 +275,18 @@ def remove(top: str, dry_run: bool, disk: Disk) -> list[Row]:
     """Take out skill and block below ``top``; a row for each file that had some."""
     found = [name for name in (*SKILLS, *NOTES) if _state(top, name) != NONE]
     once = {os.path.realpath(f"{top}/{name}"): name for name in reversed(found)}.values()
-    planned = [(name, *_bare(top, name)) for name in found if name in once]
-    return [_written(top, name, before, after, disk, dry_run) for name, before, after in planned]
+    planned = [(name, _bare(top, name)) for name in found if name in once]
+    return [_written(top, name, change, disk, dry_run) for name, change in planned]
+
+
+def _written(top: str, name: str, change: tuple[bytes | None, bytes | None], disk: Disk, dry_run: bool) -> Row:
+    return personal.written("skill", top, f"{top}/{name}", *change, disk, dry_run)
 
 
 def _bare(top: str, name: str) -> tuple[bytes | None, bytes | None]:
     """What a file holds, and what it holds without ours."""
     path = f"{top}/{name}"
-    before = _read(path)
+    before = personal.read(path)
     if before is None or name not in SKILLS:
         return before, None if before is None else without(before, path)
     if not _is_ours(before):
@@ -299,7 +302,7 @@ def status(top: str) -> list[Row]:
 
 def _state(top: str, name: str) -> str:
     path = f"{top}/{name}"
-    text = _read(path)
+    text = personal.read(path)
     if text is None:
         return NONE
     if name in SKILLS:
@@ -310,56 +313,3 @@ def _state(top: str, name: str) -> str:
     except Usage:
         return CHANGED
     return NONE if not found else INSTALLED if with_block(text, path) == text else CHANGED
-
-
-# -- files ---------------------------------------------------------------------------------------------------------------
-
-
-def _read(path: str) -> bytes | None:
-    """The bytes of a file; None where there is none.  A symlink is followed."""
-    if not exists(path):
-        return None
-    try:
-        return read_bytes(os.path.realpath(path), LARGEST)
-    except FileNotFoundError:
-        raise Usage(f"{path} is a symlink to nothing: mend it first") from None
-    except OSError as error:
-        raise StoreError(f"{path}: {failure(error)}") from None
-
-
-def _written(top: str, name: str, before: bytes | None, after: bytes | None, disk: Disk, dry_run: bool) -> Row:
-    """Write ``after``, or remove the file where that is None; what was done."""
-    did = "nothing" if before == after else "removed" if after is None else "made" if before is None else "changed"
-    row = {"host": "skill", "file": name, "did": did}
-    if before == after:
-        return row
-    if dry_run:
-        return {**row, "diff": "".join(_difference(name, before, after))}
-    path = f"{top}/{name}"
-    try:
-        if after is None:
-            disk.unlink(path)
-            _tidy(top, name, disk)
-        elif before is None:
-            disk.folders(os.path.dirname(path))
-            disk.replace(path, after)
-        else:
-            disk.rewrite(path, after)
-    except OSError as error:
-        raise StoreError(f"{path}: {failure(error)}") from None
-    return row
-
-
-def _tidy(top: str, name: str, disk: Disk) -> None:
-    """Remove the folders of a skill that are empty now."""
-    folder = os.path.dirname(name)
-    while folder:
-        disk.remove_empty(f"{top}/{folder}")
-        folder = os.path.dirname(folder)
-
-
-def _difference(name: str, before: bytes | None, after: bytes | None) -> Iterator[str]:
-    old, new = ((text or b"").decode("utf-8", "replace").splitlines(keepends=True) for text in (before, after))
-    sides = "/dev/null" if before is None else f"a/{name}", "/dev/null" if after is None else f"b/{name}"
-    for line in difflib.unified_diff(old, new, *sides):
-        yield line if line.endswith("\n") else f"{line}\n"
